@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * nom: the device's ABI - ioctls of /dev/nom, of lease and grant file
+ * descriptors, the bulletin board, and the "nom" generic netlink family.
+ *
+ * The upcall frame and the page shared with a leased core are <asm/nom.h>,
+ * which the patched kernel exports; nothing of it is repeated here.
+ *
+ * Every ioctl argument starts with its own size and grows at the end only; a
+ * field that an older caller does not have counts as zero and means the old
+ * behaviour.  Errors mean the same everywhere:
+ *
+ *   ENOTTY      unknown command
+ *   E2BIG       the struct is newer than this kernel and uses a part it lacks
+ *   EOPNOTSUPP  understood, but a flag, value or feature is not supported
+ *   EINVAL      one field is wrong, or the struct is shorter than version 1
+ *   ENOENT      no such core, device, price or handle
+ *   EBUSY       somebody else holds it
+ *   EPERM       not allowed to this caller
+ *   ENXIO       the lease this descriptor stood for has ended
+ */
+#ifndef _UAPI_LINUX_NOM_H
+#define _UAPI_LINUX_NOM_H
+
+#include <linux/types.h>
+#include <linux/ioctl.h>
+#include <asm/nom.h>
+
+#define NOM_DEVICE_PATH		"/dev/nom"
+#define NOM_IOC_TYPE		0xE9
+#define NOM_ABI_VERSION		1
+
+/* ------------------------------------------------------------ /dev/nom --- */
+
+/**
+ * struct nom_info - ioctl(nom, NOM_GET_INFO): what this kernel offers
+ * @size: sizeof(struct nom_info)
+ * @flags: must be 0
+ * @out_version: NOM_ABI_VERSION of the kernel
+ * @out_nr_cores: reserved cores (nom_cpus=)
+ * @out_features: NOM_FEATURE_*
+ * @out_mem_bytes: reserved memory (nom_mem=)
+ * @out_board_bytes: length of the bulletin board mapping
+ * @out_traps: mask of x86 exceptions an application may claim
+ */
+struct nom_info {
+	__u32 size;
+	__u32 flags;
+	__u32 out_version;
+	__u32 out_nr_cores;
+	__aligned_u64 out_features;
+	__aligned_u64 out_mem_bytes;
+	__aligned_u64 out_board_bytes;
+	__aligned_u64 out_traps;
+};
+
+#define NOM_FEATURE_HUGE_MAP	(1ULL << 0)	/* NOM_MAP_HUGE works */
+#define NOM_FEATURE_MEM_PHYS	(1ULL << 1)	/* NOM_MEM_PHYS (trusted mode) */
+
+#define NOM_GET_INFO	_IO(NOM_IOC_TYPE, 0x00)
+
+/**
+ * struct nom_core_claim - ioctl(nom, NOM_CORE_CLAIM): lease a reserved core
+ * @size: sizeof(struct nom_core_claim)
+ * @flags: must be 0
+ * @cpu: the reserved core wanted, or NOM_CPU_ANY
+ * @out_core_fd: the lease, close-on-exec.  mmap(2) of one page at offset 0
+ *	gives its struct nom_shared.
+ * @out_handle: names the lease to others (NOM_NOTIFY, netlink); never reused
+ * @notify_mask: events that NOM_NOTIFY may post to this lease
+ *
+ * The lease ends when the attached thread leaves, exits or execs, or, as long
+ * as no thread has attached, when the descriptor is closed.
+ *
+ * Return: 0, -EBUSY (leased already), -ENOENT (not a reserved core, or none).
+ */
+struct nom_core_claim {
+	__u32 size;
+	__u32 flags;
+	__s32 cpu;
+	__s32 out_core_fd;
+	__aligned_u64 out_handle;
+	__aligned_u64 notify_mask;
+};
+
+#define NOM_CPU_ANY	(-1)
+#define NOM_CORE_CLAIM	_IO(NOM_IOC_TYPE, 0x01)
+
+/**
+ * struct nom_mem_grant - ioctl(nom, NOM_MEM_GRANT): take reserved memory
+ * @size: sizeof(struct nom_mem_grant)
+ * @flags: must be 0
+ * @bytes: a multiple of 2 MiB, > 0
+ * @out_grant_fd: the grant, close-on-exec.  mmap(2) MAP_SHARED at offset 0
+ *	makes a *window*: address space of any length in which nothing is
+ *	mapped until NOM_MEM_MAP; a touch of an unmapped page is #PF to the
+ *	leaseholder (upcall) or SIGBUS.
+ *
+ * Grant memory is zeroed before its owner sees it.  It goes back when the last
+ * reference (descriptor and windows) is gone.
+ *
+ * Return: 0, -ENOMEM (not so much left), -EINVAL.
+ */
+struct nom_mem_grant {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 bytes;
+	__s32 out_grant_fd;
+	__u32 reserved;
+};
+
+#define NOM_MEM_GRANT	_IO(NOM_IOC_TYPE, 0x02)
+
+/**
+ * struct nom_notify - ioctl(nom, NOM_NOTIFY): post an event to a lease
+ * @size: sizeof(struct nom_notify)
+ * @event: 0 .. NOM_NR_EVENTS - 1, within the target's notify_mask
+ * @handle: out_handle of the target lease
+ *
+ * Return: 0, -ENOENT (no such lease), -EPERM (other user, or event not in the
+ * target's notify_mask).
+ */
+struct nom_notify {
+	__u32 size;
+	__u32 event;
+	__aligned_u64 handle;
+};
+
+#define NOM_NOTIFY	_IO(NOM_IOC_TYPE, 0x03)
+
+/* ------------------------------------------------------- a lease's fd --- */
+
+/**
+ * struct nom_core_enter - ioctl(core, NOM_CORE_ENTER): attach this thread
+ * @size: sizeof(struct nom_core_enter)
+ * @flags: must be 0
+ * @regs: upcall registration, see <asm/nom.h>
+ *
+ * The calling thread moves to the leased core and receives its upcalls.  It
+ * starts with vif == 0 (events masked).
+ *
+ * Return: 0, -EBUSY (attached already), -EINVAL, -EOPNOTSUPP (trap mask,
+ * 32-bit caller, user shadow stack), -ENXIO.
+ */
+struct nom_core_enter {
+	__u32 size;
+	__u32 flags;
+	struct nom_upcall_regs regs;
+};
+
+#define NOM_CORE_ENTER	_IO(NOM_IOC_TYPE, 0x10)
+
+/* ioctl(core, NOM_CORE_LEAVE): detach this thread, end the lease. */
+#define NOM_CORE_LEAVE	_IO(NOM_IOC_TYPE, 0x11)
+
+/**
+ * struct nom_core_bind - ioctl(core, NOM_CORE_BIND / NOM_CORE_UNBIND)
+ * @size: sizeof(struct nom_core_bind)
+ * @event: 0 .. NOM_NR_EVENTS - 1
+ * @fd: an eventfd; its counter is drained into the event's count
+ * @flags: must be 0
+ *
+ * Bind: each signal of the eventfd (a VFIO MSI-X vector, say) posts @event.
+ * Unbind takes away the binding of (event, fd).
+ *
+ * Return: 0, -EBADF, -EINVAL (not an eventfd), -EEXIST, -ENOENT, -ENOSPC
+ * (more than 64 bindings), -ENXIO.
+ */
+struct nom_core_bind {
+	__u32 size;
+	__u32 event;
+	__s32 fd;
+	__u32 flags;
+};
+
+#define NOM_CORE_BIND	_IO(NOM_IOC_TYPE, 0x12)
+#define NOM_CORE_UNBIND	_IO(NOM_IOC_TYPE, 0x13)
+
+/**
+ * struct nom_core_timer - ioctl(core, NOM_CORE_TIMER): one-shot timer
+ * @size: sizeof(struct nom_core_timer)
+ * @event: posted at expiry
+ * @flags: NOM_TIMER_ABS or 0 (relative)
+ * @reserved: must be 0
+ * @ns: CLOCK_MONOTONIC nanoseconds; relative 0 disarms
+ *
+ * One timer per lease; arming replaces what was armed.
+ */
+struct nom_core_timer {
+	__u32 size;
+	__u32 event;
+	__u32 flags;
+	__u32 reserved;
+	__aligned_u64 ns;
+};
+
+#define NOM_TIMER_ABS	(1U << 0)
+#define NOM_CORE_TIMER	_IO(NOM_IOC_TYPE, 0x14)
+
+/**
+ * struct nom_core_subscribe - ioctl(core, NOM_CORE_SUBSCRIBE)
+ * @size: sizeof(struct nom_core_subscribe)
+ * @event: posted when a subscribed class of the board changes
+ * @classes: bit per enum nom_board_class; 0 unsubscribes
+ */
+struct nom_core_subscribe {
+	__u32 size;
+	__u32 event;
+	__aligned_u64 classes;
+};
+
+#define NOM_CORE_SUBSCRIBE _IO(NOM_IOC_TYPE, 0x15)
+
+/**
+ * struct nom_core_stats - ioctl(core, NOM_CORE_STATS)
+ * @size: sizeof(struct nom_core_stats)
+ * @flags: must be 0
+ * @out_events: event upcalls delivered
+ * @out_traps: trap and fault upcalls delivered
+ * @out_restarts: deliveries that restarted the return section
+ * @out_masked: deliveries put off because vif was 0
+ * @out_posts: events posted
+ * @out_kicks: posts that had to reach into the thread (TIF flag, IPI)
+ * @out_failed: upcalls that could not be delivered
+ */
+struct nom_core_stats {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 out_events;
+	__aligned_u64 out_traps;
+	__aligned_u64 out_restarts;
+	__aligned_u64 out_masked;
+	__aligned_u64 out_posts;
+	__aligned_u64 out_kicks;
+	__aligned_u64 out_failed;
+};
+
+#define NOM_CORE_STATS	_IO(NOM_IOC_TYPE, 0x16)
+
+/* ------------------------------------------------------- a grant's fd --- */
+
+/**
+ * struct nom_map_entry - one piece of NOM_MEM_MAP / NOM_MEM_UNMAP
+ * @va: address in a window of this grant, aligned to the page size used
+ * @offset: byte offset in the grant, likewise (ignored by unmap)
+ * @bytes: length, likewise, > 0
+ * @flags: NOM_MAP_*
+ * @reserved: must be 0
+ */
+struct nom_map_entry {
+	__aligned_u64 va;
+	__aligned_u64 offset;
+	__aligned_u64 bytes;
+	__u32 flags;
+	__u32 reserved;
+};
+
+#define NOM_MAP_READ	(1U << 0)
+#define NOM_MAP_WRITE	(1U << 1)
+#define NOM_MAP_EXEC	(1U << 2)
+#define NOM_MAP_HUGE	(1U << 3)	/* 2 MiB entries; all three aligned to 2 MiB */
+
+/**
+ * struct nom_mem_map - ioctl(grant, NOM_MEM_MAP / NOM_MEM_UNMAP)
+ * @size: sizeof(struct nom_mem_map)
+ * @nr: entries, 1 .. NOM_MAP_MAX
+ * @entries: user pointer to struct nom_map_entry[nr]
+ * @out_done: entries carried out; the first @out_done are in force also when
+ *	an error is returned for the next one
+ * @flags: must be 0
+ *
+ * Return: 0, -EINVAL, -EFAULT (va not in a window of this grant), -EEXIST (a
+ * page is mapped there), -EPERM (more access than the window has), -ENOMEM.
+ */
+struct nom_mem_map {
+	__u32 size;
+	__u32 nr;
+	__aligned_u64 entries;
+	__u32 out_done;
+	__u32 flags;
+};
+
+#define NOM_MAP_MAX	512
+#define NOM_MEM_MAP	_IO(NOM_IOC_TYPE, 0x20)
+#define NOM_MEM_UNMAP	_IO(NOM_IOC_TYPE, 0x21)
+
+/**
+ * struct nom_mem_phys - ioctl(grant, NOM_MEM_PHYS): trusted mode, thesis 3.5
+ * @size: sizeof(struct nom_mem_phys)
+ * @flags: must be 0
+ * @offset: multiple of 2 MiB
+ * @out_phys: guest-physical address of the 2 MiB at @offset
+ * @bdf: the PCI function that will do DMA there: domain << 16 | bus << 8 |
+ *	device << 3 | function; it must be bound to vfio-pci
+ * @reserved: must be 0
+ *
+ * A grant whose addresses were told for a device is quarantined when it ends:
+ * its memory goes to nobody until that device can no longer master the bus.
+ *
+ * Return: 0, -EPERM (needs CAP_SYS_RAWIO), -ENODEV, -EBUSY (device not bound
+ * to vfio-pci), -EINVAL.
+ */
+struct nom_mem_phys {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 offset;
+	__aligned_u64 out_phys;
+	__u32 bdf;
+	__u32 reserved;
+};
+
+#define NOM_MEM_PHYS	_IO(NOM_IOC_TYPE, 0x22)
+
+/* ------------------------------------------------------ bulletin board --- */
+
+/*
+ * mmap(2) of /dev/nom, PROT_READ, MAP_SHARED, offset 0, out_board_bytes.
+ * Thesis 3.5: what there is, who holds it, what it costs; no system call to
+ * read.  The kernel is the only writer.  Snapshot: read seq until even, copy,
+ * read barrier, seq unchanged; else again (a reader gives up after a bound).
+ *
+ * Sections and records are found by offset and stride, so both may grow.
+ */
+#define NOM_BOARD_MAGIC		0x424d4f4e	/* "NOMB" */
+#define NOM_BOARD_VERSION	1
+
+enum nom_board_class {
+	NOM_BOARD_CORES,
+	NOM_BOARD_MEMORY,
+	NOM_BOARD_DEVICES,
+	NOM_BOARD_PRICES,
+	NOM_BOARD_NR_CLASSES,
+	NOM_BOARD_MAX_CLASSES = 8,
+};
+
+struct nom_board_section {
+	__u32 offset;		/* bytes from the board's start */
+	__u32 stride;		/* bytes from record to record */
+	__u32 nr;		/* records in use */
+	__u32 max;		/* records there is room for */
+	__aligned_u64 changes;	/* grows with every change of this class */
+};
+
+struct nom_board {
+	__u32 magic;
+	__u32 version;
+	__u32 bytes;
+	__u32 seq;		/* odd: an update is under way */
+	__aligned_u64 updated_ns;	/* CLOCK_MONOTONIC of the last change */
+	__u32 nr_classes;
+	__u32 reserved;
+	struct nom_board_section section[NOM_BOARD_MAX_CLASSES];
+};
+
+#define NOM_CORE_FREE		0
+#define NOM_CORE_LEASED		1	/* claimed, nobody attached */
+#define NOM_CORE_RUNNING	2	/* a thread is attached */
+#define NOM_CORE_OFFLINE	3
+
+struct nom_board_core {
+	__u32 cpu;
+	__u32 state;		/* NOM_CORE_* */
+	__aligned_u64 handle;	/* 0 when free */
+	__u32 pid;		/* holder's process, initial pid namespace; 0 when free */
+	__u32 uid;
+};
+
+struct nom_board_memory {
+	__aligned_u64 total_bytes;
+	__aligned_u64 free_bytes;
+	__aligned_u64 granted_bytes;
+	__aligned_u64 quarantined_bytes;
+};
+
+/* PCI functions bound to vfio-pci. */
+struct nom_board_device {
+	__u32 bdf;
+	__u16 vendor;
+	__u16 device;
+	__u32 class_code;	/* 24 bits */
+	__u32 reserved;
+};
+
+#define NOM_PRICE_NAME_MAX	24
+
+/*
+ * Money is in micro-credits (ucr, 1/1,000,000 of the unit of account, "$").
+ * name says what is priced and per what: "bandwidth" per Gbit sent, "core" per
+ * core-hour, "memory" per GiB-hour, or anything a provider invents.
+ */
+struct nom_board_price {
+	char name[NOM_PRICE_NAME_MAX];		/* NUL-terminated, [a-z0-9_.-] */
+	char unit[NOM_PRICE_NAME_MAX];		/* "Gbit", "core-hour", ... */
+	__aligned_s64 price_ucr;		/* per unit; >= 0 */
+	__aligned_u64 since_ns;			/* CLOCK_MONOTONIC */
+	__aligned_u64 changes;
+};
+
+#define NOM_PRICE_MAX_UCR	1000000000000000LL	/* 10^9 $ per unit */
+
+/* ----------------------------------------------------- generic netlink --- */
+
+#define NOM_GENL_NAME		"nom"
+#define NOM_GENL_VERSION	1
+#define NOM_GENL_MCGRP_CHANGES	"changes"
+
+/* GET_* answer dumps; SET_PRICE needs CAP_NET_ADMIN; *_NTF go to "changes". */
+enum nom_genl_cmd {
+	NOM_GENL_CMD_UNSPEC,
+	NOM_GENL_CMD_GET_INFO,		/* do: one message, INFO_* and memory */
+	NOM_GENL_CMD_GET_CORES,		/* dump: a message per reserved core */
+	NOM_GENL_CMD_GET_GRANTS,	/* dump: a message per grant */
+	NOM_GENL_CMD_GET_DEVICES,	/* dump */
+	NOM_GENL_CMD_GET_PRICES,	/* dump */
+	NOM_GENL_CMD_SET_PRICE,		/* do: PRICE_NAME, PRICE_UNIT (first time), PRICE_UCR */
+	NOM_GENL_CMD_CORE_NTF,
+	NOM_GENL_CMD_MEM_NTF,
+	NOM_GENL_CMD_DEVICE_NTF,
+	NOM_GENL_CMD_PRICE_NTF,
+};
+
+enum nom_genl_attr {
+	NOM_GENL_A_UNSPEC,
+	NOM_GENL_A_PAD,
+	NOM_GENL_A_VERSION,		/* u32 */
+	NOM_GENL_A_FEATURES,		/* u64 */
+	NOM_GENL_A_NR_CORES,		/* u32 */
+	NOM_GENL_A_CPU,			/* u32 */
+	NOM_GENL_A_STATE,		/* u32 NOM_CORE_* */
+	NOM_GENL_A_HANDLE,		/* u64 */
+	NOM_GENL_A_PID,			/* u32 */
+	NOM_GENL_A_UID,			/* u32 */
+	NOM_GENL_A_COMM,		/* string */
+	NOM_GENL_A_MEM_TOTAL,		/* u64 bytes */
+	NOM_GENL_A_MEM_FREE,		/* u64 bytes */
+	NOM_GENL_A_MEM_GRANTED,		/* u64 bytes; per grant in GET_GRANTS */
+	NOM_GENL_A_MEM_QUARANTINED,	/* u64 bytes */
+	NOM_GENL_A_MEM_MAPPED,		/* u64 bytes mapped of a grant */
+	NOM_GENL_A_BDF,			/* u32 */
+	NOM_GENL_A_VENDOR,		/* u16 */
+	NOM_GENL_A_DEVICE,		/* u16 */
+	NOM_GENL_A_CLASS,		/* u32 */
+	NOM_GENL_A_PRICE_NAME,		/* string */
+	NOM_GENL_A_PRICE_UNIT,		/* string */
+	NOM_GENL_A_PRICE_UCR,		/* s64 */
+	NOM_GENL_A_PRICE_SINCE_NS,	/* u64 CLOCK_MONOTONIC */
+	NOM_GENL_A_EVENTS,		/* u64 */
+	NOM_GENL_A_TRAPS,		/* u64 */
+	NOM_GENL_A_POSTS,		/* u64 */
+	NOM_GENL_A_RESTARTS,		/* u64 */
+	NOM_GENL_A_KICKS,		/* u64 */
+	NOM_GENL_A_FAILED,		/* u64 */
+	__NOM_GENL_A_MAX,
+};
+#define NOM_GENL_A_MAX (__NOM_GENL_A_MAX - 1)
+
+#endif /* _UAPI_LINUX_NOM_H */
