@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nomstack.h - the default private network stack: native zero-copy API
+ *
+ * One TCP/IP stack (lwIP) over one network device of the application's own
+ * (struct vnet).  No socket layer, no thread, no system call: the application
+ * calls nomstack_poll() in a loop, and receives its data in callbacks, in the
+ * very buffer the device wrote.  Types of lwIP do not appear here.
+ *
+ * Threads: everything in this header belongs to ONE thread, the one that
+ * polls.  lwIP keeps its state in globals, therefore a process has at most
+ * one struct nomstack (nomstack_open() says -EBUSY to the second).
+ *
+ * Lifetime of a connection (struct nomstack_conn): from accept() or
+ * nomstack_tcp_connect() until the application calls nomstack_tcp_close() or
+ * nomstack_tcp_abort(), or until closed() reports an error; after any of the
+ * three the pointer is dead and no callback mentions it again.
+ *
+ * Knobs and the meaning of the batching delay W: Documentation/stacks.rst.
+ */
+#ifndef NOMSTACK_NOMSTACK_H
+#define NOMSTACK_NOMSTACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef NOMSTACK_API
+#define NOMSTACK_API __attribute__((visibility("default")))
+#endif
+
+struct vnet;
+struct nomstack;
+struct nomstack_conn;
+
+/**
+ * struct nomstack_opts - how to open a stack
+ * @sz: sizeof(struct nomstack_opts); growth of the structure is by size
+ * @vnet: the device (borrowed: nomstack_close() leaves it open)
+ * @ip4: "ADDRESS/PREFIX", for example "10.0.0.2/24", or "dhcp"
+ * @gateway: default gateway, or NULL for none (ignored with DHCP)
+ * @hostname: sent to the DHCP server, or NULL; borrowed until nomstack_close()
+ * @now_ns: monotonic clock in ns, NULL for nomux_now_ns(); tests pass a
+ *	controlled one.  The stack has no other source of time.
+ * @now_arg: passed to @now_ns
+ */
+struct nomstack_opts {
+	size_t sz;
+	struct vnet *vnet;
+	const char *ip4;
+	const char *gateway;
+	const char *hostname;
+	uint64_t (*now_ns)(void *arg);
+	void *now_arg;
+};
+
+/**
+ * nomstack_open - bring up the stack on a device
+ * @o: options, all borrowed for the call except where said otherwise
+ * @out: the stack; give back with nomstack_close()
+ *
+ * Takes its heap from the device's DMA memory, so that what it queues is sent
+ * without a copy.  With a static address the stack answers at once; with
+ * "dhcp" see nomstack_wait_address().
+ *
+ * Return: 0, -EINVAL (an address does not parse, @sz too small), -E2BIG (@sz
+ * newer than this library and the unknown part is used), -EBUSY (the process
+ * has a stack already), -ENOMEM (DMA memory exhausted), -EIO (device broken).
+ */
+NOMSTACK_API int nomstack_open(const struct nomstack_opts *o, struct nomstack **out);
+
+/**
+ * nomstack_close - abort all connections and take the stack down
+ * @s: the stack, or NULL
+ *
+ * Peers of open connections get a reset.  No callback runs.  Buffers of the
+ * receive ring are released, so the device may be closed afterwards.
+ */
+NOMSTACK_API void nomstack_close(struct nomstack *s);
+
+/**
+ * nomstack_wait_address - poll until the interface has an address
+ * @s: the stack
+ * @timeout_ms: give up after this long, 0: look once
+ *
+ * Static address: returns at once.  DHCP: polls until bound.
+ *
+ * Return: 0, or -ETIMEDOUT, or -EIO when the device broke.
+ */
+NOMSTACK_API int nomstack_wait_address(struct nomstack *s, unsigned timeout_ms);
+
+/**
+ * nomstack_address - the interface's own address
+ * @s: the stack
+ * @ip4_be_out: IPv4 address in network byte order; 0.0.0.0 before DHCP is bound
+ * @prefix_out: length of the network prefix, or NULL
+ *
+ * Return: 0, or -EADDRNOTAVAIL while there is none.
+ */
+NOMSTACK_API int nomstack_address(struct nomstack *s, uint32_t *ip4_be_out, unsigned *prefix_out);
+
+/*
+ * The loop.
+ */
+
+/**
+ * nomstack_poll - one iteration: receive, timers, transmit
+ * @s: the stack
+ *
+ * Takes at most one batch (knob batch_max) from the receive ring, or none
+ * while the batching delay holds it back, runs it to completion through the
+ * stack and the application's callbacks, runs the timers that are due, and
+ * announces what was queued for transmission, at once or when the batching
+ * delay lets it go.  Never blocks, makes no system call of its own.  Must not
+ * be called from a callback.
+ *
+ * Return: number of packets processed (0: the loop may think of sleeping).
+ */
+NOMSTACK_API unsigned nomstack_poll(struct nomstack *s);
+
+/**
+ * nomstack_flush - announce queued packets now, whatever the batching delay
+ * @s: the stack
+ */
+NOMSTACK_API void nomstack_flush(struct nomstack *s);
+
+/**
+ * nomstack_next_ns - how long the stack needs no attention of its own
+ * @s: the stack
+ *
+ * Return: ns until the next protocol timer or the end of a batching delay, 0
+ * when one is due, UINT64_MAX when neither is pending.  Bound a sleep by it.
+ */
+NOMSTACK_API uint64_t nomstack_next_ns(struct nomstack *s);
+
+/**
+ * nomstack_idle_prepare - get ready to sleep: announce, arm the interrupt
+ * @s: the stack
+ *
+ * Flushes both rings and arms the device's receive interrupt.
+ *
+ * Return: true: sleep, for at most nomstack_next_ns(), until the interrupt,
+ * and then call nomstack_idle_done().  False: packets came meanwhile (or wait
+ * for their batching delay); the interrupt is disarmed again, do not sleep.
+ */
+NOMSTACK_API bool nomstack_idle_prepare(struct nomstack *s);
+
+/**
+ * nomstack_idle_done - awake again: disarm the interrupt
+ * @s: the stack
+ */
+NOMSTACK_API void nomstack_idle_done(struct nomstack *s);
+
+/*
+ * TCP.
+ */
+
+/**
+ * struct nomstack_tcp_ops - what the stack tells a TCP application
+ * @accept: a connection was established on a listener.  Returns the argument
+ *	of the other callbacks; NULL refuses the connection with a reset.
+ *	Required for listeners, unused for nomstack_tcp_connect().
+ * @connected: an active open succeeded.  Optional.
+ * @recv: @len bytes in order at @data, valid during the call only: they lie
+ *	in the receive ring's buffer.  Required.
+ * @sent: @acked bytes were acknowledged by the peer: the memory of the oldest
+ *	bytes sent without NOMSTACK_SEND_COPY is the application's again, and
+ *	there is room.  Optional.
+ * @closed: @err 0: the peer sent its FIN; the connection stays writable until
+ *	nomstack_tcp_close().  @err -ECONNRESET, -ETIMEDOUT, -ECONNABORTED,
+ *	-ECONNREFUSED (active open): the connection is gone, @c is dead when
+ *	the callback returns.  Required.
+ * @batch_end: all packets of this poll were delivered; called once for every
+ *	listener with the argument given to nomstack_tcp_listen().  Optional.
+ *
+ * Callbacks run inside nomstack_poll(), in the polling thread.  They may call
+ * any function of this header except nomstack_poll(), nomstack_open(),
+ * nomstack_close() and nomstack_wait_address(); closing or aborting the
+ * connection they were called for is allowed.
+ */
+struct nomstack_tcp_ops {
+	void *(*accept)(struct nomstack_conn *c, void *listener_arg);
+	void (*recv)(struct nomstack_conn *c, void *arg, const void *data, uint32_t len);
+	void (*sent)(struct nomstack_conn *c, void *arg, uint32_t acked);
+	void (*closed)(struct nomstack_conn *c, void *arg, int err);
+	void (*batch_end)(void *listener_arg);
+	void (*connected)(struct nomstack_conn *c, void *arg);
+};
+
+/**
+ * nomstack_tcp_listen - accept connections on a port
+ * @s: the stack
+ * @port: TCP port, 1..65535, host byte order
+ * @backlog: half-open connections allowed at once, 1..255 (more is cut to 255)
+ * @ops: callbacks (borrowed until nomstack_close())
+ * @arg: passed to accept() and batch_end()
+ *
+ * Return: 0, -EADDRINUSE, -EINVAL, -ENOMEM (NOMSTACK_MAX_LISTENERS reached).
+ */
+NOMSTACK_API int nomstack_tcp_listen(struct nomstack *s, uint16_t port, unsigned backlog,
+				     const struct nomstack_tcp_ops *ops, void *arg);
+
+/**
+ * nomstack_tcp_unlisten - stop accepting on a port
+ * @s: the stack
+ * @port: the port given to nomstack_tcp_listen()
+ *
+ * Connections accepted before stay; half-open ones are reset.
+ *
+ * Return: 0 or -ENOENT.
+ */
+NOMSTACK_API int nomstack_tcp_unlisten(struct nomstack *s, uint16_t port);
+
+/**
+ * nomstack_tcp_connect - open a connection to a peer
+ * @s: the stack
+ * @ip4: address of the peer, "10.0.0.1"
+ * @port: its TCP port, host byte order
+ * @ops: callbacks (borrowed while the connection lives)
+ * @arg: their argument
+ * @out: the connection, at once usable for nomstack_tcp_send() and close
+ *
+ * Return: 0, -EINVAL, -ENETUNREACH (no route), -ENOMEM.
+ */
+NOMSTACK_API int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint16_t port,
+				      const struct nomstack_tcp_ops *ops, void *arg,
+				      struct nomstack_conn **out);
+
+/**
+ * nomstack_tcp_room - bytes that nomstack_tcp_send() would take now
+ * @c: the connection
+ *
+ * Return: bytes, 0 when the send buffer or the segment queue is full.
+ */
+NOMSTACK_API uint32_t nomstack_tcp_room(struct nomstack_conn *c);
+
+#define NOMSTACK_SEND_COPY 1	/* copied before return */
+#define NOMSTACK_SEND_MORE 2	/* more follows in this batch: do not push yet */
+
+/**
+ * nomstack_tcp_send - queue bytes on a connection
+ * @c: the connection
+ * @data: the bytes
+ * @len: how many; at most nomstack_tcp_room()
+ * @flags: NOMSTACK_SEND_*.  Without COPY, @data must stay unchanged until
+ *	sent() reported it as acknowledged or the connection is over; it goes
+ *	out without a copy when it lies in memory of nomstack_dma_alloc(), and
+ *	is copied while being sent otherwise.
+ *
+ * All or nothing.  The segment leaves when the current callback or poll ends,
+ * subject to the batching delay.
+ *
+ * Return: 0, -EAGAIN (no room now; sent() tells when to retry), -EMSGSIZE
+ * (@len larger than the whole send buffer), -EPIPE (closed for sending),
+ * -EOPNOTSUPP (unknown flag).
+ */
+NOMSTACK_API int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, unsigned flags);
+
+/**
+ * nomstack_tcp_close - finish sending, then close in an orderly way
+ * @c: the connection; dead for the caller afterwards, no callback follows
+ *
+ * What was queued is still delivered; memory sent without NOMSTACK_SEND_COPY
+ * must stay unchanged until nomstack_close() or forever (a file cache does).
+ *
+ * Return: 0; on shortage of memory the connection is aborted and the result
+ * is -ENOMEM.
+ */
+NOMSTACK_API int nomstack_tcp_close(struct nomstack_conn *c);
+
+/**
+ * nomstack_tcp_abort - reset the connection
+ * @c: the connection; dead for the caller afterwards, no callback follows
+ */
+NOMSTACK_API void nomstack_tcp_abort(struct nomstack_conn *c);
+
+/**
+ * nomstack_tcp_pause - stop or resume taking data of a connection
+ * @c: the connection
+ * @paused: true: bytes delivered from now on do not reopen the receive window
+ *	until resumed, so a peer whose answers the application cannot queue is
+ *	slowed down by TCP.  At most one receive window arrives while paused.
+ */
+NOMSTACK_API void nomstack_tcp_pause(struct nomstack_conn *c, bool paused);
+
+/**
+ * nomstack_tcp_peer - the peer as text, "10.0.0.1:40000"
+ * @c: the connection
+ * @buf: result, always terminated when @n > 0
+ * @n: room in @buf; 22 bytes are enough
+ */
+NOMSTACK_API void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n);
+
+/**
+ * nomstack_tcp_idle_ns - since when the peer has been silent
+ * @c: the connection
+ *
+ * Return: ns since the last segment of the peer on this connection, in steps
+ * of the stack's 500 ms TCP timer.
+ */
+NOMSTACK_API uint64_t nomstack_tcp_idle_ns(struct nomstack_conn *c);
+
+/*
+ * UDP.
+ */
+
+/**
+ * typedef nomstack_udp_fn - a datagram came in
+ * @s: the stack
+ * @arg: argument given to nomstack_udp_bind()
+ * @data: payload, valid during the call only
+ * @len: its length in bytes
+ * @ip4_be: sender's address, network byte order
+ * @port: sender's port, host byte order
+ */
+typedef void (*nomstack_udp_fn)(struct nomstack *s, void *arg, const void *data, uint32_t len,
+				uint32_t ip4_be, uint16_t port);
+
+/**
+ * nomstack_udp_bind - receive datagrams of a port
+ * @s: the stack
+ * @port: local port, host byte order
+ * @fn: called for every datagram
+ * @arg: its first argument
+ *
+ * Return: 0, -EADDRINUSE, -ENOMEM.
+ */
+NOMSTACK_API int nomstack_udp_bind(struct nomstack *s, uint16_t port, nomstack_udp_fn fn, void *arg);
+
+/**
+ * nomstack_udp_send - send one datagram
+ * @s: the stack
+ * @local_port: a port bound with nomstack_udp_bind()
+ * @ip4_be: address, network byte order
+ * @port: port, host byte order
+ * @data: payload, copied
+ * @len: its length, at most 1472 (no fragmentation)
+ *
+ * Return: 0, -ENOENT (port not bound), -EMSGSIZE, -ENETUNREACH, -ENOMEM,
+ * -EAGAIN (ring full).
+ */
+NOMSTACK_API int nomstack_udp_send(struct nomstack *s, uint16_t local_port, uint32_t ip4_be, uint16_t port,
+				   const void *data, uint32_t len);
+
+/*
+ * Knobs, counters, memory.
+ */
+
+/**
+ * struct nomstack_knob - one tunable, live: it takes effect within one batch
+ * @name: for people and programs, "w_us"
+ * @unit: "us", "packets"
+ * @effect: one sentence: what it trades for what
+ * @min: smallest value accepted
+ * @max: largest value accepted
+ * @def: value after nomstack_open()
+ */
+struct nomstack_knob {
+	const char *name;
+	const char *unit;
+	const char *effect;
+	int64_t min;
+	int64_t max;
+	int64_t def;
+};
+
+/**
+ * nomstack_knobs - the table of knobs
+ * @nr_out: number of entries
+ *
+ * Contains at least "w_us" (batching delay W of both directions), "w_rx_us",
+ * "w_tx_us" and "batch_max".
+ *
+ * Return: the table, static.
+ */
+NOMSTACK_API const struct nomstack_knob *nomstack_knobs(unsigned *nr_out);
+
+/**
+ * nomstack_knob_set - turn a knob
+ * @s: the stack
+ * @name: its name
+ * @v: the new value
+ *
+ * Return: 0, -ENOENT (no such knob), -ERANGE (outside min..max; unchanged).
+ */
+NOMSTACK_API int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v);
+
+/**
+ * nomstack_knob_get - read a knob
+ * @s: the stack
+ * @name: its name
+ * @out: the value; "w_us" reads as the larger of the two directions
+ *
+ * Return: 0 or -ENOENT.
+ */
+NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t *out);
+
+/**
+ * struct nomstack_stats - counters since nomstack_open()
+ * @rx_batches: batches handed from the ring to the stack
+ * @rx_packets: frames in them
+ * @tx_batches: announcements to the device
+ * @tx_packets: frames in them
+ * @delay_max_ns_rx: longest time the oldest frame of a batch was held back,
+ *	measured from the poll that saw it first
+ * @delay_max_ns_tx: longest time from queueing a frame to announcing it
+ * @tcp_active: connections now open (gauge)
+ * @tcp_accepted: connections established on listeners
+ * @tcp_refused: connection attempts turned away (backlog, memory, accept()
+ *	returned NULL, unknown port)
+ * @tcp_retransmits: segments sent again
+ * @drop_csum: frames dropped for a wrong IP, TCP, UDP or ICMP checksum
+ * @drop_mem: packets or segments dropped for want of memory
+ * @drop_proto: frames dropped as malformed, or of an unknown protocol
+ * @ip_bad: of @drop_proto, those with a malformed IPv4 header
+ * @arp_requests: ARP requests sent
+ * @timers_run: protocol timers run
+ * @ooseq_dropped: out-of-order segments dropped, so that a peer cannot hold
+ *	the receive ring's buffers
+ * @tx_zero_copy: frames sent without a copy
+ * @tx_ring_full: frames lost or delayed for want of room in the transmit ring
+ */
+struct nomstack_stats {
+	uint64_t rx_batches, rx_packets, tx_batches, tx_packets;
+	uint64_t delay_max_ns_rx, delay_max_ns_tx;
+	uint64_t tcp_active, tcp_accepted, tcp_refused, tcp_retransmits;
+	uint64_t drop_csum, drop_mem, drop_proto, ip_bad;
+	uint64_t arp_requests, timers_run;
+	uint64_t ooseq_dropped, tx_zero_copy, tx_ring_full;
+};
+
+/**
+ * nomstack_stats - read the counters
+ * @s: the stack
+ * @out: filled in
+ */
+NOMSTACK_API void nomstack_stats(struct nomstack *s, struct nomstack_stats *out);
+
+/**
+ * nomstack_dma_alloc - set-up time: memory the device can read
+ * @s: the stack
+ * @bytes: how much
+ *
+ * For what is sent often and changes never, such as a file cache: sent from
+ * here without a copy.  Never given back before the device is closed.
+ *
+ * Return: 64-byte aligned memory, or NULL when exhausted.
+ */
+NOMSTACK_API void *nomstack_dma_alloc(struct nomstack *s, size_t bytes);
+
+#define NOMSTACK_MAX_LISTENERS 8
+#define NOMSTACK_MAX_UDP 8
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
