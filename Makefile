@@ -102,11 +102,25 @@ $(UNITS):
 $(HDR)/asm/nom.h:
 	$(Q)scripts/kernel-build.sh headers
 
-.PHONY: help all user unit check demo clean
+.PHONY: help all deps kernel kselftest module user units unit check demo clean
 all: kernel module user ## kernel, module and user space
 user: $(LIBS) $(PROGS) $(EXAMPLES) ## libraries, applications, examples
-unit: $(UNITS) ## build and run the hosted unit tests (ASan, UBSan)
-	$(Q)tests/run-units $(UNITS)
+units: $(UNITS)
+unit: units ## build and run the hosted unit tests (ASan, UBSan)
+	$(Q)tests/run --only unit
+
+deps: ## install the Debian packages that are missing (root or sudo)
+	$(Q)scripts/install-deps
+kernel: ## the patched guest kernel, from the cache when nothing changed
+	$(Q)scripts/kernel-build.sh all
+kselftest: kernel
+	$(Q)scripts/kernel-build.sh selftests
+check: deps ## every test; ends with "N passed, N failed"
+	$(Q)$(MAKE) --no-print-directory all kselftest units
+	$(Q)tests/run
+demo: deps ## get, build, boot, compare; table here, page in build/report
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)scripts/demo
 
 help: ## this text
 	@printf 'nom on Linux: make demo | make check, and:\n\n'
