@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vnet: virtio-net in ring 3, one receive and one transmit queue.
+ *
+ * The caller owns the loop: it polls, and nothing here runs by itself.  No
+ * function of the data path makes a system call, allocates, locks or copies
+ * (vnet_tx_copy() says so in its name); what leaves the CPU is at most one
+ * doorbell per vnet_tx_flush() or vnet_rx_flush().
+ *
+ * A turn of the loop:
+ *
+ *	n = vnet_rx_burst(v, rx, 32);
+ *	for (i = 0; i < n; i++) {
+ *		handle(rx[i].data, rx[i].len);
+ *		vnet_rx_release(v, rx[i].id);
+ *	}
+ *	vnet_rx_flush(v);
+ *	vnet_tx_reap(v, done, arg);
+ *	vnet_tx_copy(v, ...);
+ *	vnet_tx_flush(v);
+ *
+ * Threads: all calls on one vnet come from one thread, the one that polls.
+ *
+ * Trust: indices, lengths and identifiers written by the device are checked
+ * before use.  A device that breaks the protocol is reset, the driver stops
+ * and vnet_error() tells the reason; no memory outside the buffers given to
+ * the device is read or written on its word.
+ */
+#ifndef NOMDRV_VNET_H
+#define NOMDRV_VNET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct nomdrv_dev;
+struct nomux_core;
+struct nomux_ctx;
+struct vnet;
+
+#define VNET_PRIV_BYTES		128	/* private area per receive buffer */
+#define VNET_FRAME_MAX_BYTES	2034	/* longest frame, Ethernet header included */
+#define VNET_TX_SEG_MAX		16	/* segments of one frame */
+#define VNET_MTU_DEFAULT	1500
+
+/**
+ * struct vnet_opts - how to open; NULL or zeroes give the defaults
+ * @sz: sizeof(struct vnet_opts); fields beyond it count as zero
+ * @features_off: mask of feature bits (1 << VIRTIO_NET_F_...) not to negotiate
+ * @queue_size: entries per queue, a power of two from 2 to 32768; 0, or more
+ *	than the device has: the device's
+ * @nr_bufs: receive buffers of 2 KiB, at least the receive queue's size, at
+ *	most 32768; 0: twice the queue's size.  What exceeds the queue may be
+ *	held by the stack without starving the device.
+ * @arena_bytes: memory for vnet_dma_alloc(); 0: 16 MiB
+ * @mac: own address; zero: the device's, or a random local one if it has none
+ * @wait: hosted mode only: called again and again while a reply of the
+ *	back-end is awaited, so that one thread can play both; NULL: poll(2)
+ * @wait_arg: handed to @wait
+ */
+struct vnet_opts {
+	size_t sz;
+	uint64_t features_off;
+	unsigned int queue_size;
+	unsigned int nr_bufs;
+	size_t arena_bytes;
+	uint8_t mac[6];
+	uint8_t reserved[2];
+	void (*wait)(void *arg);
+	void *wait_arg;
+};
+
+/**
+ * vnet_open_vfio - take a virtio-net PCI function and start it
+ * @ctx: open context of libnomux (borrowed until vnet_close())
+ * @bdf: its address, "0000:00:03.0"
+ * @opts: options, or NULL
+ * @out: the running interface; unchanged on failure
+ *
+ * Only modern devices: one with legacy registers alone is refused with a log
+ * line that says so (start QEMU with disable-legacy=on).
+ *
+ * Return: 0, -ENOENT (no such function), -EBUSY (in use), -EPERM,
+ * -ENODEV (not virtio-net), -EOPNOTSUPP (legacy device, or one that lacks
+ * VIRTIO_F_VERSION_1), -EPROTO (registers that contradict the specification),
+ * -ETIMEDOUT (reset does not finish), -ENOMEM, -EINVAL (options).
+ */
+int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opts *opts,
+		   struct vnet **out);
+
+/**
+ * vnet_open_vhost_user - hosted mode: connect to a vhost-user back-end
+ * @socket_path: its listening Unix socket
+ * @opts: options, or NULL
+ * @out: the running interface; unchanged on failure
+ *
+ * The same rings without a virtual machine and without nom: memory is a memfd
+ * that the back-end maps too.
+ *
+ * Return: 0, -errno of connect(2), -EOPNOTSUPP, -EPROTO, -ETIMEDOUT (no reply
+ * within 5 s), -ENOMEM, -EINVAL (options).
+ */
+int vnet_open_vhost_user(const char *socket_path, const struct vnet_opts *opts,
+			 struct vnet **out);
+
+/**
+ * vnet_create - run the driver on a device of any transport
+ * @dev: a probed device; owned by the vnet from success on
+ * @opts: options, or NULL
+ * @out: the running interface; unchanged on failure
+ *
+ * What the two functions above end in, and where tests bring their own device.
+ *
+ * Return: as above; on failure @dev stays the caller's, reset.
+ */
+int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vnet **out);
+
+/**
+ * vnet_stop - reset the device and keep the memory
+ * @v: the interface
+ *
+ * Nothing is received or sent afterwards.  The cookies of frames that the
+ * device still had come back from the next vnet_tx_reap().  Never needed
+ * before vnet_close(), except to get those cookies.
+ */
+void vnet_stop(struct vnet *v);
+
+/**
+ * vnet_close - reset the device, then give memory and function back
+ * @v: the interface, or NULL
+ *
+ * Held receive buffers and memory of vnet_dma_alloc() are gone with it.
+ */
+void vnet_close(struct vnet *v);
+
+/** vnet_mac - own Ethernet address, 6 bytes */
+const uint8_t *vnet_mac(const struct vnet *v);
+
+/** vnet_mtu - largest IP packet in bytes, 68 to 2020 */
+unsigned int vnet_mtu(const struct vnet *v);
+
+/** vnet_features - negotiated feature bits */
+uint64_t vnet_features(const struct vnet *v);
+
+/** vnet_link_up - link state at the last vnet_check(); true where unknown */
+bool vnet_link_up(const struct vnet *v);
+
+/* ------------------------------------------------------------ DMA memory --- */
+
+/**
+ * vnet_dma_alloc - memory that the device can reach
+ * @v: the interface
+ * @bytes: at least 1
+ * @align: a power of two, at most 4096
+ *
+ * A set-up time allocator: there is no free.  The memory is zeroed and lies in
+ * one range of virtual addresses; segments in it may be sent without a copy
+ * wherever they start.
+ *
+ * Return: the memory, or NULL when the arena (&vnet_opts.arena_bytes) is used up.
+ */
+void *vnet_dma_alloc(struct vnet *v, size_t bytes, size_t align);
+
+/** vnet_dma_contains - whether [p, p + bytes) is reachable for the device */
+bool vnet_dma_contains(const struct vnet *v, const void *p, size_t bytes);
+
+/* --------------------------------------------------------------- receive --- */
+
+#define VNET_RX_CSUM_OK	(1u << 0)	/* transport checksum verified, or partial from the same host: do not check it */
+
+/**
+ * struct vnet_rx - one received frame
+ * @data: the Ethernet frame, in the buffer where the device put it; the IP
+ *	header behind it is aligned to 4 bytes
+ * @len: its length in bytes, 14 to VNET_FRAME_MAX_BYTES
+ * @id: the buffer, for vnet_rx_release() and vnet_rx_priv()
+ * @flags: VNET_RX_*
+ */
+struct vnet_rx {
+	void *data;
+	uint32_t len;
+	uint16_t id;
+	uint16_t flags;
+};
+
+/** vnet_rx_pending - used entries not yet taken, 0 to vnet_rx_size() */
+unsigned int vnet_rx_pending(const struct vnet *v);
+
+/**
+ * vnet_rx_room - buffers that the device may still fill
+ *
+ * Announced, and not yet seen used: 0 means that the next frame is dropped.
+ */
+unsigned int vnet_rx_room(const struct vnet *v);
+
+/** vnet_rx_size - entries of the receive queue */
+unsigned int vnet_rx_size(const struct vnet *v);
+
+/**
+ * vnet_rx_burst - take received frames
+ * @v: the interface
+ * @out: room for @max frames
+ * @max: most frames wanted
+ *
+ * Each buffer belongs to the caller until vnet_rx_release().  Frames that no
+ * driver could use (shorter than an Ethernet header, segmentation that was
+ * never negotiated) are counted in rx_bad and recycled.
+ *
+ * Return: frames in @out; 0 when nothing arrived or the driver has stopped.
+ */
+unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max);
+
+/**
+ * vnet_rx_release - give a buffer back
+ * @v: the interface
+ * @id: a buffer held since vnet_rx_burst(); any order
+ *
+ * The device learns of it at the next vnet_rx_flush().  A buffer that is not
+ * held is the caller's bug and aborts.
+ */
+void vnet_rx_release(struct vnet *v, uint16_t id);
+
+/**
+ * vnet_rx_priv - the buffer's private area
+ *
+ * VNET_PRIV_BYTES bytes aligned to 64, outside of the device's reach, at the
+ * same address for the life of the vnet, zeroed once; meant for a
+ * struct pbuf_custom.
+ */
+void *vnet_rx_priv(struct vnet *v, uint16_t id);
+
+/** vnet_rx_flush - post and announce released buffers; at most one doorbell */
+void vnet_rx_flush(struct vnet *v);
+
+/* -------------------------------------------------------------- transmit --- */
+
+/** struct vnet_seg - a part of a frame: @len bytes (at least 1) at @addr */
+struct vnet_seg {
+	const void *addr;
+	uint32_t len;
+};
+
+/**
+ * struct vnet_tx - a frame to be sent without a copy
+ * @seg: its parts, each within DMA memory, unchanged until reaped
+ * @nr_seg: 1 to VNET_TX_SEG_MAX
+ * @csum_start: where the device starts to sum, in bytes from the start of the
+ *	frame; 0: no offload.  Needs VIRTIO_NET_F_CSUM in vnet_features().
+ * @csum_offset: where the sum goes, from @csum_start; the caller has put the
+ *	pseudo header's sum there
+ * @cookie: handed to the function given to vnet_tx_reap(); NULL: none wanted
+ *
+ * A first part of up to 116 bytes (protocol headers) is copied beside the
+ * virtio header, which saves the device a descriptor; it need not lie in DMA
+ * memory.
+ */
+struct vnet_tx {
+	const struct vnet_seg *seg;
+	unsigned int nr_seg;
+	uint16_t csum_start, csum_offset;
+	void *cookie;
+};
+
+/**
+ * vnet_tx - queue a frame, not yet announced
+ * @v: the interface
+ * @tx: the frame; borrowed for the call, the memory it points to until reaped
+ *
+ * Return: 0, -EAGAIN (queue full: reap, try again), -EINVAL (a segment outside
+ * of DMA memory, a frame too long for the MTU, a sum outside of the frame or
+ * not negotiated), -EIO (stopped, see vnet_error()).  After a failure nothing
+ * has changed.
+ */
+int vnet_tx(struct vnet *v, const struct vnet_tx *tx);
+
+/**
+ * vnet_tx_copy - copy a frame into an own buffer and queue it
+ *
+ * Parameters as in &struct vnet_tx; segments may lie anywhere and are free at
+ * return.  Takes one descriptor.
+ *
+ * Return: as vnet_tx().
+ */
+int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
+		 uint16_t csum_start, uint16_t csum_offset);
+
+/** typedef vnet_tx_done_fn - @cookie's memory is the caller's again */
+typedef void (*vnet_tx_done_fn)(void *cookie, void *arg);
+
+/**
+ * vnet_tx_reap - collect what the device has sent
+ * @v: the interface
+ * @done: called once for each cookie that is not NULL; may queue frames
+ * @arg: handed to @done
+ *
+ * Return: descriptors that became free.
+ */
+unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg);
+
+/**
+ * vnet_tx_room - free descriptors
+ *
+ * vnet_tx_copy() takes one; vnet_tx() takes nr_seg + 1 or fewer, and one more
+ * for each segment that crosses 2 MiB where physical memory does not continue.
+ */
+unsigned int vnet_tx_room(const struct vnet *v);
+
+/** vnet_tx_queued - frames queued and not announced */
+unsigned int vnet_tx_queued(const struct vnet *v);
+
+/** vnet_tx_flush - announce queued frames; at most one doorbell */
+void vnet_tx_flush(struct vnet *v);
+
+/* ------------------------------------------------------ idle: interrupts --- */
+
+/**
+ * vnet_irq_bind - the receive queue's interrupt becomes an upcall (VFIO)
+ * @v: the interface
+ * @core: the leased core
+ * @event: event number of nomux_event_alloc()
+ *
+ * Registers the event's function (it only counts); nomux_wait() returns on it.
+ *
+ * Return: 0, -EOPNOTSUPP (hosted mode, or a device without MSI-X), or what
+ * nomux_event_bind() returns.
+ */
+int vnet_irq_bind(struct vnet *v, struct nomux_core *core, unsigned int event);
+
+/**
+ * vnet_irq_fd - eventfd of the receive queue's interrupt, for poll(2)
+ *
+ * Return: the descriptor (borrowed, non-blocking), or -EOPNOTSUPP.
+ */
+int vnet_irq_fd(struct vnet *v);
+
+/**
+ * vnet_irq_arm - ask for an interrupt at the next received frame
+ * @v: the interface
+ *
+ * Flush first: frames and buffers the device does not know bring none.
+ *
+ * Return: true: sleep, then vnet_irq_disarm().  False: a frame has arrived
+ * meanwhile (or the driver has stopped); interrupts are off, do not sleep.
+ */
+bool vnet_irq_arm(struct vnet *v);
+
+/** vnet_irq_disarm - interrupts off, poll again; harmless when not armed */
+void vnet_irq_disarm(struct vnet *v);
+
+/* --------------------------------------------------- health and counters --- */
+
+/**
+ * vnet_check - ask the device for its state (one or two register reads)
+ * @v: the interface
+ *
+ * For a slow timer, about once per second: NEEDS_RESET and a lost back-end
+ * stop the driver, and vnet_link_up() becomes current.
+ *
+ * Return: as vnet_error().
+ */
+int vnet_check(struct vnet *v);
+
+/**
+ * vnet_error - whether the driver still runs
+ * @v: the interface
+ * @reason_out: a sentence for people, or NULL when running; may be NULL
+ *
+ * Return: 0, or -EIO once the device broke the protocol or asked for a reset,
+ * -ESHUTDOWN after vnet_stop().
+ */
+int vnet_error(const struct vnet *v, const char **reason_out);
+
+/**
+ * struct vnet_stats - monotone counters, written by the polling thread
+ * @rx_packets: frames handed to the caller
+ * @rx_bytes: their bytes, Ethernet header included
+ * @rx_bad: frames dropped as unusable
+ * @tx_packets: frames queued
+ * @tx_bytes: their bytes, Ethernet header included
+ * @tx_full: attempts to queue that met a full queue
+ * @tx_copies: frames copied by vnet_tx_copy()
+ * @doorbells_rx: doorbells of the receive queue (new buffers)
+ * @doorbells_tx: doorbells of the transmit queue
+ * @doorbells_suppressed: flushes with news for which the device wanted none
+ * @interrupts: interrupts seen
+ * @rx_csum_ok: frames with VNET_RX_CSUM_OK
+ * @tx_csum_offload: frames whose sum was left to the device
+ */
+struct vnet_stats {
+	uint64_t rx_packets, rx_bytes, rx_bad;
+	uint64_t tx_packets, tx_bytes, tx_full, tx_copies;
+	uint64_t doorbells_rx, doorbells_tx, doorbells_suppressed;
+	uint64_t interrupts;
+	uint64_t rx_csum_ok, tx_csum_offload;
+};
+
+/** vnet_stats - the live counters */
+const struct vnet_stats *vnet_stats(const struct vnet *v);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NOMDRV_VNET_H */
