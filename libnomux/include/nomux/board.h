@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading the bulletin board (thesis 3.5): what cores, memory, devices and
+ * prices there are.  The kernel writes it, everybody reads it, and none of the
+ * functions here makes a system call.
+ *
+ * Records are read under the board's sequence count.  A reader that keeps
+ * running into updates gives up with -EAGAIN after a bounded number of tries
+ * instead of spinning for ever.
+ */
+#ifndef NOMUX_BOARD_H
+#define NOMUX_BOARD_H
+
+#include <linux/nom.h>
+#include <nomux/api.h>
+
+struct nomux_ctx;
+
+/**
+ * nomux_board - the live mapping; read it under its sequence count
+ * @ctx: context, keeps the mapping
+ */
+NOMUX_API const struct nom_board *nomux_board(struct nomux_ctx *ctx);
+
+/**
+ * nomux_board_bytes - length of the mapping, the size a snapshot needs
+ * @ctx: context
+ */
+NOMUX_API size_t nomux_board_bytes(const struct nomux_ctx *ctx);
+
+/**
+ * nomux_board_snapshot - copy the whole board as it was at one moment
+ * @ctx: context
+ * @buf: aligned to 8 bytes
+ * @bytes: its length, at least nomux_board_bytes()
+ *
+ * Threads: any.
+ * Return: 0, -EAGAIN (updates kept coming), -EINVAL (buffer too short),
+ * -EPROTO (not a board).
+ */
+NOMUX_API int nomux_board_snapshot(struct nomux_ctx *ctx, void *buf, size_t bytes);
+
+/**
+ * nomux_board_record - find a record of a snapshot, bounds checked
+ * @board: a snapshot
+ * @bytes: its length
+ * @c: class of the record
+ * @i: number of the record, 0 ..
+ * @record_bytes: what the caller will read of it
+ *
+ * Return: the record, or NULL when there is no such record (so a loop over i
+ * ends at NULL).
+ */
+NOMUX_API const void *nomux_board_record(const struct nom_board *board, size_t bytes,
+					 enum nom_board_class c, unsigned int i,
+					 size_t record_bytes);
+
+/**
+ * nomux_board_price - look a price up by its name
+ * @ctx: context
+ * @name: as published, "bandwidth" say
+ * @out: consistent copy of the record
+ *
+ * Threads: any; no system call.
+ * Return: 0, -ENOENT (nobody published such a price), -EAGAIN.
+ */
+NOMUX_API int nomux_board_price(struct nomux_ctx *ctx, const char *name,
+				struct nom_board_price *out);
+
+/**
+ * nomux_board_changes - how often a class changed; one load
+ * @ctx: context
+ * @c: class
+ *
+ * Cheap enough to compare on every turn of a poll loop.
+ */
+NOMUX_API uint64_t nomux_board_changes(struct nomux_ctx *ctx, enum nom_board_class c);
+
+#endif /* NOMUX_BOARD_H */
