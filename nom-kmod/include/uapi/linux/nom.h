@@ -56,6 +56,7 @@ struct nom_info {
 
 #define NOM_FEATURE_HUGE_MAP	(1ULL << 0)	/* NOM_MAP_HUGE works */
 #define NOM_FEATURE_MEM_PHYS	(1ULL << 1)	/* NOM_MEM_PHYS (trusted mode) */
+#define NOM_FEATURE_DMA_VIEW	(1ULL << 2)	/* NOM_GRANT_MMAP_DMA */
 
 #define NOM_GET_INFO	_IO(NOM_IOC_TYPE, 0x00)
 
@@ -72,7 +73,8 @@ struct nom_info {
  * The lease ends when the attached thread leaves, exits or execs, or, as long
  * as no thread has attached, when the descriptor is closed.
  *
- * Return: 0, -EBUSY (leased already), -ENOENT (not a reserved core, or none).
+ * Return: 0, -EBUSY (leased already), -ENOENT (not a reserved core, or none;
+ * or offline), -EPERM (descriptor not open for writing), -EOPNOTSUPP.
  */
 struct nom_core_claim {
 	__u32 size;
@@ -91,15 +93,14 @@ struct nom_core_claim {
  * @size: sizeof(struct nom_mem_grant)
  * @flags: must be 0
  * @bytes: a multiple of 2 MiB, > 0
- * @out_grant_fd: the grant, close-on-exec.  mmap(2) MAP_SHARED at offset 0
- *	makes a *window*: address space of any length in which nothing is
- *	mapped until NOM_MEM_MAP; a touch of an unmapped page is #PF to the
- *	leaseholder (upcall) or SIGBUS.
+ * @out_grant_fd: the grant, close-on-exec; what its mmap(2) gives depends on
+ *	the offset, see NOM_GRANT_MMAP_WINDOW and NOM_GRANT_MMAP_DMA
+ * @reserved: must be 0
  *
  * Grant memory is zeroed before its owner sees it.  It goes back when the last
- * reference (descriptor and windows) is gone.
+ * reference (descriptor, windows and views) is gone and nothing pins it.
  *
- * Return: 0, -ENOMEM (not so much left), -EINVAL.
+ * Return: 0, -ENOMEM (not so much left), -EINVAL, -EINTR (killed on the way).
  */
 struct nom_mem_grant {
 	__u32 size;
@@ -110,6 +111,23 @@ struct nom_mem_grant {
 };
 
 #define NOM_MEM_GRANT	_IO(NOM_IOC_TYPE, 0x02)
+
+/*
+ * mmap(2) offsets of a grant's descriptor, MAP_SHARED both.
+ *
+ * WINDOW: address space of any length in which nothing is mapped until
+ * NOM_MEM_MAP; a touch of an unmapped page is #PF to the leaseholder (upcall)
+ * or SIGBUS.  A window is unmapped as a whole; it cannot be split, grown, moved
+ * or inherited.  Nobody can pin what a window maps: get_user_pages(), O_DIRECT
+ * and VFIO's DMA map refuse it.
+ *
+ * DMA: NOM_GRANT_MMAP_DMA + n maps the grant's bytes from n on, all of them
+ * there, in reference-counted 4 KiB pages: the view for VFIO_IOMMU_MAP_DMA
+ * (which pins) and the like.  Pages still pinned when the grant ends are
+ * quarantined until the pins go.  Pins count against RLIMIT_MEMLOCK.
+ */
+#define NOM_GRANT_MMAP_WINDOW	0ULL
+#define NOM_GRANT_MMAP_DMA	(1ULL << 40)
 
 /**
  * struct nom_notify - ioctl(nom, NOM_NOTIFY): post an event to a lease
@@ -157,14 +175,17 @@ struct nom_core_enter {
  * struct nom_core_bind - ioctl(core, NOM_CORE_BIND / NOM_CORE_UNBIND)
  * @size: sizeof(struct nom_core_bind)
  * @event: 0 .. NOM_NR_EVENTS - 1
- * @fd: an eventfd; its counter is drained into the event's count
+ * @fd: an eventfd; its counter is drained into the event's count (one per
+ *	signal with EFD_SEMAPHORE)
  * @flags: must be 0
  *
  * Bind: each signal of the eventfd (a VFIO MSI-X vector, say) posts @event.
  * Unbind takes away the binding of (event, fd).
  *
- * Return: 0, -EBADF, -EINVAL (not an eventfd), -EEXIST, -ENOENT, -ENOSPC
- * (more than 64 bindings), -ENXIO.
+ * Return: 0, -EBADF, -EINVAL (not an eventfd), -EEXIST (this eventfd is bound
+ * to this lease), -ENOENT (no such binding), -ENOSPC (NOM_BINDINGS_MAX), -ENXIO.
+ *
+ * A binding ends with its eventfd (last descriptor closed) or with the lease.
  */
 struct nom_core_bind {
 	__u32 size;
@@ -173,6 +194,7 @@ struct nom_core_bind {
 	__u32 flags;
 };
 
+#define NOM_BINDINGS_MAX	64
 #define NOM_CORE_BIND	_IO(NOM_IOC_TYPE, 0x12)
 #define NOM_CORE_UNBIND	_IO(NOM_IOC_TYPE, 0x13)
 
@@ -184,7 +206,10 @@ struct nom_core_bind {
  * @reserved: must be 0
  * @ns: CLOCK_MONOTONIC nanoseconds; relative 0 disarms
  *
- * One timer per lease; arming replaces what was armed.
+ * One timer per lease; arming replaces what was armed.  It fires on the core
+ * of the caller; the holder is the one to arm it.
+ *
+ * Return: 0, -EINVAL, -EOPNOTSUPP, -ENXIO.
  */
 struct nom_core_timer {
 	__u32 size;
@@ -202,6 +227,8 @@ struct nom_core_timer {
  * @size: sizeof(struct nom_core_subscribe)
  * @event: posted when a subscribed class of the board changes
  * @classes: bit per enum nom_board_class; 0 unsubscribes
+ *
+ * Return: 0, -EINVAL, -EOPNOTSUPP (unknown class), -ENXIO.
  */
 struct nom_core_subscribe {
 	__u32 size;
@@ -255,9 +282,9 @@ struct nom_map_entry {
 	__u32 reserved;
 };
 
-#define NOM_MAP_READ	(1U << 0)
+#define NOM_MAP_READ	(1U << 0)	/* required by map */
 #define NOM_MAP_WRITE	(1U << 1)
-#define NOM_MAP_EXEC	(1U << 2)
+#define NOM_MAP_EXEC	(1U << 2)	/* with HUGE: as the window, else -EOPNOTSUPP */
 #define NOM_MAP_HUGE	(1U << 3)	/* 2 MiB entries; all three aligned to 2 MiB */
 
 /**
@@ -269,8 +296,12 @@ struct nom_map_entry {
  *	an error is returned for the next one
  * @flags: must be 0
  *
+ * An entry is carried out whole or not at all.  Unmapping what is not mapped
+ * is no error; unmapping a part of a 2 MiB entry is -EINVAL.
+ *
  * Return: 0, -EINVAL, -EFAULT (va not in a window of this grant), -EEXIST (a
- * page is mapped there), -EPERM (more access than the window has), -ENOMEM.
+ * page is mapped there), -EPERM (more access than the window has), -ENOMEM,
+ * -EOPNOTSUPP (unknown flag; no 2 MiB entries here).
  */
 struct nom_mem_map {
 	__u32 size;
@@ -372,7 +403,7 @@ struct nom_board_memory {
 	__aligned_u64 quarantined_bytes;
 };
 
-/* PCI functions bound to vfio-pci. */
+/* PCI functions bound to vfio-pci; bdf as in struct nom_mem_phys. */
 struct nom_board_device {
 	__u32 bdf;
 	__u16 vendor;
