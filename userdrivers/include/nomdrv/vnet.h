@@ -45,11 +45,13 @@ struct vnet;
 #define VNET_PRIV_BYTES		128	/* private area per receive buffer */
 #define VNET_FRAME_MAX_BYTES	2034	/* longest frame, Ethernet header included */
 #define VNET_TX_SEG_MAX		16	/* segments of one frame */
+#define VNET_TX_INLINE_BYTES	116	/* a first segment up to here is copied */
 #define VNET_MTU_DEFAULT	1500
 
 /**
  * struct vnet_opts - how to open; NULL or zeroes give the defaults
- * @sz: sizeof(struct vnet_opts); fields beyond it count as zero
+ * @sz: sizeof(struct vnet_opts); fields beyond it count as zero; -E2BIG when
+ *	longer than the library knows and not zero there
  * @features_off: mask of feature bits (1 << VIRTIO_NET_F_...) not to negotiate
  * @queue_size: entries per queue, a power of two from 2 to 32768; 0, or more
  *	than the device has: the device's
@@ -109,13 +111,13 @@ int vnet_open_vhost_user(const char *socket_path, const struct vnet_opts *opts,
 
 /**
  * vnet_create - run the driver on a device of any transport
- * @dev: a probed device; owned by the vnet from success on
+ * @dev: a constructed or stopped device; owned by the vnet from success on
  * @opts: options, or NULL
  * @out: the running interface; unchanged on failure
  *
  * What the two functions above end in, and where tests bring their own device.
  *
- * Return: as above; on failure @dev stays the caller's, reset.
+ * Return: as above; on failure @dev stays the caller's, reset or untouched.
  */
 int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vnet **out);
 
@@ -140,7 +142,7 @@ void vnet_close(struct vnet *v);
 /** vnet_mac - own Ethernet address, 6 bytes */
 const uint8_t *vnet_mac(const struct vnet *v);
 
-/** vnet_mtu - largest IP packet in bytes, 68 to 2020 */
+/** vnet_mtu - largest IP packet in bytes, 68 to 2016 */
 unsigned int vnet_mtu(const struct vnet *v);
 
 /** vnet_features - negotiated feature bits */
@@ -254,7 +256,7 @@ struct vnet_seg {
  *	pseudo header's sum there
  * @cookie: handed to the function given to vnet_tx_reap(); NULL: none wanted
  *
- * A first part of up to 116 bytes (protocol headers) is copied beside the
+ * A first part of up to VNET_TX_INLINE_BYTES (protocol headers) is copied beside the
  * virtio header, which saves the device a descriptor; it need not lie in DMA
  * memory.
  */
@@ -325,10 +327,18 @@ void vnet_tx_flush(struct vnet *v);
  *
  * Registers the event's function (it only counts); nomux_wait() returns on it.
  *
- * Return: 0, -EOPNOTSUPP (hosted mode, or a device without MSI-X), or what
+ * Return: 0, -EOPNOTSUPP (hosted mode, or a device without MSI-X), -EBUSY, or what
  * nomux_event_bind() returns.
  */
 int vnet_irq_bind(struct vnet *v, struct nomux_core *core, unsigned int event);
+
+/**
+ * vnet_irq_unbind - undo vnet_irq_bind(); vnet_close() does it too
+ * @v: the interface
+ *
+ * One of the two has to happen before the core is released.
+ */
+void vnet_irq_unbind(struct vnet *v);
 
 /**
  * vnet_irq_fd - eventfd of the receive queue's interrupt, for poll(2)

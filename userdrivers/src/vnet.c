@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vnet: opening, feature choice, memory, the end.
+ *
+ * All memory the device may reach is one allocation, laid out once: rings,
+ * receive buffers, transmit buffers, and the arena of vnet_dma_alloc().
+ */
+#include "vnet_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <syslog.h>
+#include <linux/virtio_config.h>
+
+#include "nomux/log.h"
+
+#include "vnet_features.h"
+
+#define ARENA_DEFAULT_BYTES	(16UL << 20)
+#define MTU_MIN			68u
+#define MTU_MAX			(VNET_FRAME_MAX_BYTES - VNET_ETH_BYTES - 4u)	/* 4: a VLAN tag */
+
+void vnet__fail(struct vnet *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (v->error)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(v->reason, sizeof(v->reason), fmt, ap);
+	va_end(ap);
+	v->error = -EIO;
+	nomux_log(LOG_ERR, "vnet: %s; interface stopped", v->reason);
+	nomdrv_dev_reset(v->dev);
+}
+
+int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out)
+{
+	const uint8_t *raw = (const uint8_t *)opts;
+	size_t i;
+
+	memset(out, 0, sizeof(*out));
+	if (opts) {
+		if (opts->sz < sizeof(opts->sz))
+			return -EINVAL;
+		for (i = sizeof(*out); i < opts->sz; i++)
+			if (raw[i])
+				return -E2BIG;
+		memcpy(out, opts, opts->sz < sizeof(*out) ? opts->sz : sizeof(*out));
+	}
+	out->sz = sizeof(*out);
+	if (out->queue_size && (out->queue_size < 2 || out->queue_size > NOMDRV_QUEUE_MAX ||
+				(out->queue_size & (out->queue_size - 1))))
+		return -EINVAL;
+	if (out->nr_bufs > NOMDRV_QUEUE_MAX || out->reserved[0] || out->reserved[1] ||
+	    (out->mac[0] & 1))
+		return -EINVAL;
+	if (!out->arena_bytes)
+		out->arena_bytes = ARENA_DEFAULT_BYTES;
+	if (out->arena_bytes > (1UL << 40))
+		return -EINVAL;
+	return 0;
+}
+
+/* -------------------------------------------------------------- features --- */
+
+static uint64_t wanted_features(const struct vnet_opts *o)
+{
+	uint64_t mask = 0;
+	unsigned int i;
+
+	for (i = 0; i < vnet_nr_features; i++)
+		if (vnet_features_table[i].use == VNET_FEATURE_USED)
+			mask |= 1ULL << vnet_features_table[i].bit;
+	return mask & ~(o->features_off & ~(1ULL << VIRTIO_F_VERSION_1));
+}
+
+static bool offers(const struct nomdrv_dev *dev, uint64_t wanted, unsigned int bit)
+{
+	return (dev->offered & wanted) >> bit & 1;
+}
+
+/* The MTU is read before features are settled: one we cannot hold is not accepted (5.1.4.1). */
+static int choose_mtu(struct vnet *v, uint64_t *wanted)
+{
+	uint16_t mtu;
+	int err;
+
+	v->mtu = VNET_MTU_DEFAULT;
+	if (!offers(v->dev, *wanted, VIRTIO_NET_F_MTU))
+		return 0;
+	err = v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, mtu),
+				       &mtu, sizeof(mtu));
+	if (err)
+		return err;
+	if (mtu < MTU_MIN) {
+		nomux_log(LOG_ERR, "vnet: device claims an MTU of %u bytes, below %u", mtu, MTU_MIN);
+		return -EPROTO;
+	}
+	if (mtu > MTU_MAX) {
+		nomux_log(LOG_NOTICE, "vnet: MTU %u of the device exceeds the buffers, using %u",
+			  mtu, VNET_MTU_DEFAULT);
+		*wanted &= ~(1ULL << VIRTIO_NET_F_MTU);
+		return 0;
+	}
+	v->mtu = mtu;
+	return 0;
+}
+
+static int choose_mac(struct vnet *v, const struct vnet_opts *o)
+{
+	static const uint8_t none[6];
+
+	if (memcmp(o->mac, none, 6)) {
+		memcpy(v->mac, o->mac, 6);
+		return 0;
+	}
+	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_MAC))
+		return v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, mac),
+						v->mac, 6);
+	if (getrandom(v->mac, 6, GRND_NONBLOCK) != 6)
+		return -EAGAIN;
+	v->mac[0] = (uint8_t)((v->mac[0] & ~1u) | 2);	/* unicast, locally administered */
+	return 0;
+}
+
+static int negotiate(struct vnet *v, const struct vnet_opts *o)
+{
+	uint64_t wanted = wanted_features(o);
+	int err;
+
+	err = choose_mtu(v, &wanted);
+	if (!err)
+		err = nomdrv_dev_negotiate(v->dev, wanted, 1ULL << VIRTIO_F_VERSION_1);
+	if (!err)
+		err = choose_mac(v, o);
+	if (err)
+		return err;
+	v->tx_csum = nomdrv_dev_has(v->dev, VIRTIO_NET_F_CSUM);
+	v->rx_csum_mask = nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_CSUM) ?
+		VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID : 0;
+	v->tx_frame_max = v->mtu + VNET_ETH_BYTES + 4;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- memory --- */
+
+static int queue_size(struct vnet *v, unsigned int index, const struct vnet_opts *o,
+		      unsigned int *size_out)
+{
+	unsigned int size = 0;
+	int err;
+
+	err = v->dev->ops->queue_size(v->dev, index, &size);
+	if (err)
+		return err;
+	if (size < 2 || size > NOMDRV_QUEUE_MAX || (size & (size - 1))) {
+		nomux_log(LOG_ERR, "vnet: queue %u: size %u is not a power of two from 2 to %u",
+			  index, size, NOMDRV_QUEUE_MAX);
+		return -EPROTO;
+	}
+	*size_out = o->queue_size && o->queue_size < size ? o->queue_size : size;
+	return 0;
+}
+
+static int alloc_private(struct vnet *v)
+{
+	v->rx_state = calloc(v->rx_nr_bufs, sizeof(*v->rx_state));
+	v->rx_spare = calloc(v->rx_nr_bufs, sizeof(*v->rx_spare));
+	v->rx_priv = aligned_alloc(64, (size_t)v->rx_nr_bufs * VNET_PRIV_BYTES);
+	v->tx_cookie = calloc(v->txq.size, sizeof(*v->tx_cookie));
+	if (!v->rx_state || !v->rx_spare || !v->rx_priv || !v->tx_cookie)
+		return -ENOMEM;
+	memset(v->rx_priv, 0, (size_t)v->rx_nr_bufs * VNET_PRIV_BYTES);
+	return 0;
+}
+
+static int alloc_memory(struct vnet *v, const struct vnet_opts *o)
+{
+	unsigned int size[VNET_NR_QUEUES] = { 0 };
+	size_t bytes;
+	unsigned int i, bufs;
+	int err;
+
+	for (i = 0; i < VNET_NR_QUEUES; i++) {
+		err = queue_size(v, i, o, &size[i]);
+		if (err)
+			return err;
+	}
+	bufs = o->nr_bufs ? o->nr_bufs : 2 * size[VNET_RXQ];
+	if (bufs > NOMDRV_QUEUE_MAX)
+		bufs = NOMDRV_QUEUE_MAX;
+	if (bufs < size[VNET_RXQ]) {
+		nomux_log(LOG_ERR, "vnet: %u receive buffers are fewer than the queue's %u entries",
+			  bufs, size[VNET_RXQ]);
+		return -EINVAL;
+	}
+	v->rx_nr_bufs = (uint16_t)bufs;
+
+	/* Each ring part may skip to the next chunk: a part is 512 KiB at most. */
+	bytes = vring_bytes(size[VNET_RXQ]) + vring_bytes(size[VNET_TXQ]) +
+		(size_t)(bufs + size[VNET_TXQ] + 2) * VNET_BUF_BYTES + 6 * (512UL << 10) +
+		o->arena_bytes;
+	bytes = (bytes + NOMDRV_CHUNK_BYTES - 1) & ~(NOMDRV_CHUNK_BYTES - 1);
+	err = v->dev->ops->dma_alloc(v->dev, bytes, &v->mem.m);
+	if (err) {
+		nomux_log(LOG_ERR, "vnet: no %zu MiB of DMA memory: %s", bytes >> 20, strerror(-err));
+		return err;
+	}
+	err = vring_create(&v->rxq, size[VNET_RXQ], &v->mem);
+	if (!err)
+		err = vring_create(&v->txq, size[VNET_TXQ], &v->mem);
+	if (err)
+		return err;
+	/* Aligned to their size, buffers of 2 KiB never straddle a chunk. */
+	v->rx_base = vdma_alloc(&v->mem, (size_t)bufs * VNET_BUF_BYTES, VNET_BUF_BYTES);
+	v->tx_base = vdma_alloc(&v->mem, (size_t)size[VNET_TXQ] * VNET_BUF_BYTES, VNET_BUF_BYTES);
+	if (!v->rx_base || !v->tx_base)
+		return -ENOMEM;
+	return alloc_private(v);
+}
+
+static void free_all(struct vnet *v)
+{
+	free(v->tx_cookie);
+	free(v->rx_priv);
+	free(v->rx_spare);
+	free(v->rx_state);
+	vring_destroy(&v->txq);
+	vring_destroy(&v->rxq);
+	if (v->mem.m.va)
+		v->dev->ops->dma_free(v->dev, &v->mem.m);
+	free(v);
+}
+
+/* ------------------------------------------------------------- life cycle --- */
+
+static int set_up_queues(struct vnet *v)
+{
+	bool event_idx = nomdrv_dev_has(v->dev, VIRTIO_RING_F_EVENT_IDX);
+	struct nomdrv_queue q;
+	int err;
+
+	vring_reset(&v->rxq, event_idx);
+	vring_reset(&v->txq, event_idx);
+	vring_describe(&v->rxq, &v->mem, VNET_RXQ, &q);
+	err = v->dev->ops->queue_setup(v->dev, &q);
+	if (err)
+		return err;
+	vring_describe(&v->txq, &v->mem, VNET_TXQ, &q);
+	return v->dev->ops->queue_setup(v->dev, &q);
+}
+
+int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vnet **out)
+{
+	struct vnet_opts o;
+	struct vnet *v;
+	int err;
+
+	err = vnet__opts(opts, &o);
+	if (err)
+		return err;
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	v->dev = dev;
+	v->link_up = true;
+	v->irq_fd = -EOPNOTSUPP;
+	err = nomdrv_dev_probe(dev);
+	if (err)
+		goto err_free;
+	err = negotiate(v, &o);
+	if (!err)
+		err = alloc_memory(v, &o);
+	if (!err)
+		err = set_up_queues(v);
+	if (err)
+		goto err_reset;
+	vnet__rx_fill(v);
+	if (dev->ops->irq_fd)
+		v->irq_fd = dev->ops->irq_fd(dev);
+	err = nomdrv_dev_start(dev);
+	if (err)
+		goto err_reset;
+	/* Only now may a doorbell ring (3.1.1): the buffers are announced here. */
+	if (vring_announce(&v->rxq)) {
+		dev->ops->kick(dev, VNET_RXQ);
+		v->stats.doorbells_rx++;
+	}
+	err = vnet_check(v);
+	if (err)
+		goto err_reset;
+	nomux_log(LOG_INFO, "vnet: %s device started, features 0x%" PRIx64
+		  ", queues %u and %u, %u buffers, MTU %u, MAC %02x:%02x:%02x:%02x:%02x:%02x",
+		  dev->ops->name, dev->features, v->rxq.size, v->txq.size, v->rx_nr_bufs, v->mtu,
+		  v->mac[0], v->mac[1], v->mac[2], v->mac[3], v->mac[4], v->mac[5]);
+	*out = v;
+	return 0;
+
+err_reset:
+	nomdrv_dev_reset(dev);
+err_free:
+	free_all(v);
+	return err;
+}
+
+void vnet_stop(struct vnet *v)
+{
+	if (v->error)
+		return;
+	v->error = -ESHUTDOWN;
+	snprintf(v->reason, sizeof(v->reason), "stopped by its user");
+	nomdrv_dev_reset(v->dev);
+}
+
+void vnet_close(struct vnet *v)
+{
+	struct nomdrv_dev *dev;
+
+	if (!v)
+		return;
+	dev = v->dev;
+	nomdrv_dev_reset(dev);
+	vnet_irq_unbind(v);
+	free_all(v);
+	nomdrv_dev_destroy(dev);
+}
+
+const uint8_t *vnet_mac(const struct vnet *v)
+{
+	return v->mac;
+}
+
+unsigned int vnet_mtu(const struct vnet *v)
+{
+	return v->mtu;
+}
+
+uint64_t vnet_features(const struct vnet *v)
+{
+	return v->dev->features;
+}
+
+bool vnet_link_up(const struct vnet *v)
+{
+	return v->link_up;
+}
+
+void *vnet_dma_alloc(struct vnet *v, size_t bytes, size_t align)
+{
+	if (!align || (align & (align - 1)) || align > 4096)
+		return NULL;
+	return vdma_alloc(&v->mem, bytes, align);
+}
+
+bool vnet_dma_contains(const struct vnet *v, const void *p, size_t bytes)
+{
+	return vdma_contains(&v->mem, p, bytes);
+}
+
+int vnet_check(struct vnet *v)
+{
+	int status;
+
+	if (v->error)
+		return v->error;
+	status = v->dev->ops->status(v->dev);
+	if (status < 0)
+		vnet__fail(v, "device lost: %s", strerror(-status));
+	else if (status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		vnet__fail(v, "device asks for a reset, status 0x%x", (unsigned int)status);
+	if (v->error)
+		return v->error;
+	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_STATUS)) {
+		uint16_t link;
+
+		if (!v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, status),
+					      &link, sizeof(link)))
+			v->link_up = link & VIRTIO_NET_S_LINK_UP;
+	}
+	return v->error;
+}
+
+int vnet_error(const struct vnet *v, const char **reason_out)
+{
+	if (reason_out)
+		*reason_out = v->error ? v->reason : NULL;
+	return v->error;
+}
+
+const struct vnet_stats *vnet_stats(const struct vnet *v)
+{
+	return &v->stats;
+}

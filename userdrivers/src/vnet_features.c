@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+/* The feature table of vnet; bits without a row are not negotiated either. */
+#include "vnet_features.h"
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+
+#define USED(f, why)	{ f, #f, VNET_FEATURE_USED, why }
+#define LATER(f, why)	{ f, #f, VNET_FEATURE_PLANNED, why }
+#define NO(f, why)	{ f, #f, VNET_FEATURE_NO, why }
+
+const struct vnet_feature vnet_features_table[] = {
+	USED(VIRTIO_NET_F_CSUM, "the device completes transport checksums of sent frames"),
+	USED(VIRTIO_NET_F_GUEST_CSUM, "the device vouches for checksums of received frames"),
+	NO(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, "offloads do not change while running"),
+	USED(VIRTIO_NET_F_MTU, "the link's MTU, where the buffers hold it"),
+	USED(VIRTIO_NET_F_MAC, "own address"),
+	LATER(VIRTIO_NET_F_GUEST_TSO4, "needs MRG_RXBUF and a stack that takes large frames"),
+	LATER(VIRTIO_NET_F_GUEST_TSO6, "as GUEST_TSO4"),
+	NO(VIRTIO_NET_F_GUEST_ECN, "part of GUEST_TSO"),
+	NO(VIRTIO_NET_F_GUEST_UFO, "part of UDP fragmentation"),
+	LATER(VIRTIO_NET_F_HOST_TSO4, "bulk transmit; lwIP has no segmentation offload of its own"),
+	LATER(VIRTIO_NET_F_HOST_TSO6, "as HOST_TSO4"),
+	NO(VIRTIO_NET_F_HOST_ECN, "part of HOST_TSO"),
+	NO(VIRTIO_NET_F_HOST_UFO, "part of UDP fragmentation"),
+	LATER(VIRTIO_NET_F_MRG_RXBUF, "a buffer holds a full frame, so only large receive needs it"),
+	USED(VIRTIO_NET_F_STATUS, "link state"),
+	NO(VIRTIO_NET_F_CTRL_VQ, "no control queue"),
+	NO(VIRTIO_NET_F_CTRL_RX, "needs the control queue"),
+	NO(VIRTIO_NET_F_CTRL_VLAN, "needs the control queue"),
+	NO(VIRTIO_NET_F_GUEST_ANNOUNCE, "needs the control queue"),
+	LATER(VIRTIO_NET_F_MQ, "one queue pair; a stack is one core"),
+	NO(VIRTIO_NET_F_CTRL_MAC_ADDR, "needs the control queue"),
+	NO(VIRTIO_RING_F_INDIRECT_DESC, "a frame takes one or two descriptors"),
+	USED(VIRTIO_RING_F_EVENT_IDX, "doorbells and interrupts only when the other side sleeps"),
+	USED(VIRTIO_F_VERSION_1, "required: the modern device"),
+	USED(VIRTIO_F_ACCESS_PLATFORM, "addresses are what VFIO says, with and without an IOMMU"),
+	LATER(VIRTIO_F_RING_PACKED, "one cache line less per frame on hardware"),
+	NO(VIRTIO_F_IN_ORDER, "order is not relied on"),
+	USED(VIRTIO_F_ORDER_PLATFORM, "barriers are those of a real device"),
+	NO(VIRTIO_F_SR_IOV, "physical functions only"),
+	NO(VIRTIO_F_RING_RESET, "the whole device is reset"),
+};
+
+const unsigned int vnet_nr_features = sizeof(vnet_features_table) / sizeof(vnet_features_table[0]);

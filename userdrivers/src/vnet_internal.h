@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* What vnet.c, vnet_rx.c, vnet_tx.c and vnet_irq.c share. */
+#ifndef NOMDRV_VNET_INTERNAL_H
+#define NOMDRV_VNET_INTERNAL_H
+
+#include <linux/virtio_net.h>
+
+#include "nomdrv/dev.h"
+#include "nomdrv/vnet.h"
+
+#include "internal.h"
+#include "vdma.h"
+#include "vring_split.h"
+
+enum { VNET_RXQ, VNET_TXQ, VNET_NR_QUEUES };
+
+/*
+ * A buffer is 2 KiB; the virtio header starts at byte 2 so that the IP header,
+ * 12 + 14 bytes later, is aligned to 4.  With VERSION_1 the header always has
+ * its num_buffers field (virtio 1.2, 5.1.6).
+ */
+#define VNET_BUF_BYTES	2048u
+#define VNET_BUF_SHIFT	11
+#define VNET_BUF_SKIP	2u
+#define VNET_HDR_BYTES	((uint32_t)sizeof(struct virtio_net_hdr_v1))
+#define VNET_DESC_BYTES	(VNET_BUF_BYTES - VNET_BUF_SKIP)
+#define VNET_ETH_BYTES	14u
+
+_Static_assert(sizeof(struct virtio_net_hdr_v1) == 12, "virtio-net header of VERSION_1");
+_Static_assert(VNET_DESC_BYTES - 12 == VNET_FRAME_MAX_BYTES, "frame limit of the public header");
+_Static_assert((VNET_BUF_SKIP + 12 + 14) % 4 == 0, "alignment of the IP header");
+
+/* Where a receive buffer is. */
+enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
+
+/**
+ * struct vnet - an interface
+ *
+ * @rxq, @rx_base: receive ring; start of the buffers
+ * @rx_state: enum vnet_buf_state of each buffer
+ * @rx_spare, @rx_nr_spare: buffers neither posted nor held, most recent last
+ * @rx_priv: private areas, out of the device's reach
+ * @rx_csum_mask: header flags that stand for a good checksum; 0 without
+ *	GUEST_CSUM
+ * @txq, @tx_base: transmit ring; a buffer per descriptor, used by the head of
+ *	a chain for the header and what is copied
+ * @tx_cookie: by head
+ * @tx_frame_max: longest frame accepted, bytes
+ * @error: 0, or -errno for ever
+ * @reason: why
+ */
+struct vnet {
+	struct vring_split rxq;
+	uint8_t *rx_base;
+	uint8_t *rx_state;
+	uint16_t *rx_spare;
+	uint8_t *rx_priv;
+	uint16_t rx_nr_spare, rx_nr_bufs;
+	uint8_t rx_csum_mask;
+
+	struct vring_split txq;
+	uint8_t *tx_base;
+	void **tx_cookie;
+	uint32_t tx_frame_max;
+	bool tx_csum;
+
+	int error;
+	struct nomdrv_dev *dev;
+	struct vdma mem;
+	struct vnet_stats stats;
+
+	uint8_t mac[6];
+	uint16_t mtu;
+	bool link_up, irq_bound;
+	int irq_fd;
+	char reason[160];
+};
+
+/* Stop for good: reset the device, keep the reason. */
+void vnet__fail(struct vnet *v, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
+/* All buffers spare; post as many as fit. */
+void vnet__rx_fill(struct vnet *v);
+/* Options with defaults for what the caller's struct lacks: 0, -EINVAL, -E2BIG. */
+int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out);
+
+static inline uint8_t *vnet__rx_buf(const struct vnet *v, unsigned int id)
+{
+	return v->rx_base + ((size_t)id << VNET_BUF_SHIFT) + VNET_BUF_SKIP;
+}
+
+static inline uint8_t *vnet__tx_buf(const struct vnet *v, unsigned int head)
+{
+	return v->tx_base + ((size_t)head << VNET_BUF_SHIFT) + VNET_BUF_SKIP;
+}
+
+#endif /* NOMDRV_VNET_INTERNAL_H */

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vnet: sleeping and waking.
+ *
+ * Interrupts are off while the caller polls.  Before it sleeps it arms, and
+ * vring_irq_on() looks at the ring once more behind a full barrier: either the
+ * device saw the request before it looked whether to interrupt, or the driver
+ * sees the frame.  On a leased core events are masked around the sequence, so
+ * an upcall cannot slip in between the last look and the sleep:
+ *
+ *	nomux_mask(core);
+ *	if (vnet_irq_arm(v))
+ *		nomux_wait(core, max_ns);
+ *	vnet_irq_disarm(v);
+ *	nomux_unmask(core);
+ */
+#include "vnet_internal.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+int vnet_irq_bind(struct vnet *v, struct nomux_core *core, unsigned int event)
+{
+	int err;
+
+	if (!v->dev->ops->irq_bind || v->irq_fd < 0)
+		return -EOPNOTSUPP;
+	if (v->irq_bound)
+		return -EBUSY;
+	err = v->dev->ops->irq_bind(v->dev, core, event, &v->stats.interrupts);
+	if (!err)
+		v->irq_bound = true;
+	return err;
+}
+
+void vnet_irq_unbind(struct vnet *v)
+{
+	if (!v->irq_bound)
+		return;
+	v->irq_bound = false;
+	v->dev->ops->irq_unbind(v->dev);
+}
+
+int vnet_irq_fd(struct vnet *v)
+{
+	return v->irq_fd;
+}
+
+bool vnet_irq_arm(struct vnet *v)
+{
+	return !v->error && vring_irq_on(&v->rxq);
+}
+
+void vnet_irq_disarm(struct vnet *v)
+{
+	uint64_t n;
+
+	if (!v->rxq.armed)
+		return;
+	vring_irq_off(&v->rxq);
+	/* Bound to an upcall, the kernel drains the eventfd and the handler counts. */
+	if (v->irq_bound || v->irq_fd < 0)
+		return;
+	if (read(v->irq_fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
+		v->stats.interrupts += n;
+}

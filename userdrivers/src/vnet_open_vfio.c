@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vnet on VFIO.  In a file of its own, so that programs of hosted mode link
+ * without libnomux's kernel half.
+ */
+#include "nomdrv/vnet.h"
+
+#include "nomdrv/dev.h"
+
+#include "pci_fn.h"
+#include "pci_fn_vfio.h"
+
+int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opts *opts,
+		   struct vnet **out)
+{
+	struct nomdrv_dev *dev;
+	struct pci_fn *fn;
+	int err;
+
+	err = pci_fn_vfio_open(ctx, bdf, &fn);
+	if (err)
+		return err;
+	err = vtrans_pci_modern_create(fn, &dev);
+	if (err) {
+		fn->ops->close(fn);
+		return err;
+	}
+	err = vnet_create(dev, opts, out);
+	if (err)
+		nomdrv_dev_destroy(dev);
+	return err;
+}

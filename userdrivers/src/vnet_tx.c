@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vnet: transmit.
+ *
+ * A frame is one chain of descriptors.  The head's own buffer holds the virtio
+ * header and, behind it, what is copied: the whole frame (vnet_tx_copy()) or a
+ * short first segment (vnet_tx()).  A copy of some 60 bytes of protocol
+ * headers costs less than the device's work for one more descriptor.
+ *
+ * Free descriptors are linked through vring_slot.next; a chain is taken from
+ * the front of that list and so is linked already.
+ */
+#include "vnet_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Whether the sum lies in a frame of @len bytes, and was negotiated. */
+static inline bool csum_valid(const struct vnet *v, uint32_t len, uint16_t start, uint16_t offset)
+{
+	return !start || (v->tx_csum && (uint32_t)start + offset + 2 <= len);
+}
+
+static inline void write_hdr(struct vnet *v, uint8_t *p, uint16_t csum_start, uint16_t csum_offset)
+{
+	struct virtio_net_hdr_v1 *h = (void *)p;
+
+	*h = (struct virtio_net_hdr_v1){
+		.flags = csum_start ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0,
+		.gso_type = VIRTIO_NET_HDR_GSO_NONE,
+		.csum_start = csum_start,
+		.csum_offset = csum_offset,
+	};
+	v->stats.tx_csum_offload += csum_start != 0;
+}
+
+/* Descriptors for [addr, addr + len): 2 where physical memory breaks off at 2 MiB. */
+static inline unsigned int pieces(const struct vnet *v, const uint8_t *addr, uint32_t len)
+{
+	size_t off = (uintptr_t)addr - (uintptr_t)v->mem.m.va;
+
+	if (__builtin_expect((off >> NOMDRV_CHUNK_SHIFT) ==
+			     ((off + len - 1) >> NOMDRV_CHUNK_SHIFT), 1))
+		return 1;
+	return vdma_is_piece(&v->mem, addr, len) ? 1 : 2;
+}
+
+/* One piece into descriptor @d; returns the next one of the chain. */
+static inline unsigned int put_piece(struct vnet *v, unsigned int d, const uint8_t *addr,
+				     uint32_t len, bool last)
+{
+	struct vring_split *r = &v->txq;
+	unsigned int next = r->slot[d].next;
+
+	vring_set(r, d, vdma_addr(&v->mem, addr), len, last ? 0 : VRING_DESC_F_NEXT,
+		  last ? 0 : next);
+	return next;
+}
+
+static unsigned int put_seg(struct vnet *v, unsigned int d, const struct vnet_seg *s, bool last,
+			    unsigned int *tail)
+{
+	const uint8_t *addr = s->addr;
+	uint32_t len = s->len;
+
+	if (pieces(v, addr, len) == 2) {
+		size_t off = (uintptr_t)addr - (uintptr_t)v->mem.m.va;
+		uint32_t first = (uint32_t)(NOMDRV_CHUNK_BYTES - (off & (NOMDRV_CHUNK_BYTES - 1)));
+
+		d = put_piece(v, d, addr, first, false);
+		addr += first;
+		len -= first;
+	}
+	*tail = d;
+	return put_piece(v, d, addr, len, last);
+}
+
+int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
+{
+	struct vring_split *r = &v->txq;
+	const struct vnet_seg *seg = tx->seg;
+	unsigned int nr_seg = tx->nr_seg, need = 1, head, tail, d, i;
+	uint32_t total = 0, first = 0;
+	uint8_t *buf;
+
+	/* First everything that can be wrong, then act. */
+	if (__builtin_expect(v->error, 0))
+		return -EIO;
+	if (!nr_seg || nr_seg > VNET_TX_SEG_MAX)
+		return -EINVAL;
+	if (seg[0].len <= VNET_TX_INLINE_BYTES)
+		first = seg[0].len;
+	for (i = 0; i < nr_seg; i++) {
+		uint32_t len = seg[i].len;
+
+		if (!len || len > VNET_FRAME_MAX_BYTES)
+			return -EINVAL;
+		total += len;
+		if (!i && first)
+			continue;
+		if (!vdma_contains(&v->mem, seg[i].addr, len))
+			return -EINVAL;
+		need += pieces(v, seg[i].addr, len);
+	}
+	if (total < VNET_ETH_BYTES || total > v->tx_frame_max || need > r->size ||
+	    !csum_valid(v, total, tx->csum_start, tx->csum_offset))
+		return -EINVAL;
+	if (need > r->nr_free) {
+		v->stats.tx_full++;
+		return -EAGAIN;
+	}
+
+	head = tail = r->free_head;
+	buf = vnet__tx_buf(v, head);
+	write_hdr(v, buf, tx->csum_start, tx->csum_offset);
+	if (first)
+		memcpy(buf + VNET_HDR_BYTES, seg[0].addr, first);
+	d = put_piece(v, head, buf, VNET_HDR_BYTES + first, need == 1);
+	for (i = first ? 1 : 0; i < nr_seg; i++)
+		d = put_seg(v, d, &seg[i], i + 1 == nr_seg, &tail);
+	r->free_head = (uint16_t)d;
+	r->nr_free -= (uint16_t)need;
+	v->tx_cookie[head] = tx->cookie;
+	vring_post(r, head, tail, need);
+	v->stats.tx_packets++;
+	v->stats.tx_bytes += total;
+	return 0;
+}
+
+int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
+		 uint16_t csum_start, uint16_t csum_offset)
+{
+	struct vring_split *r = &v->txq;
+	uint32_t total = 0;
+	unsigned int i, d;
+	uint8_t *buf, *p;
+
+	if (__builtin_expect(v->error, 0))
+		return -EIO;
+	if (!nr_seg || nr_seg > VNET_TX_SEG_MAX)
+		return -EINVAL;
+	for (i = 0; i < nr_seg; i++) {
+		if (!seg[i].len || seg[i].len > VNET_FRAME_MAX_BYTES)
+			return -EINVAL;
+		total += seg[i].len;
+	}
+	if (total < VNET_ETH_BYTES || total > v->tx_frame_max ||
+	    !csum_valid(v, total, csum_start, csum_offset))
+		return -EINVAL;
+	if (!r->nr_free) {
+		v->stats.tx_full++;
+		return -EAGAIN;
+	}
+
+	d = vring_get(r);
+	buf = vnet__tx_buf(v, d);
+	write_hdr(v, buf, csum_start, csum_offset);
+	p = buf + VNET_HDR_BYTES;
+	for (i = 0; i < nr_seg; i++) {
+		memcpy(p, seg[i].addr, seg[i].len);
+		p += seg[i].len;
+	}
+	vring_set(r, d, vdma_addr(&v->mem, buf), VNET_HDR_BYTES + total, 0, 0);
+	v->tx_cookie[d] = NULL;
+	vring_post(r, d, d, 1);
+	v->stats.tx_packets++;
+	v->stats.tx_bytes += total;
+	v->stats.tx_copies++;
+	return 0;
+}
+
+/* After a stop no used entry comes any more: everything outstanding is the caller's. */
+static unsigned int reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg)
+{
+	struct vring_split *r = &v->txq;
+	unsigned int before = r->nr_free, d;
+
+	for (d = 0; d < r->size; d++) {
+		void *cookie = v->tx_cookie[d];
+
+		if (!r->slot[d].nr)
+			continue;
+		vring_put(r, d);
+		v->tx_cookie[d] = NULL;
+		if (cookie && done)
+			done(cookie, arg);
+	}
+	return r->nr_free - before;
+}
+
+unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
+{
+	struct vring_split *r = &v->txq;
+	unsigned int n, freed = 0;
+
+	if (__builtin_expect(v->error, 0))
+		return reap_stopped(v, done, arg);
+	n = vring_pending(r);
+	if (__builtin_expect(n == VRING_BAD, 0)) {
+		vnet__fail(v, "transmit queue: used index ran ahead, %u announced, at %u, device says %u",
+			   vring_outstanding(r), r->last_used, vb_load_used_idx(&r->used->idx));
+		return reap_stopped(v, done, arg);
+	}
+	while (n--) {
+		unsigned int head;
+		void *cookie;
+		uint32_t len;
+
+		head = vring_take(r, &len);
+		if (__builtin_expect(head == VRING_BAD, 0)) {
+			vnet__fail(v, "transmit queue: used entry %u names descriptor %u, which is not outstanding",
+				   r->last_used, len);
+			return freed + reap_stopped(v, done, arg);
+		}
+		cookie = v->tx_cookie[head];
+		freed += r->slot[head].nr;
+		vring_put(r, head);
+		if (cookie && done)
+			done(cookie, arg);
+		if (__builtin_expect(v->error, 0))	/* done() queued a frame and met the end */
+			break;
+	}
+	vring_irq_quiet(r);
+	return freed;
+}
+
+unsigned int vnet_tx_room(const struct vnet *v)
+{
+	return v->error ? 0 : v->txq.nr_free;
+}
+
+unsigned int vnet_tx_queued(const struct vnet *v)
+{
+	return vring_queued(&v->txq);
+}
+
+void vnet_tx_flush(struct vnet *v)
+{
+	if (!vring_queued(&v->txq) || v->error)
+		return;
+	if (vring_announce(&v->txq)) {
+		v->dev->ops->kick(v->dev, VNET_TXQ);
+		v->stats.doorbells_tx++;
+	} else {
+		v->stats.doorbells_suppressed++;
+	}
+}

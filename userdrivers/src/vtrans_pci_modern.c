@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: MIT
+/*
+ * virtio over PCI, modern interface (virtio 1.2, section 4.1).
+ *
+ * The device says in vendor capabilities which BAR holds its register blocks,
+ * at what offset and how long they are.  Nothing of that is believed before it
+ * has been compared with the BAR's real size: a doorbell is a bare store to an
+ * address computed from these numbers, and must never land elsewhere.
+ *
+ * Legacy registers are not driven.  A transitional device is used through its
+ * modern half, one without that half is refused with the reason.
+ *
+ * Interrupts: MSI-X vector 0 belongs to the receive queue, is set up before the
+ * queue is enabled and signals an eventfd from then on; the transmit queue and
+ * configuration changes have none.
+ */
+#include "pci_fn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
+
+#include "nomdrv/dev.h"
+#include "nomux/log.h"
+
+#include "internal.h"
+
+#define VENDOR_VIRTIO		0x1af4
+#define DEVICE_MODERN_NET	(0x1040 + VIRTIO_ID_NET)
+#define DEVICE_LEGACY_NET	0x1000
+#define NR_QUEUES		2
+#define RX_VECTOR		0
+#define CAPS_MAX		48	/* as many as fit into 192 bytes */
+#define RESET_TIMEOUT_NS	2000000000LL
+#define CONFIG_TRIES		16
+
+/* A register block: where it is, and how long. */
+struct block {
+	volatile uint8_t *base;
+	uint32_t len;
+};
+
+struct vpci {
+	struct nomdrv_dev dev;
+	struct pci_fn *fn;
+	struct block common, notify, config;
+	uint32_t notify_mult;
+	unsigned int nr_queues;
+	volatile uint16_t *doorbell[NR_QUEUES];
+	int irq_fd;
+};
+
+static struct vpci *to_vpci(struct nomdrv_dev *dev)
+{
+	return (struct vpci *)dev;
+}
+
+#define complain(p, fmt, ...) \
+	nomux_log(LOG_ERR, "virtio-pci: " fmt ", device=%s", ##__VA_ARGS__, (p)->fn->name)
+
+/* ------------------------------------------------------------- registers --- */
+
+#define COMMON(field)	offsetof(struct virtio_pci_common_cfg, field)
+
+static uint32_t rd(struct vpci *p, unsigned int off, unsigned int width)
+{
+	return p->fn->ops->mmio_read(p->fn, p->common.base + off, width);
+}
+
+static void wr(struct vpci *p, unsigned int off, unsigned int width, uint32_t value)
+{
+	p->fn->ops->mmio_write(p->fn, p->common.base + off, width, value);
+}
+
+/* 4.1.3.1: 64-bit fields are written as two halves. */
+static void wr64(struct vpci *p, unsigned int off, uint64_t value)
+{
+	wr(p, off, 4, (uint32_t)value);
+	wr(p, off + 4, 4, (uint32_t)(value >> 32));
+}
+
+static uint8_t get_status(struct vpci *p)
+{
+	return (uint8_t)rd(p, COMMON(device_status), 1);
+}
+
+static void add_status(struct vpci *p, uint8_t bits)
+{
+	wr(p, COMMON(device_status), 1, get_status(p) | bits);
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/* 4.1.4.3.2: after writing 0, wait until 0 is read. */
+static int reset_wait(struct vpci *p)
+{
+	int64_t end = now_ns() + RESET_TIMEOUT_NS;
+
+	wr(p, COMMON(device_status), 1, 0);
+	while (get_status(p)) {
+		if (now_ns() > end) {
+			complain(p, "reset does not finish, status 0x%x", get_status(p));
+			return -ETIMEDOUT;
+		}
+		usleep(100);
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------- capabilities --- */
+
+/* The block that a capability names, if it lies inside of its BAR. */
+static int map_block(struct vpci *p, const struct virtio_pci_cap *cap, uint32_t min_len,
+		     uint32_t align, struct block *out)
+{
+	void *va;
+	size_t bytes;
+	int err;
+
+	if (cap->bar > 5)	/* reserved values: 4.1.4 has the driver ignore them */
+		return -ENOENT;
+	if (cap->length < min_len || cap->offset % align) {
+		complain(p, "capability type %u: offset 0x%x, length 0x%x, needs %u bytes aligned to %u",
+			 cap->cfg_type, cap->offset, cap->length, min_len, align);
+		return -EPROTO;
+	}
+	err = p->fn->ops->map_bar(p->fn, cap->bar, &va, &bytes);
+	if (err) {
+		complain(p, "capability type %u: BAR %u cannot be mapped: %s", cap->cfg_type,
+			 cap->bar, strerror(-err));
+		return err;
+	}
+	if (cap->offset > bytes || cap->length > bytes - cap->offset) {
+		complain(p, "capability type %u: offset 0x%x, length 0x%x exceed BAR %u of 0x%zx bytes",
+			 cap->cfg_type, cap->offset, cap->length, cap->bar, bytes);
+		return -EPROTO;
+	}
+	out->base = (volatile uint8_t *)va + cap->offset;
+	out->len = cap->length;
+	return 0;
+}
+
+static int take_notify(struct vpci *p, const struct virtio_pci_notify_cap *cap)
+{
+	uint32_t mult = cap->notify_off_multiplier;
+	int err;
+
+	if (cap->cap.cap_len < sizeof(*cap)) {
+		complain(p, "notification capability of %u bytes lacks the multiplier",
+			 cap->cap.cap_len);
+		return -EPROTO;
+	}
+	if (mult & (mult - 1) || mult == 1) {
+		complain(p, "notification multiplier %u is neither 0 nor an even power of two", mult);
+		return -EPROTO;
+	}
+	err = map_block(p, &cap->cap, 2, 2, &p->notify);
+	if (!err)
+		p->notify_mult = mult;
+	return err;
+}
+
+/* 4.1.4: the first usable capability of a type is the one to use. */
+static int take_cap(struct vpci *p, const struct virtio_pci_notify_cap *cap)
+{
+	switch (cap->cap.cfg_type) {
+	case VIRTIO_PCI_CAP_COMMON_CFG:
+		return p->common.base ? 0 :
+			map_block(p, &cap->cap, sizeof(struct virtio_pci_common_cfg), 4, &p->common);
+	case VIRTIO_PCI_CAP_NOTIFY_CFG:
+		return p->notify.base ? 0 : take_notify(p, cap);
+	case VIRTIO_PCI_CAP_DEVICE_CFG:
+		return p->config.base ? 0 : map_block(p, &cap->cap, 1, 4, &p->config);
+	default:
+		return 0;
+	}
+}
+
+static int find_caps(struct vpci *p)
+{
+	const struct pci_fn_ops *ops = p->fn->ops;
+	uint16_t status;
+	unsigned int i;
+	uint8_t pos;
+	int err;
+
+	err = ops->config_read(p->fn, PCI_STATUS, &status, sizeof(status));
+	if (!err)
+		err = ops->config_read(p->fn, PCI_CAPABILITY_LIST, &pos, sizeof(pos));
+	if (err || !(status & PCI_STATUS_CAP_LIST))
+		return err;
+	for (i = 0; i < CAPS_MAX; i++) {
+		struct virtio_pci_notify_cap cap = { 0 };
+		unsigned int room;
+
+		pos &= ~3u;
+		if (!pos)
+			return 0;
+		if (pos < PCI_STD_HEADER_SIZEOF)
+			break;
+		room = PCI_CFG_SPACE_SIZE - pos;
+		err = ops->config_read(p->fn, pos, &cap,
+				       room < sizeof(cap) ? room : (unsigned int)sizeof(cap));
+		if (err)
+			return err;
+		if (cap.cap.cap_vndr == PCI_CAP_ID_VNDR &&
+		    cap.cap.cap_len >= sizeof(struct virtio_pci_cap) && cap.cap.cap_len <= room) {
+			err = take_cap(p, &cap);
+			if (err && err != -ENOENT)
+				return err;
+		}
+		pos = cap.cap.cap_next;
+	}
+	complain(p, "capability list is broken at 0x%x after %u entries", pos, i);
+	return -EPROTO;
+}
+
+/* ------------------------------------------------------------- operations --- */
+
+static int identify(struct vpci *p)
+{
+	uint16_t id[2], subsystem = 0;
+	int err;
+
+	err = p->fn->ops->config_read(p->fn, PCI_VENDOR_ID, id, sizeof(id));
+	if (!err)
+		err = p->fn->ops->config_read(p->fn, PCI_SUBSYSTEM_ID, &subsystem, sizeof(subsystem));
+	if (err)
+		return err;
+	if (id[0] == VENDOR_VIRTIO && id[1] == DEVICE_MODERN_NET)
+		return 0;
+	if (id[0] == VENDOR_VIRTIO && id[1] == DEVICE_LEGACY_NET && subsystem == VIRTIO_ID_NET)
+		return 0;
+	complain(p, "%04x:%04x is not a virtio network device", id[0], id[1]);
+	return -ENODEV;
+}
+
+/* Memory and bus mastering on, INTx off: without MSI-X nobody would acknowledge it. */
+static int set_command(struct vpci *p, bool master)
+{
+	uint16_t cmd;
+	int err;
+
+	err = p->fn->ops->config_read(p->fn, PCI_COMMAND, &cmd, sizeof(cmd));
+	if (err)
+		return err;
+	cmd |= PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE;
+	cmd = master ? cmd | PCI_COMMAND_MASTER : cmd & ~PCI_COMMAND_MASTER;
+	return p->fn->ops->config_write(p->fn, PCI_COMMAND, &cmd, sizeof(cmd));
+}
+
+static int vpci_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
+{
+	struct vpci *p = to_vpci(dev);
+	int err;
+
+	memset(&p->common, 0, sizeof(p->common));
+	memset(&p->notify, 0, sizeof(p->notify));
+	memset(&p->config, 0, sizeof(p->config));
+	err = identify(p);
+	if (!err)
+		err = find_caps(p);
+	if (err)
+		return err;
+	if (!p->common.base && !p->notify.base) {
+		complain(p, "a legacy virtio device, without the modern interface; with QEMU, use disable-legacy=on");
+		return -EOPNOTSUPP;
+	}
+	if (!p->common.base || !p->notify.base || !p->config.base) {
+		complain(p, "a register block is missing:%s%s%s", p->common.base ? "" : " common",
+			 p->notify.base ? "" : " notify", p->config.base ? "" : " device");
+		return -EPROTO;
+	}
+	err = set_command(p, true);
+	if (!err)
+		err = reset_wait(p);
+	if (err)
+		return err;
+	add_status(p, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	add_status(p, VIRTIO_CONFIG_S_DRIVER);
+	wr(p, COMMON(device_feature_select), 4, 0);
+	*offered_out = rd(p, COMMON(device_feature), 4);
+	wr(p, COMMON(device_feature_select), 4, 1);
+	*offered_out |= (uint64_t)rd(p, COMMON(device_feature), 4) << 32;
+	p->nr_queues = rd(p, COMMON(num_queues), 2);
+	return 0;
+}
+
+static int vpci_set_features(struct nomdrv_dev *dev, uint64_t features)
+{
+	struct vpci *p = to_vpci(dev);
+
+	wr(p, COMMON(guest_feature_select), 4, 0);
+	wr(p, COMMON(guest_feature), 4, (uint32_t)features);
+	wr(p, COMMON(guest_feature_select), 4, 1);
+	wr(p, COMMON(guest_feature), 4, (uint32_t)(features >> 32));
+	add_status(p, VIRTIO_CONFIG_S_FEATURES_OK);
+	if (!(get_status(p) & VIRTIO_CONFIG_S_FEATURES_OK)) {
+		complain(p, "the device refuses features 0x%llx", (unsigned long long)features);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+/* 4.1.3.1 asks for accesses as wide as the field: two bytes for a u16, else byte by byte. */
+static void read_field(struct vpci *p, unsigned int off, uint8_t *buf, unsigned int len)
+{
+	unsigned int i;
+	uint32_t v;
+
+	if (len == 2 && !(off & 1)) {
+		v = p->fn->ops->mmio_read(p->fn, p->config.base + off, 2);
+		memcpy(buf, &v, 2);
+		return;
+	}
+	for (i = 0; i < len; i++)
+		buf[i] = (uint8_t)p->fn->ops->mmio_read(p->fn, p->config.base + off + i, 1);
+}
+
+static int vpci_config_read(struct nomdrv_dev *dev, unsigned int off, void *buf, unsigned int len)
+{
+	struct vpci *p = to_vpci(dev);
+	unsigned int tries;
+
+	if (off > p->config.len || len > p->config.len - off) {
+		complain(p, "configuration space of %u bytes has no field at %u", p->config.len, off);
+		return -EPROTO;
+	}
+	for (tries = 0; tries < CONFIG_TRIES; tries++) {
+		uint32_t gen = rd(p, COMMON(config_generation), 1);
+
+		read_field(p, off, buf, len);
+		if (rd(p, COMMON(config_generation), 1) == gen)
+			return 0;
+	}
+	complain(p, "configuration space changed in each of %u reads", tries);
+	return -EPROTO;
+}
+
+static int vpci_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned int *size_out)
+{
+	struct vpci *p = to_vpci(dev);
+
+	*size_out = 0;
+	if (index >= p->nr_queues || index >= NR_QUEUES)
+		return 0;
+	wr(p, COMMON(queue_select), 2, index);
+	*size_out = rd(p, COMMON(queue_size), 2);
+	return 0;
+}
+
+/* An eventfd on vector 0, and that vector on the receive queue; without one: polling only. */
+static void route_irq(struct vpci *p)
+{
+	uint32_t got = VIRTIO_MSI_NO_VECTOR;
+	int err = -EOPNOTSUPP;
+
+	if (p->irq_fd < 0 && p->fn->ops->nr_irqs(p->fn) > 0) {
+		p->irq_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		err = p->irq_fd < 0 ? -errno : p->fn->ops->irq(p->fn, RX_VECTOR, p->irq_fd);
+		if (!err) {
+			wr(p, COMMON(queue_msix_vector), 2, RX_VECTOR);
+			got = rd(p, COMMON(queue_msix_vector), 2);
+			if (got == RX_VECTOR)
+				return;
+			p->fn->ops->irq(p->fn, RX_VECTOR, -1);
+			err = -ENOSPC;
+		}
+		if (p->irq_fd >= 0)
+			close(p->irq_fd);
+	}
+	p->irq_fd = -1;
+	wr(p, COMMON(queue_msix_vector), 2, VIRTIO_MSI_NO_VECTOR);
+	nomux_log(LOG_WARNING, "virtio-pci: no interrupt, polling only, device=%s: %s", p->fn->name,
+		  strerror(-err));
+}
+
+static int vpci_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *q)
+{
+	struct vpci *p = to_vpci(dev);
+	uint64_t off;
+
+	wr(p, COMMON(queue_select), 2, q->index);
+	if (rd(p, COMMON(queue_enable), 2)) {
+		complain(p, "queue %u is enabled after a reset", q->index);
+		return -EPROTO;
+	}
+	off = (uint64_t)rd(p, COMMON(queue_notify_off), 2) * p->notify_mult;
+	if (off + 2 > p->notify.len) {
+		complain(p, "queue %u: doorbell at 0x%llx exceeds the %u bytes there are", q->index,
+			 (unsigned long long)off, p->notify.len);
+		return -EPROTO;
+	}
+	p->doorbell[q->index] = (volatile uint16_t *)(p->notify.base + off);
+	wr(p, COMMON(queue_size), 2, q->size);
+	wr64(p, COMMON(queue_desc_lo), q->desc_dma);
+	wr64(p, COMMON(queue_avail_lo), q->avail_dma);
+	wr64(p, COMMON(queue_used_lo), q->used_dma);
+	if (q->index == 0) {
+		wr(p, COMMON(msix_config), 2, VIRTIO_MSI_NO_VECTOR);
+		route_irq(p);
+	} else {
+		wr(p, COMMON(queue_msix_vector), 2, VIRTIO_MSI_NO_VECTOR);
+	}
+	wr(p, COMMON(queue_enable), 2, 1);
+	return 0;
+}
+
+static int vpci_start(struct nomdrv_dev *dev)
+{
+	struct vpci *p = to_vpci(dev);
+	uint8_t status;
+
+	add_status(p, VIRTIO_CONFIG_S_DRIVER_OK);
+	status = get_status(p);
+	if ((status & VIRTIO_CONFIG_S_NEEDS_RESET) || !(status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		complain(p, "the device does not start, status 0x%x", status);
+		return -EIO;
+	}
+	return 0;
+}
+
+static void irq_off(struct vpci *p)
+{
+	if (p->irq_fd < 0)
+		return;
+	p->fn->ops->irq(p->fn, RX_VECTOR, -1);
+	close(p->irq_fd);
+	p->irq_fd = -1;
+}
+
+/* A device that does not finish its reset loses the bus instead. */
+static int vpci_reset(struct nomdrv_dev *dev)
+{
+	struct vpci *p = to_vpci(dev);
+	int err;
+
+	err = reset_wait(p);
+	if (err)
+		set_command(p, false);
+	return err;
+}
+
+static int vpci_status(struct nomdrv_dev *dev)
+{
+	uint8_t status = get_status(to_vpci(dev));
+
+	return status == 0xff ? -EIO : status;	/* all ones: gone from the bus */
+}
+
+static void vpci_kick(struct nomdrv_dev *dev, unsigned int index)
+{
+	*to_vpci(dev)->doorbell[index] = (uint16_t)index;
+}
+
+static int vpci_irq_fd(struct nomdrv_dev *dev)
+{
+	int fd = to_vpci(dev)->irq_fd;
+
+	return fd < 0 ? -EOPNOTSUPP : fd;
+}
+
+static int vpci_irq_bind(struct nomdrv_dev *dev, struct nomux_core *core, unsigned int event,
+			 uint64_t *count)
+{
+	struct vpci *p = to_vpci(dev);
+
+	return p->fn->ops->irq_bind(p->fn, core, event, p->irq_fd, count);
+}
+
+static void vpci_irq_unbind(struct nomdrv_dev *dev)
+{
+	struct vpci *p = to_vpci(dev);
+
+	p->fn->ops->irq_unbind(p->fn);
+}
+
+static int vpci_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dma *dma_out)
+{
+	struct vpci *p = to_vpci(dev);
+
+	return p->fn->ops->dma_alloc(p->fn, bytes, dma_out);
+}
+
+static void vpci_dma_free(struct nomdrv_dev *dev, struct nomdrv_dma *dma)
+{
+	struct vpci *p = to_vpci(dev);
+
+	p->fn->ops->dma_free(p->fn, dma);
+}
+
+static void vpci_destroy(struct nomdrv_dev *dev)
+{
+	struct vpci *p = to_vpci(dev);
+
+	irq_off(p);
+	p->fn->ops->close(p->fn);
+	free(p);
+}
+
+static const struct nomdrv_trans_ops vpci_ops = {
+	.name = "virtio-pci",
+	.probe = vpci_probe,
+	.set_features = vpci_set_features,
+	.config_read = vpci_config_read,
+	.queue_size = vpci_queue_size,
+	.queue_setup = vpci_queue_setup,
+	.start = vpci_start,
+	.reset = vpci_reset,
+	.status = vpci_status,
+	.kick = vpci_kick,
+	.dma_alloc = vpci_dma_alloc,
+	.dma_free = vpci_dma_free,
+	.destroy = vpci_destroy,
+	.irq_fd = vpci_irq_fd,
+	.irq_bind = vpci_irq_bind,
+	.irq_unbind = vpci_irq_unbind,
+};
+
+int vtrans_pci_modern_create(struct pci_fn *fn, struct nomdrv_dev **out)
+{
+	struct vpci *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	nomdrv_dev_init(&p->dev, &vpci_ops);
+	p->fn = fn;
+	p->irq_fd = -1;
+	*out = &p->dev;
+	return 0;
+}
