@@ -3,11 +3,10 @@
  * A clock without system calls: CLOCK_MONOTONIC's time, computed from the time
  * stamp counter.  Works with and without nom.
  *
- * nomux_clock_init() takes the frequency from the kernel where it can (CPUID
- * leaf 0x15, or the perf mmap page), else measures it for 20 ms against
- * CLOCK_MONOTONIC_RAW.  The two clocks then drift apart by the error of that
+ * nomux_clock_init() measures the counter's frequency for 20 ms against
+ * CLOCK_MONOTONIC.  The two clocks then drift apart by the error of that
  * measurement (below 100 ppm) and by NTP's slewing: good for delays and
- * deadlines, not for comparing with another machine.
+ * deadlines, not for time stamps that another machine will compare.
  */
 #ifndef NOMUX_CLOCK_H
 #define NOMUX_CLOCK_H

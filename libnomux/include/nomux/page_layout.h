@@ -10,13 +10,12 @@
  * "requester".  An entry is complete before nr_counters / nr_knobs counts it
  * (store-release; readers load-acquire), and its strings never change again.
  *
- * A request: the requester compares-and-swaps req_lock from 0 to its pid,
- * stores req_value, adds 1 to req_seq (release), then adds 1 to the header's
- * knob_requests (release).  The application compares knob_requests, then each
- * knob's req_seq, with what it saw last (acquire); it stores `now`, or counts
- * `refused`, and then done_seq = req_seq (release).  The requester waits for
- * done_seq and stores 0 to req_lock; a lock whose holder is dead may be taken
- * over.
+ * A request: the requester locks the knob's bytes of the file (fcntl,
+ * F_OFD_SETLK), stores req_value, adds 1 to req_seq, then adds 1 to the
+ * header's knob_requests (with its bytes locked), in this order.  The
+ * application compares knob_requests, then each knob's req_seq, with what it
+ * saw last (acquire); it stores `now`, or counts `refused`, and then
+ * done_seq = req_seq (release).  The requester waits for done_seq and unlocks.
  */
 #ifndef NOMUX_PAGE_LAYOUT_H
 #define NOMUX_PAGE_LAYOUT_H
@@ -45,7 +44,7 @@ struct nomux_pl_header {
 	uint32_t knob_stride;
 	uint32_t knob_max;
 	uint32_t nr_knobs;		/* release/acquire */
-	uint64_t reserved[4];
+	uint64_t reserved[5];
 	uint64_t knob_requests __attribute__((aligned(64)));	/* requesters add 1 */
 	uint64_t pad[7];
 };
@@ -65,8 +64,6 @@ struct nomux_pl_knob {
 	uint64_t refused;		/* requests outside the range */
 	int64_t req_value;		/* requester */
 	uint64_t req_seq;		/* requester */
-	uint32_t req_lock;		/* requester: pid, or 0 */
-	uint32_t reserved;
 	char name[32];
 	char unit[16];
 	char effect[128];

@@ -28,9 +28,9 @@ struct nomux_vfio;
  * @dev_out: the device: reset, bus mastering on, interrupts off
  *
  * Return: 0, -EINVAL (malformed @bdf), -ENODEV (no such function), -EBUSY
- * (bound to another driver and may not be rebound, its group is in use, or the
- * network interface it carries is up), -EPERM or -EACCES, -ENOENT (no
- * vfio-pci driver), -EOPNOTSUPP (no IOMMU, and trusted mode is not enabled).
+ * (bound to another driver and may not be rebound, or its group is in use),
+ * -EPERM or -EACCES, -ENOENT (no vfio-pci driver), -EOPNOTSUPP (no IOMMU, and
+ * trusted mode is not enabled).
  * The log line names the function and what to do.
  */
 NOMUX_API int nomux_vfio_open(struct nomux_ctx *ctx, const char *bdf,

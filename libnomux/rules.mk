@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+# libnomux: static and shared library, pkg-config file, examples, unit tests.
+
+NOMUX_VERSION := 0.1
+NOMUX_SONAME  := libnomux.so.0
+NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c core.c ctx.c event.c log.c mem.c mutex.c \
+	page.c pci_bind.c peek.c stub.S switch.S sysfs.c thread.c upcall.c vfio.c vfio_dma.c wait.c)
+
+$(eval $(call nom_lib,nomux,$(NOMUX_SRCS)))
+
+# What runs inside an upcall must leave the FPU and SSE registers alone.
+NOMUX_UPCALL_OBJS := $(call objs,libnomux/src/upcall.c libnomux/src/event.c libnomux/src/mem.c)
+$(NOMUX_UPCALL_OBJS) $(patsubst $(B)/o/%,$(B)/asan/o/%,$(NOMUX_UPCALL_OBJS)): \
+	private CFLAGS += -mgeneral-regs-only
+
+# The library is position independent as it is: the shared one is the same objects.
+$(B)/lib/$(NOMUX_SONAME): $(call objs,$(NOMUX_SRCS)) libnomux/libnomux.map
+	$(say) LD $@
+	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -shared -Wl,-soname,$(NOMUX_SONAME) \
+		-Wl,--version-script=libnomux/libnomux.map -Wl,-z,defs -Wl,-z,relro -Wl,-z,now \
+		-o $@ $(filter %.o,$^) -lpthread
+	$(Q)ln -sf $(NOMUX_SONAME) $(B)/lib/libnomux.so
+	$(Q)libnomux/check-symbols $@ libnomux/libnomux.map libnomux/include/nomux
+LIBS += $(B)/lib/$(NOMUX_SONAME)
+
+# Examples: each a file that reads from top to bottom.
+$(eval $(call nom_example,hello-upcall,libnomux/examples/hello-upcall.c,nomux,))
+$(eval $(call nom_example,price-watch,libnomux/examples/price-watch.c,nomux,))
+$(call objs,libnomux/examples/hello-upcall.c libnomux/examples/price-watch.c): \
+	private CFLAGS += -mgeneral-regs-only
+
+# make install-libnomux [DESTDIR=] [prefix=/usr/local] [libdir=]
+prefix     ?= /usr/local
+includedir ?= $(prefix)/include
+libdir     ?= $(prefix)/lib
+mandir     ?= $(prefix)/share/man
+NOMUX_HDRS := $(wildcard libnomux/include/nomux/*.h)
+
+.PHONY: install-libnomux
+install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libraries, pkg-config file, manual pages
+	$(Q)install -d $(DESTDIR)$(includedir)/nomux $(DESTDIR)$(includedir)/linux \
+		$(DESTDIR)$(includedir)/asm $(DESTDIR)$(libdir)/pkgconfig \
+		$(DESTDIR)$(mandir)/man3 $(DESTDIR)$(mandir)/man7
+	$(Q)install -m 644 $(NOMUX_HDRS) $(DESTDIR)$(includedir)/nomux
+	$(Q)install -m 644 nom-kmod/include/uapi/linux/nom.h $(DESTDIR)$(includedir)/linux
+	$(Q)install -m 644 $(HDR)/asm/nom.h $(DESTDIR)$(includedir)/asm
+	$(Q)install -m 644 $(B)/lib/libnomux.a $(DESTDIR)$(libdir)
+	$(Q)install -m 755 $(B)/lib/$(NOMUX_SONAME) $(DESTDIR)$(libdir)
+	$(Q)ln -sf $(NOMUX_SONAME) $(DESTDIR)$(libdir)/libnomux.so
+	$(Q)sed -e 's|@prefix@|$(prefix)|; s|@includedir@|$(includedir)|' \
+		-e 's|@libdir@|$(libdir)|; s|@version@|$(NOMUX_VERSION)|' \
+		libnomux/libnomux.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libnomux.pc
+	$(Q)cp -d Documentation/man/nomux*.3 $(DESTDIR)$(mandir)/man3
+	$(Q)cp -d Documentation/man/nomux.7 $(DESTDIR)$(mandir)/man7

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+/* Grants of reserved memory and the windows they are mapped in. */
+#include <nomux/mem.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <nomux/log.h>
+
+#include "internal.h"
+
+struct nomux_mem {
+	int fd;
+	size_t bytes;
+	unsigned int nr_windows;
+	struct {
+		void *va;
+		size_t bytes;
+	} window[NOMUX_MEM_WINDOWS];
+};
+
+int nomux_mem_grant(struct nomux_ctx *ctx, size_t bytes, struct nomux_mem **mem_out)
+{
+	struct nom_mem_grant grant = { .size = sizeof(grant) };
+	struct nomux_mem *mem;
+	int err;
+
+	if (!ctx || !mem_out || !bytes || bytes > SIZE_MAX - NOMUX_HUGE_BYTES)
+		return -EINVAL;
+	mem = calloc(1, sizeof(*mem));
+	if (!mem)
+		return -ENOMEM;
+	grant.bytes = ALIGN_UP(bytes, NOMUX_HUGE_BYTES);
+	if (ioctl(ctx->fd, NOM_MEM_GRANT, &grant)) {
+		err = -errno;
+		nomux_log(LOG_INFO, "nomux: no grant, bytes=%llu: %s",
+			  (unsigned long long)grant.bytes, strerror(-err));
+		free(mem);
+		return err;
+	}
+	mem->fd = grant.out_grant_fd;
+	mem->bytes = grant.bytes;
+	*mem_out = mem;
+	return 0;
+}
+
+void nomux_mem_put(struct nomux_mem *mem)
+{
+	if (!mem)
+		return;
+	while (mem->nr_windows--)
+		munmap(mem->window[mem->nr_windows].va, mem->window[mem->nr_windows].bytes);
+	close(mem->fd);
+	free(mem);
+}
+
+size_t nomux_mem_bytes(const struct nomux_mem *mem)
+{
+	return mem->bytes;
+}
+
+/* Address space of @bytes, aligned to 2 MiB, with nothing in it. */
+static int reserve_va(size_t bytes, char **va_out)
+{
+	char *p, *start;
+	size_t head;
+
+	p = mmap(NULL, bytes + NOMUX_HUGE_BYTES, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	start = (char *)ALIGN_UP((uintptr_t)p, NOMUX_HUGE_BYTES);
+	head = (size_t)(start - p);
+	if (head)
+		munmap(p, head);
+	munmap(start + bytes, NOMUX_HUGE_BYTES - head);
+	*va_out = start;
+	return 0;
+}
+
+int nomux_mem_window(struct nomux_mem *mem, size_t bytes, void *hint, void **va_out)
+{
+	int flags = MAP_SHARED | MAP_FIXED_NOREPLACE;
+	char *va = hint;
+	void *p;
+	int err;
+
+	if (!mem || !va_out || !bytes || bytes > SIZE_MAX / 2 ||
+	    ((uintptr_t)hint & (NOMUX_HUGE_BYTES - 1)))
+		return -EINVAL;
+	if (mem->nr_windows == NOMUX_MEM_WINDOWS)
+		return -ENOSPC;
+	bytes = ALIGN_UP(bytes, NOMUX_HUGE_BYTES);
+	if (!va) {
+		err = reserve_va(bytes, &va);
+		if (err)
+			return err;
+		flags = MAP_SHARED | MAP_FIXED;		/* over our own reservation */
+	}
+	p = mmap(va, bytes, PROT_READ | PROT_WRITE, flags, mem->fd, 0);
+	if (p == MAP_FAILED) {
+		err = -errno;
+		if (!hint)
+			munmap(va, bytes);
+		return err;
+	}
+	mem->window[mem->nr_windows].va = p;
+	mem->window[mem->nr_windows].bytes = bytes;
+	mem->nr_windows++;
+	*va_out = p;
+	return 0;
+}
+
+void *nomux__mem_dma_view(struct nomux_mem *mem)
+{
+	void *p = mmap(NULL, mem->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, mem->fd,
+		       (off_t)NOM_GRANT_MMAP_DMA);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* No libc in here: fault handlers map pages. */
+static int mem_op(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr, long cmd)
+{
+	unsigned int done = 0;
+	long err;
+
+	if (!mem || !e || !nr || nr > INT32_MAX)
+		return -EINVAL;
+	while (done < nr) {
+		struct nom_mem_map map = {
+			.size = sizeof(map),
+			.nr = nr - done < NOM_MAP_MAX ? nr - done : NOM_MAP_MAX,
+			.entries = (uintptr_t)(e + done),
+		};
+
+		err = nomux__syscall3(SYS_ioctl, mem->fd, cmd, (long)(uintptr_t)&map);
+		if (err) {
+			done += map.out_done < map.nr ? map.out_done : 0;
+			return done ? (int)done : (int)err;
+		}
+		done += map.nr;
+	}
+	return (int)nr;
+}
+
+int nomux_mem_map(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr)
+{
+	return mem_op(mem, e, nr, NOM_MEM_MAP);
+}
+
+int nomux_mem_unmap(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr)
+{
+	return mem_op(mem, e, nr, NOM_MEM_UNMAP);
+}
+
+int nomux_mem_phys(struct nomux_mem *mem, uint64_t offset, uint32_t bdf, uint64_t *phys_out)
+{
+	struct nom_mem_phys phys = { .size = sizeof(phys), .offset = offset, .bdf = bdf };
+
+	if (!mem || !phys_out || (offset & (NOMUX_HUGE_BYTES - 1)) || offset >= mem->bytes)
+		return -EINVAL;
+	if (ioctl(mem->fd, NOM_MEM_PHYS, &phys))
+		return -errno;
+	*phys_out = phys.out_phys;
+	return 0;
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Sleeping without losing a wake-up.
+ *
+ * The kernel interrupts a system call of a thread that has events unmasked.
+ * So the thread must unmask, see that nothing is pending, and sleep; an event
+ * between the look and the system call would be handled, and the sleep begun
+ * all the same.
+ *
+ * The way out is that the sleep's length lies in memory (core->wait_ts) and
+ * that whoever handles events sets it to zero.  ppoll(2) reads it after the
+ * kernel was entered.  Hence, for an event after the unmasking:
+ *
+ *	before the system call	the upcall zeroes wait_ts: ppoll returns at once
+ *	in it			it is interrupted; should it be restarted, the
+ *				upcall runs first and zeroes wait_ts likewise
+ *
+ * It holds as well when the upcall came on top of a signal handler, of which a
+ * check of the interrupted instruction pointer would know nothing.
+ */
+#include <time.h>
+
+#include "internal.h"
+
+/* "For ever" must be in memory, too: 68 years. */
+#define WAIT_FOREVER_S 0x7fffffffL
+
+void nomux_wait(struct nomux_core *core, uint64_t max_ns)
+{
+	struct nom_shared *sh = nomux_core_shared(core);
+	bool was_masked = nomux_masked(core);
+
+	nomux_mask(core);
+	core->wait_ts.tv_sec = max_ns == UINT64_MAX ? WAIT_FOREVER_S :
+						      (long)(max_ns / 1000000000ULL);
+	core->wait_ts.tv_nsec = max_ns == UINT64_MAX ? 0 : (long)(max_ns % 1000000000ULL);
+
+	/* Order of vif and pending as in nomux_unmask(). */
+	__atomic_exchange_n(&sh->vif, 1, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&sh->pending, __ATOMIC_RELAXED))
+		nomux__syscall5(SYS_ppoll, 0, 0, (long)(uintptr_t)&core->wait_ts, 0, 8);
+	nomux_mask(core);
+
+	if (__atomic_load_n(&sh->pending, __ATOMIC_RELAXED))
+		nomux__run_events(core);
+	if (!was_masked)
+		nomux_unmask(core);
+}
