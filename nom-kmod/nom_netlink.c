@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nom: the "nom" generic netlink family - resources, owners and prices for tools,
+ * prices in from a privileged daemon, changes out to whoever listens.
+ *
+ * Everything here is read from the board, the leases and the pool; nothing is
+ * kept here.  Dumps resume by record number (cores, devices, prices) or by id
+ * (grants), so what comes or goes during a dump is missed or shown, never
+ * shown twice by a shift of a list.
+ */
+#define pr_fmt(fmt) "nom: " fmt
+
+#include <linux/ctype.h>
+#include <linux/string.h>
+#include <net/genetlink.h>
+#include "nom.h"
+
+static struct genl_family nom_genl_family;
+
+enum { NOM_GENL_GRP_CHANGES };
+
+static const struct genl_multicast_group nom_genl_groups[] = {
+	[NOM_GENL_GRP_CHANGES] = { .name = NOM_GENL_MCGRP_CHANGES },
+};
+
+/* ------------------------------------------------------------ messages --- */
+
+static int nom_put_u64(struct sk_buff *skb, int attr, u64 value)
+{
+	return nla_put_u64_64bit(skb, attr, value, NOM_GENL_A_PAD);
+}
+
+static int nom_fill_owner(struct sk_buff *skb, const struct nom_owner *owner)
+{
+	return nla_put_u32(skb, NOM_GENL_A_PID, owner->pid) ?:
+	       nla_put_u32(skb, NOM_GENL_A_UID,
+			   from_kuid_munged(&init_user_ns, owner->uid)) ?:
+	       nla_put_string(skb, NOM_GENL_A_COMM, owner->comm);
+}
+
+static int nom_fill_core(struct sk_buff *skb, const struct nom_board_core *core)
+{
+	int ret;
+
+	ret = nla_put_u32(skb, NOM_GENL_A_CPU, core->cpu) ?:
+	      nla_put_u32(skb, NOM_GENL_A_STATE, core->state);
+	if (ret || !core->handle)
+		return ret;
+	return nom_put_u64(skb, NOM_GENL_A_HANDLE, core->handle) ?:
+	       nla_put_u32(skb, NOM_GENL_A_PID, core->pid) ?:
+	       nla_put_u32(skb, NOM_GENL_A_UID, core->uid);
+}
+
+static int nom_fill_stats(struct sk_buff *skb, const struct nom_core_stats *stats)
+{
+	return nom_put_u64(skb, NOM_GENL_A_EVENTS, stats->out_events) ?:
+	       nom_put_u64(skb, NOM_GENL_A_TRAPS, stats->out_traps) ?:
+	       nom_put_u64(skb, NOM_GENL_A_POSTS, stats->out_posts) ?:
+	       nom_put_u64(skb, NOM_GENL_A_RESTARTS, stats->out_restarts) ?:
+	       nom_put_u64(skb, NOM_GENL_A_KICKS, stats->out_kicks) ?:
+	       nom_put_u64(skb, NOM_GENL_A_FAILED, stats->out_failed);
+}
+
+static int nom_fill_memory(struct sk_buff *skb, const struct nom_board_memory *memory)
+{
+	return nom_put_u64(skb, NOM_GENL_A_MEM_TOTAL, memory->total_bytes) ?:
+	       nom_put_u64(skb, NOM_GENL_A_MEM_FREE, memory->free_bytes) ?:
+	       nom_put_u64(skb, NOM_GENL_A_MEM_GRANTED, memory->granted_bytes) ?:
+	       nom_put_u64(skb, NOM_GENL_A_MEM_QUARANTINED, memory->quarantined_bytes);
+}
+
+static int nom_fill_device(struct sk_buff *skb, const struct nom_board_device *device)
+{
+	return nla_put_u32(skb, NOM_GENL_A_BDF, device->bdf) ?:
+	       nla_put_u16(skb, NOM_GENL_A_VENDOR, device->vendor) ?:
+	       nla_put_u16(skb, NOM_GENL_A_DEVICE, device->device) ?:
+	       nla_put_u32(skb, NOM_GENL_A_CLASS, device->class_code);
+}
+
+static int nom_fill_price(struct sk_buff *skb, const struct nom_board_price *price)
+{
+	return nla_put_string(skb, NOM_GENL_A_PRICE_NAME, price->name) ?:
+	       nla_put_string(skb, NOM_GENL_A_PRICE_UNIT, price->unit) ?:
+	       nla_put_s64(skb, NOM_GENL_A_PRICE_UCR, price->price_ucr, NOM_GENL_A_PAD) ?:
+	       nom_put_u64(skb, NOM_GENL_A_PRICE_SINCE_NS, price->since_ns);
+}
+
+/* ------------------------------------------------------- notifications --- */
+
+static bool nom_netlink_heard(void)
+{
+	return genl_has_listeners(&nom_genl_family, &init_net, NOM_GENL_GRP_CHANGES);
+}
+
+static struct sk_buff *nom_ntf_begin(u8 cmd, void **hdr_out)
+{
+	struct sk_buff *skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+
+	if (!skb)
+		return NULL;
+	*hdr_out = genlmsg_put(skb, 0, 0, &nom_genl_family, 0, cmd);
+	if (!*hdr_out) {
+		nlmsg_free(skb);
+		return NULL;
+	}
+	return skb;
+}
+
+static void nom_ntf_end(struct sk_buff *skb, void *hdr, int ret)
+{
+	if (ret) {
+		nlmsg_free(skb);
+		return;
+	}
+	genlmsg_end(skb, hdr);
+	genlmsg_multicast(&nom_genl_family, skb, 0, NOM_GENL_GRP_CHANGES, GFP_KERNEL);
+}
+
+void nom_netlink_ntf_core(const struct nom_board_core *core)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	if (!nom_netlink_heard())
+		return;
+	skb = nom_ntf_begin(NOM_GENL_CMD_CORE_NTF, &hdr);
+	if (skb)
+		nom_ntf_end(skb, hdr, nom_fill_core(skb, core));
+}
+
+void nom_netlink_ntf_memory(const struct nom_board_memory *memory)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	if (!nom_netlink_heard())
+		return;
+	skb = nom_ntf_begin(NOM_GENL_CMD_MEM_NTF, &hdr);
+	if (skb)
+		nom_ntf_end(skb, hdr, nom_fill_memory(skb, memory));
+}
+
+/* STATE is 1 for a function that came, 0 for one that went. */
+void nom_netlink_ntf_device(const struct nom_board_device *device, bool added)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	if (!nom_netlink_heard())
+		return;
+	skb = nom_ntf_begin(NOM_GENL_CMD_DEVICE_NTF, &hdr);
+	if (skb)
+		nom_ntf_end(skb, hdr, nom_fill_device(skb, device) ?:
+				      nla_put_u32(skb, NOM_GENL_A_STATE, added));
+}
+
+void nom_netlink_ntf_price(const struct nom_board_price *price)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	if (!nom_netlink_heard())
+		return;
+	skb = nom_ntf_begin(NOM_GENL_CMD_PRICE_NTF, &hdr);
+	if (skb)
+		nom_ntf_end(skb, hdr, nom_fill_price(skb, price));
+}
+
+/* ------------------------------------------------------------- queries --- */
+
+static int nom_genl_get_info(struct sk_buff *req, struct genl_info *info)
+{
+	struct nom_board_memory memory;
+	struct sk_buff *skb;
+	u64 features;
+	void *hdr;
+	int ret;
+
+	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	if (!skb)
+		return -ENOMEM;
+	hdr = genlmsg_put_reply(skb, info, &nom_genl_family, 0, info->genlhdr->cmd);
+	if (!hdr) {
+		nlmsg_free(skb);
+		return -EMSGSIZE;
+	}
+	features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW;
+	if (nom_window_huge_works())
+		features |= NOM_FEATURE_HUGE_MAP;
+	nom_board_get_memory(&memory);
+	ret = nla_put_u32(skb, NOM_GENL_A_VERSION, NOM_ABI_VERSION) ?:
+	      nom_put_u64(skb, NOM_GENL_A_FEATURES, features) ?:
+	      nla_put_u32(skb, NOM_GENL_A_NR_CORES, nom_lease_nr_cores()) ?:
+	      nom_fill_memory(skb, &memory);
+	if (ret) {
+		nlmsg_free(skb);
+		return ret;
+	}
+	genlmsg_end(skb, hdr);
+	return genlmsg_reply(skb, info);
+}
+
+static int nom_fill_core_full(struct sk_buff *skb, unsigned int index)
+{
+	struct nom_core_stats stats;
+	struct nom_board_core core;
+	struct nom_owner owner;
+	int ret;
+
+	ret = nom_board_get_core(index, &core);
+	if (ret)
+		return ret;
+	ret = nom_fill_core(skb, &core);
+	if (ret || nom_lease_describe(index, &owner, &stats))
+		return ret;
+	/* the board's pid and uid are there already */
+	return nla_put_string(skb, NOM_GENL_A_COMM, owner.comm) ?:
+	       nom_fill_stats(skb, &stats);
+}
+
+static int nom_fill_device_at(struct sk_buff *skb, unsigned int index)
+{
+	struct nom_board_device device;
+
+	return nom_board_get_device(index, &device) ?: nom_fill_device(skb, &device);
+}
+
+static int nom_fill_price_at(struct sk_buff *skb, unsigned int index)
+{
+	struct nom_board_price price;
+
+	return nom_board_get_price(index, &price) ?: nom_fill_price(skb, &price);
+}
+
+/* One message per record; fill says -ENOENT past the end, -EMSGSIZE when full. */
+static int nom_genl_dump(struct sk_buff *skb, struct netlink_callback *cb,
+			 int (*fill)(struct sk_buff *skb, unsigned int index))
+{
+	unsigned int index = cb->args[0];
+	void *hdr;
+	int ret;
+
+	for (;;) {
+		hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+				  &nom_genl_family, NLM_F_MULTI,
+				  genl_info_dump(cb)->genlhdr->cmd);
+		if (!hdr)
+			break;
+		ret = fill(skb, index);
+		if (ret) {
+			genlmsg_cancel(skb, hdr);
+			if (ret == -ENOENT || ret == -EMSGSIZE)
+				break;
+			return ret;
+		}
+		genlmsg_end(skb, hdr);
+		index++;
+	}
+	cb->args[0] = index;
+	return skb->len;
+}
+
+static int nom_genl_dump_cores(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	return nom_genl_dump(skb, cb, nom_fill_core_full);
+}
+
+static int nom_genl_dump_devices(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	return nom_genl_dump(skb, cb, nom_fill_device_at);
+}
+
+static int nom_genl_dump_prices(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	return nom_genl_dump(skb, cb, nom_fill_price_at);
+}
+
+static int nom_genl_dump_grants(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	u64 id = cb->args[0], next, bytes, mapped;
+	struct nom_owner owner;
+	void *hdr;
+
+	while (!nom_pool_describe(id, &next, &bytes, &mapped, &owner)) {
+		hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+				  &nom_genl_family, NLM_F_MULTI, NOM_GENL_CMD_GET_GRANTS);
+		if (!hdr)
+			break;
+		if (nom_put_u64(skb, NOM_GENL_A_HANDLE, next) ||
+		    nom_fill_owner(skb, &owner) ||
+		    nom_put_u64(skb, NOM_GENL_A_MEM_GRANTED, bytes) ||
+		    nom_put_u64(skb, NOM_GENL_A_MEM_MAPPED, mapped)) {
+			genlmsg_cancel(skb, hdr);
+			break;
+		}
+		genlmsg_end(skb, hdr);
+		id = next;
+	}
+	cb->args[0] = id;
+	return skb->len;
+}
+
+/* -------------------------------------------------------------- prices --- */
+
+static bool nom_price_name_ok(const char *name)
+{
+	const char *c;
+
+	for (c = name; *c; c++)
+		if (!islower(*c) && !isdigit(*c) && !strchr("_.-", *c))
+			return false;
+	return c != name;
+}
+
+static bool nom_price_unit_ok(const char *unit)
+{
+	const char *c;
+
+	for (c = unit; *c; c++)
+		if (!isascii(*c) || !isgraph(*c))
+			return false;
+	return c != unit;
+}
+
+static int nom_genl_set_price(struct sk_buff *req, struct genl_info *info)
+{
+	struct nlattr *name = info->attrs[NOM_GENL_A_PRICE_NAME];
+	struct nlattr *unit = info->attrs[NOM_GENL_A_PRICE_UNIT];
+	struct nlattr *ucr = info->attrs[NOM_GENL_A_PRICE_UCR];
+	int ret;
+
+	if (GENL_REQ_ATTR_CHECK(info, NOM_GENL_A_PRICE_NAME) ||
+	    GENL_REQ_ATTR_CHECK(info, NOM_GENL_A_PRICE_UCR))
+		return -EINVAL;
+	if (!nom_price_name_ok(nla_data(name))) {
+		NL_SET_ERR_MSG_ATTR(info->extack, name, "a price's name is of [a-z0-9_.-]");
+		return -EINVAL;
+	}
+	if (unit && !nom_price_unit_ok(nla_data(unit))) {
+		NL_SET_ERR_MSG_ATTR(info->extack, unit,
+				    "a price's unit is of printable ASCII without blanks");
+		return -EINVAL;
+	}
+
+	ret = nom_board_price_set(nla_data(name), unit ? nla_data(unit) : NULL, nla_get_s64(ucr));
+	if (ret == -ENOENT)
+		NL_SET_ERR_MSG_ATTR(info->extack, name, "a new price needs its unit");
+	else if (ret == -EINVAL)
+		NL_SET_ERR_MSG_ATTR(info->extack, unit, "the price is per another unit");
+	else if (ret == -ENOSPC)
+		NL_SET_ERR_MSG_ATTR(info->extack, name, "the board has no room for another price");
+	return ret;
+}
+
+static const struct netlink_range_validation_signed nom_price_range = {
+	.min = 0,
+	.max = NOM_PRICE_MAX_UCR,
+};
+
+static const struct nla_policy nom_genl_price_policy[] = {
+	[NOM_GENL_A_PRICE_NAME] = { .type = NLA_NUL_STRING, .len = NOM_PRICE_NAME_MAX - 1 },
+	[NOM_GENL_A_PRICE_UNIT] = { .type = NLA_NUL_STRING, .len = NOM_PRICE_NAME_MAX - 1 },
+	[NOM_GENL_A_PRICE_UCR] = NLA_POLICY_FULL_RANGE_SIGNED(NLA_S64, &nom_price_range),
+};
+
+/* ---------------------------------------------------------- the family --- */
+
+static const struct genl_split_ops nom_genl_ops[] = {
+	{
+		.cmd	= NOM_GENL_CMD_GET_INFO,
+		.flags	= GENL_CMD_CAP_DO,
+		.doit	= nom_genl_get_info,
+	}, {
+		.cmd	= NOM_GENL_CMD_GET_CORES,
+		.flags	= GENL_CMD_CAP_DUMP,
+		.dumpit	= nom_genl_dump_cores,
+	}, {
+		.cmd	= NOM_GENL_CMD_GET_GRANTS,
+		.flags	= GENL_CMD_CAP_DUMP,
+		.dumpit	= nom_genl_dump_grants,
+	}, {
+		.cmd	= NOM_GENL_CMD_GET_DEVICES,
+		.flags	= GENL_CMD_CAP_DUMP,
+		.dumpit	= nom_genl_dump_devices,
+	}, {
+		.cmd	= NOM_GENL_CMD_GET_PRICES,
+		.flags	= GENL_CMD_CAP_DUMP,
+		.dumpit	= nom_genl_dump_prices,
+	}, {
+		.cmd	= NOM_GENL_CMD_SET_PRICE,
+		.flags	= GENL_CMD_CAP_DO | GENL_ADMIN_PERM,
+		.doit	= nom_genl_set_price,
+		.policy	= nom_genl_price_policy,
+		.maxattr = ARRAY_SIZE(nom_genl_price_policy) - 1,
+	},
+};
+
+static struct genl_family nom_genl_family = {
+	.name		= NOM_GENL_NAME,
+	.version	= NOM_GENL_VERSION,
+	.module		= THIS_MODULE,
+	.parallel_ops	= true,
+	.split_ops	= nom_genl_ops,
+	.n_split_ops	= ARRAY_SIZE(nom_genl_ops),
+	.mcgrps		= nom_genl_groups,
+	.n_mcgrps	= ARRAY_SIZE(nom_genl_groups),
+};
+
+int __init nom_netlink_init(void)
+{
+	return genl_register_family(&nom_genl_family);
+}
+
+void nom_netlink_exit(void)
+{
+	genl_unregister_family(&nom_genl_family);
+}

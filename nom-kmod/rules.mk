@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+# The module, built against the patched kernel's tree in a copy below build/ (kbuild
+# writes beside its sources), and the tests of it that run in the guest.
+
+KMOD_DIR := $(B)/nom-kmod
+KMOD_SRC := $(wildcard nom-kmod/*.c nom-kmod/*.h nom-kmod/include/uapi/linux/*.h) nom-kmod/Kbuild
+KMOD_LOG := $(KMOD_DIR)/build.log
+
+.PHONY: module
+module: kernel ## nom.ko, against the patched kernel
+	$(Q)$(MAKE) --no-print-directory $(B)/nom.ko
+
+# The release file is newer whenever the kernel was built again.
+$(B)/nom.ko: $(KMOD_SRC) $(B)/kernel/release
+	$(say) MODULE $@
+	$(Q)mkdir -p $(KMOD_DIR) && cp -Rpu nom-kmod/. $(KMOD_DIR)/
+	$(Q)$(MAKE) --no-print-directory -C $(B)/kernel/tree M=$(CURDIR)/$(KMOD_DIR) W=1 modules \
+		>$(KMOD_LOG) 2>&1 || \
+		{ cat $(KMOD_LOG); echo "nom-kmod: the module does not build, the lines above are $(KMOD_LOG)"; exit 1; }
+	$(Q)grep -n 'nom-kmod/.*warning:' $(KMOD_LOG) && { echo "nom-kmod: warnings are errors"; exit 1; } || true
+	$(Q)cp -p $(KMOD_DIR)/nom.ko $@ && touch $@
+
+# VM tests: static, so that any root file system will do.
+KMOD_TESTS := $(patsubst tests/system/%.c,$(B)/bin/system/%,$(wildcard tests/system/kmod_*.c))
+KMOD_TEST_OBJS := $(B)/o/tests/system/lib/kmod.o $(B)/o/tests/system/lib/kmod_upcall.o
+$(KMOD_TESTS): $(B)/bin/system/%: $(B)/o/tests/system/%.o $(KMOD_TEST_OBJS)
+	$(say) LD $@
+	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread
+DEPS += $(patsubst %.c,$(B)/o/%.o,$(wildcard tests/system/kmod_*.c)) $(KMOD_TEST_OBJS)
+user: $(KMOD_TESTS)
