@@ -7,3 +7,12 @@ NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring_split.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c)
 
 $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
+
+# The test device: a library for unit tests, and a program.
+VHOSTBE_DIR := tests/tools/vhost_backend
+VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_net.c be_port.c)
+
+$(eval $(call nom_lib,vhostbe,$(VHOSTBE_SRCS),-Iuserdrivers/src))
+$(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_DIR)/main.c,vhostbe,))
+
+$(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))

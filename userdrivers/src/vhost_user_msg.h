@@ -69,7 +69,12 @@ struct vhu_config {
 	uint8_t data[VHU_CONFIG_BYTES_MAX];
 };
 
+/*
+ * The header's 12 bytes would misalign the payload: a word that is never sent
+ * comes first, and what is sent starts at VHU_WIRE().
+ */
 struct vhu_msg {
+	uint32_t unsent;
 	uint32_t request;
 	uint32_t flags;
 	uint32_t size;	/* of the payload */
@@ -80,13 +85,15 @@ struct vhu_msg {
 		struct vhu_mem mem;
 		struct vhu_config config;
 	} u;
-} __attribute__((packed));
+};
 
+#define VHU_WIRE(m)		((void *)&(m)->request)
 #define VHU_HDR_BYTES		12u
 #define VHU_PAYLOAD_MAX		((uint32_t)sizeof(((struct vhu_msg *)0)->u))
 #define VHU_CONFIG_HDR_BYTES	12u
 
-_Static_assert(__builtin_offsetof(struct vhu_msg, u) == VHU_HDR_BYTES, "vhost-user header");
+_Static_assert(__builtin_offsetof(struct vhu_msg, u) -
+	       __builtin_offsetof(struct vhu_msg, request) == VHU_HDR_BYTES, "vhost-user header");
 _Static_assert(sizeof(struct vhost_vring_addr) == 40, "vhost-user ring addresses");
 
 #endif /* NOMDRV_VHOST_USER_MSG_H */

@@ -91,7 +91,7 @@ static void wait_a_bit(struct vhu_front *f, short events)
 static int send_msg(struct vhu_front *f, struct vhu_msg *m, uint32_t request, uint32_t size, int fd)
 {
 	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = m, .iov_len = VHU_HDR_BYTES + size };
+	struct iovec iov = { .iov_base = VHU_WIRE(m), .iov_len = VHU_HDR_BYTES + size };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	int64_t end = now_ns() + REPLY_TIMEOUT_NS;
 	struct cmsghdr *c;
@@ -153,7 +153,7 @@ static int recv_reply(struct vhu_front *f, struct vhu_msg *m, uint32_t request, 
 {
 	int err;
 
-	err = recv_all(f, m, VHU_HDR_BYTES);
+	err = recv_all(f, VHU_WIRE(m), VHU_HDR_BYTES);
 	if (err)
 		return err;
 	if (m->request != request || !(m->flags & VHU_FLAG_REPLY) ||

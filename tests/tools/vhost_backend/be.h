@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of vhostbe: control (be_ctl.c), rings (be_ring.c), frames (be_net.c, be_port.c). */
+#ifndef VHOSTBE_INTERNAL_H
+#define VHOSTBE_INTERNAL_H
+
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+
+#include "vhost_user_msg.h"
+#include "vhostbe.h"
+
+enum { BE_RXQ, BE_TXQ, BE_NR_QUEUES };
+
+#define BE_FDS_MAX	8
+#define BE_FIFO_FRAMES	1024
+#define BE_IOV_MAX	64
+#define BE_HDR_BYTES	((uint32_t)sizeof(struct virtio_net_hdr_v1))
+
+/* A mapped part of the front-end's memory. */
+struct be_region {
+	uint64_t guest_addr, user_addr, bytes;
+	uint8_t *va;		/* of guest_addr */
+	void *map;
+	size_t map_bytes;
+};
+
+/*
+ * Device side of a split ring.  The three pointers are valid while @running.
+ * @last_avail, @used_idx: next to take, next to fill; private copies
+ * @signalled: used index at the last decision about an interrupt
+ */
+struct be_ring {
+	unsigned int num;
+	struct vhost_vring_addr addr;
+	bool has_addr, enabled, running;
+	int kick_fd, call_fd;
+	const struct vring_desc *desc;
+	const struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t last_avail, used_idx, signalled;
+	bool event_idx, kicked;
+};
+
+struct be_frame {
+	struct be_frame *next;
+	struct vhostbe_meta meta;
+	uint32_t len;
+	uint8_t data[];
+};
+
+/* A part of a chain, here. */
+struct be_part {
+	uint8_t *va;
+	uint32_t len;
+};
+
+/* Where frames go; each returns whether the frame was taken (false: try later). */
+struct be_port_ops {
+	bool (*tx)(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, uint8_t *frame,
+		   uint32_t len);
+	unsigned int (*poll)(struct vhostbe *be);	/* frames that came in; may be NULL */
+};
+
+struct vhostbe {
+	char path[108];
+	int listen_fd, sock;
+	uint64_t offered, features, protocol;
+	bool has_features;
+	uint32_t flags;
+	struct virtio_net_config config;
+
+	/* a message on its way in */
+	struct vhu_msg in;
+	uint32_t in_len;
+	int in_fds[BE_FDS_MAX];
+	unsigned int nr_in_fds;
+
+	struct be_region region[VHU_MEM_REGIONS_MAX];
+	unsigned int nr_regions;
+	struct be_ring ring[BE_NR_QUEUES];
+
+	const struct be_port_ops *port;
+	int port_fd;
+	bool own_port_fd;
+	struct be_frame *fifo, **fifo_tail;
+	unsigned int fifo_len;
+	uint8_t bounce[BE_HDR_BYTES + VHOSTBE_FRAME_MAX];
+
+	struct vhostbe_stats stats;
+	bool broken;		/* error holds a reason for this connection to end */
+	char error[160];
+};
+
+/* The front-end broke the protocol: remember why; the connection ends with the current step. */
+void be_fail(struct vhostbe *be, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* be_ctl.c */
+unsigned int be_ctl_step(struct vhostbe *be);
+void be_disconnect(struct vhostbe *be);
+/* Guest or user address to here; NULL when not all of it lies in one region. */
+void *be_guest(const struct vhostbe *be, uint64_t addr, uint64_t bytes);
+void *be_user(const struct vhostbe *be, uint64_t addr, uint64_t bytes);
+
+/* be_ring.c */
+int be_ring_start(struct vhostbe *be, struct be_ring *r);
+void be_ring_stop(struct be_ring *r);
+/* Entries available, or -1 after be_fail(). */
+int be_ring_avail(struct vhostbe *be, struct be_ring *r);
+/*
+ * The next chain's parts, all writable or none as @write says.  Returns how
+ * many, with the head; or -1 after be_fail().  There must be one available.
+ */
+int be_ring_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
+		 uint16_t *head);
+/* The chain of be_ring_peek() is used; visible after be_ring_publish(). */
+void be_ring_use(struct be_ring *r, uint16_t head, uint32_t written);
+void be_ring_publish(struct vhostbe *be, struct be_ring *r);
+/* Ask for doorbells; true: something became available meanwhile. */
+bool be_ring_kicks_on(struct vhostbe *be, struct be_ring *r);
+void be_ring_kicks_off(struct be_ring *r);
+
+/* be_net.c */
+unsigned int be_net_step(struct vhostbe *be);
+void be_fifo_clear(struct vhostbe *be);
+/* Without publishing; as vhostbe_inject(). */
+int be_deliver(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, const void *frame,
+	       uint32_t len);
+extern const struct be_port_ops be_port_queue;
+
+#endif /* VHOSTBE_INTERNAL_H */

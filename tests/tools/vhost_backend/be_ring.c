@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vhostbe: device side of a split ring (virtio 1.2, section 2.7).
+ *
+ * Everything in the ring may change under our hands: each word is loaded once,
+ * checked and then used.
+ */
+#include "be.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+#include <linux/virtio_config.h>
+
+static uint16_t load16(const void *p)
+{
+	return __atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED);
+}
+
+static void store16(void *p, uint16_t v)
+{
+	__atomic_store_n((uint16_t *)p, v, __ATOMIC_RELAXED);
+}
+
+static const void *used_event(const struct be_ring *r)
+{
+	return &r->avail->ring[r->num];
+}
+
+static void *avail_event(const struct be_ring *r)
+{
+	return &r->used->ring[r->num];
+}
+
+int be_ring_start(struct vhostbe *be, struct be_ring *r)
+{
+	uint64_t n = r->num;
+
+	r->desc = be_user(be, r->addr.desc_user_addr, n * sizeof(*r->desc));
+	r->avail = be_user(be, r->addr.avail_user_addr, sizeof(*r->avail) + (n + 1) * 2);
+	r->used = be_user(be, r->addr.used_user_addr,
+			  sizeof(*r->used) + n * sizeof(vring_used_elem_t) + 2);
+	if (!r->desc || !r->avail || !r->used) {
+		be_fail(be, "ring of %u entries lies outside of memory", r->num);
+		return -1;
+	}
+	if ((uintptr_t)r->desc % 16 || (uintptr_t)r->avail % 2 || (uintptr_t)r->used % 4) {
+		be_fail(be, "ring is not aligned");
+		return -1;
+	}
+	if (!(be->features & (1ULL << VIRTIO_F_VERSION_1))) {
+		be_fail(be, "ring starts without VIRTIO_F_VERSION_1");
+		return -1;
+	}
+	r->event_idx = be->features & (1ULL << VIRTIO_RING_F_EVENT_IDX);
+	r->signalled = r->used_idx;
+	r->running = true;
+	if (be->flags & VHOSTBE_BUSY)
+		be_ring_kicks_off(r);
+	return 0;
+}
+
+void be_ring_stop(struct be_ring *r)
+{
+	r->running = false;
+	r->desc = NULL;
+	r->avail = NULL;
+	r->used = NULL;
+}
+
+int be_ring_avail(struct vhostbe *be, struct be_ring *r)
+{
+	/* 2.7.13.3: pairs with the driver's release of avail->idx. */
+	uint16_t idx = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
+	unsigned int n = (uint16_t)(idx - r->last_avail);
+
+	if (n <= r->num)
+		return (int)n;
+	be_fail(be, "avail index %u is %u ahead of a ring of %u", idx, n, r->num);
+	return -1;
+}
+
+int be_ring_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
+		 uint16_t *head)
+{
+	uint16_t d = load16(&r->avail->ring[r->last_avail & (r->num - 1)]);
+	int n = 0;
+
+	*head = d;
+	for (;;) {
+		struct vring_desc copy;
+
+		if (d >= r->num || n == BE_IOV_MAX) {
+			be_fail(be, "chain at %u: descriptor %u of %u, after %d", *head, d, r->num, n);
+			return -1;
+		}
+		copy.addr = __atomic_load_n(&r->desc[d].addr, __ATOMIC_RELAXED);
+		copy.len = __atomic_load_n(&r->desc[d].len, __ATOMIC_RELAXED);
+		copy.flags = load16(&r->desc[d].flags);
+		copy.next = load16(&r->desc[d].next);
+		if ((copy.flags & VRING_DESC_F_INDIRECT) ||
+		    !(copy.flags & VRING_DESC_F_WRITE) != !write) {
+			be_fail(be, "descriptor %u: flags 0x%x in a %s ring", d, copy.flags,
+				write ? "receive" : "transmit");
+			return -1;
+		}
+		part[n].va = be_guest(be, copy.addr, copy.len);
+		part[n].len = copy.len;
+		if (!part[n].va || !copy.len) {
+			be_fail(be, "descriptor %u: %u bytes at 0x%llx", d, copy.len,
+				(unsigned long long)copy.addr);
+			return -1;
+		}
+		n++;
+		if (!(copy.flags & VRING_DESC_F_NEXT))
+			return n;
+		d = copy.next;
+	}
+}
+
+void be_ring_use(struct be_ring *r, uint16_t head, uint32_t written)
+{
+	vring_used_elem_t *e = &r->used->ring[r->used_idx & (r->num - 1)];
+
+	__atomic_store_n(&e->id, head, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->len, written, __ATOMIC_RELAXED);
+	r->used_idx++;
+	r->last_avail++;
+}
+
+void be_ring_publish(struct vhostbe *be, struct be_ring *r)
+{
+	static const uint64_t one = 1;
+	uint16_t now = r->used_idx, old = r->signalled;
+	bool call;
+
+	if (now == old)
+		return;
+	/* 2.7.14: pairs with the driver's acquire of used->idx. */
+	__atomic_store_n(&r->used->idx, now, __ATOMIC_RELEASE);
+	/* 2.7.7: used->idx before used_event; pairs with the driver's barrier when it arms. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	r->signalled = now;
+	if (r->event_idx)
+		call = vring_need_event(load16(used_event(r)), now, old);
+	else
+		call = !(load16(&r->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+	if (!call || r->call_fd < 0)
+		return;
+	if (write(r->call_fd, &one, sizeof(one)) == (ssize_t)sizeof(one))
+		be->stats.calls++;
+}
+
+bool be_ring_kicks_on(struct vhostbe *be, struct be_ring *r)
+{
+	if (be->flags & VHOSTBE_BUSY)
+		return false;
+	if (r->event_idx)
+		store16(avail_event(r), r->last_avail);
+	else
+		store16(&r->used->flags, 0);
+	/* 2.7.10: pairs with the driver's barrier between avail->idx and avail_event. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return load16(&r->avail->idx) != r->last_avail;
+}
+
+void be_ring_kicks_off(struct be_ring *r)
+{
+	if (r->event_idx)
+		store16(avail_event(r), (uint16_t)(r->last_avail + 0x8000));
+	else
+		store16(&r->used->flags, VRING_USED_F_NO_NOTIFY);
+}
