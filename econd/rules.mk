@@ -7,5 +7,11 @@ ECON_SRCS := $(addprefix econd/src/, \
 
 $(eval $(call nom_lib,econ,$(ECON_SRCS)))
 
+# What priced and nomctl share: option tables, the netlink client.
+$(eval $(call nom_lib,econtool,$(addprefix econd/src/,options.c nl.c),-isystem /usr/include/libnl3))
+
+$(eval $(call nom_prog,priced,$(addprefix econd/src/,priced.c priced_source.c priced_publish.c), \
+	econ econtool,-ljansson -lnl-genl-3 -lnl-3))
+
 $(foreach t,money valuation axiom terms table controller price ledger, \
 	$(eval $(call nom_unit,test_econ_$(t),tests/unit/test_econ_$(t).c,econ,-ljansson)))

@@ -181,6 +181,8 @@ static int get_repeat(json_t *root, const struct econ_err *err, struct econ_pric
 		ret = get_time(period, "\"period_s\"", err, &p->period_ns);
 		if (ret)
 			return ret;
+		if (p->period_ns < 1000000)
+			return econ_err_set(err, -EINVAL, "\"period_s\" must be at least 0.001");
 	}
 	if (p->loops != 1 && (!period || p->period_ns <= p->steps[p->nr - 1].at_ns))
 		return econ_err_set(err, -EINVAL,
@@ -298,4 +300,15 @@ void econ_cursor_advance(const struct econ_prices *p, struct econ_cursor *c)
 		c->step = 0;
 		c->loop++;
 	}
+}
+
+uint64_t econ_cursor_seek(const struct econ_prices *p, struct econ_cursor *c, uint64_t at_ns)
+{
+	uint64_t loop = p->period_ns && p->loops != 1 ? at_ns / p->period_ns : 0;
+
+	if (p->loops && loop > p->loops)
+		loop = p->loops;
+	c->step = 0;
+	c->loop = loop ? loop - 1 : 0;
+	return loop;
 }

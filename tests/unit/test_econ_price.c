@@ -93,6 +93,7 @@ static void test_price_errors_name_the_place(void **state)
 		{ "{\"steps\":[" S("0") "],\"loops\":2}", "period_s", -EINVAL },
 		{ "{\"steps\":[" S("5") "],\"loops\":0,\"period_s\":5}", "period_s", -EINVAL },
 		{ "{\"steps\":[" S("0") "],\"loops\":-1,\"period_s\":5}", "\"loops\"", -EINVAL },
+		{ "{\"steps\":[" S("0") "],\"loops\":0,\"period_s\":1e-6}", "at least 0.001", -EINVAL },
 		{ "{\"prices\":[{\"name\":\"a\",\"usd\":1}],\"loops\":2}", "need \"steps\"", -EINVAL },
 	};
 	struct econ_prices *p = (void *)-1L;
@@ -152,6 +153,37 @@ static void test_trace_once_by_default_and_without_end(void **state)
 	econ_prices_destroy(p);
 }
 
+/* Seeking and playing the rest leaves the prices that playing all leaves. */
+static void test_trace_seek_is_the_same_as_playing(void **state)
+{
+	struct econ_prices *p;
+
+	assert_int_equal(parse("{\"steps\":[{\"at_s\":1,\"prices\":[{\"name\":\"a\",\"ucr\":1}]},"
+			       "{\"at_s\":3,\"prices\":[{\"name\":\"a\",\"ucr\":2},"
+			       "{\"name\":\"b\",\"ucr\":3}]}],\"period_s\":5,\"loops\":4}",
+			       &p, NULL, 0), 0);
+	for (uint64_t to = 0; to < 30 * NS; to += NS / 4) {
+		int64_t seen[2][2] = { { -1, -1 }, { -1, -1 } };
+
+		for (int seek = 0; seek < 2; seek++) {
+			struct econ_cursor c = { 0 };
+			uint64_t at;
+
+			if (seek)
+				econ_cursor_seek(p, &c, to);
+			while (econ_cursor_next(p, &c, &at) && at <= to) {
+				const struct econ_step *s = econ_prices_step(p, c.step);
+
+				for (unsigned i = 0; i < s->nr; i++)
+					seen[seek][s->prices[i].name[0] - 'a'] = s->prices[i].ucr;
+				econ_cursor_advance(p, &c);
+			}
+		}
+		assert_memory_equal(seen[0], seen[1], sizeof(seen[0]));
+	}
+	econ_prices_destroy(p);
+}
+
 static void test_samples_of_the_tree_load(void **state)
 {
 	static const char *const samples[] = { "price-step", "price-saw", "prices" };
@@ -200,6 +232,7 @@ int main(void)
 		cmocka_unit_test(test_price_errors_name_the_place),
 		cmocka_unit_test(test_trace_plays_in_time_order),
 		cmocka_unit_test(test_trace_once_by_default_and_without_end),
+		cmocka_unit_test(test_trace_seek_is_the_same_as_playing),
 		cmocka_unit_test(test_samples_of_the_tree_load),
 		cmocka_unit_test(test_price_survives_damaged_files),
 	};

@@ -99,6 +99,18 @@ int econ_cursor_next(const struct econ_prices *prices, const struct econ_cursor 
 /** econ_cursor_advance - past the step that econ_cursor_next() announced */
 void econ_cursor_advance(const struct econ_prices *prices, struct econ_cursor *cursor);
 
+/**
+ * econ_cursor_seek - a place from which playing forward to @at_ns is short
+ * @prices: the trace
+ * @cursor: set to the start of the round before the one @at_ns is in, so that
+ *	playing its steps leaves the same prices in force as playing all
+ * @at_ns: time since the trace began
+ *
+ * Return: the round @at_ns is in, 0 ..
+ */
+uint64_t econ_cursor_seek(const struct econ_prices *prices, struct econ_cursor *cursor,
+			  uint64_t at_ns);
+
 /** econ_price_name_check - 0, or -EINVAL if this cannot be a price's name */
 int econ_price_name_check(const char *name);
 
