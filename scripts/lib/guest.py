@@ -224,7 +224,7 @@ class Guest:
     def qemu_command(self, initrd, agent_fd):
         """The QEMU command line."""
         words = ["console=ttyS0", "panic=-1", "tsc=reliable", "clocksource=tsc",
-                 "random.trust_cpu=on", "vsyscall=none", f"nom.agent={self.port}"]
+                 "random.trust_cpu=on", f"nom.agent={self.port}"]
         if self.nom_cpus:
             words.append(f"nom_cpus={self.nom_cpus}")
         if self.nom_mem:

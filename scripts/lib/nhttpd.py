@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+"""nhttpd - run the server of the comparison in a guest, on either stack
+
+The two variants differ in nothing but --stack and the core.  The device moves
+from one to the other: nhttpd takes it from the in-tree driver for nom and gives
+it back when it ends.
+"""
+import json
+import signal
+import subprocess
+import time
+
+import guest as g
+import httpload
+
+ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80
+PATH = "/index.html"
+ROOT = "/srv/www"
+TABLE = "/usr/share/nom/tables/nhttpd-tcg.json"
+TERMS = "/run/terms.json"
+PRICES = "/run/prices.json"
+PRICE_S = 5
+# An SLO of 750 us means nothing on an emulated processor.  A shell loop takes 15
+# times as long in the guest as natively (emulation_factor() measures it anew).
+TIME_SCALE = {"kvm": 1, "tcg": 16}
+LINUX_CPU, NOM_CPU = 0, 1
+START_S = 20
+
+VARIANTS = {
+    "linux-default": "in-tree stack and driver with the kernel's defaults, core 0",
+    "nom": "private stack and driver, reserved core 1, price-aware",
+}
+
+
+class ServerError(Exception):
+    """The server does not run; the text says why."""
+
+
+def check_built():
+    for name in ("nhttpd", "nomctl", "priced"):
+        if not (g.BUILD / "bin" / name).is_file():
+            raise ServerError(f"build/bin/{name} is not built: run `make user`")
+    if not (g.BUILD / "nom.ko").is_file():
+        raise ServerError("build/nom.ko is not built: run `make module`")
+
+
+def prepare(guest, file_bytes):
+    """The file to serve."""
+    text = ("nom on Linux. " * 20)[:file_bytes - 1] + "\n"
+    guest.capture(f"mkdir -p {ROOT} && cat > {ROOT}{PATH}", stdin=text.encode())
+    terms = json.loads((g.ROOT / "econd/terms/penalty.json").read_text(encoding="utf-8"))
+    terms["time_scale"] = TIME_SCALE[guest.accel]
+    guest.capture(f"cat > {TERMS}", stdin=json.dumps(terms).encode())
+
+
+def emulation_factor(guest):
+    """How many times longer a branchy piece of work takes in the guest than here."""
+    loop = "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done"
+    times = []
+    for run in (lambda: guest.capture(["busybox", "sh", "-c", loop], timeout=120),
+                lambda: subprocess.run(["busybox", "sh", "-c", loop], check=True)):
+        began = time.monotonic()
+        run()
+        times.append(time.monotonic() - began)
+    return round(times[0] / times[1], 1)
+
+
+def mitigations(guest):
+    """CPU vulnerabilities as the guest's kernel sees them."""
+    text = guest.capture("cd /sys/devices/system/cpu/vulnerabilities && grep . *").decode()
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def offloads(guest):
+    """The in-tree driver's offloads that are on."""
+    text = guest.capture("ethtool -k eth0").decode()
+    return [line.split(":")[0] for line in text.splitlines()[1:] if ": on" in line and not line.startswith("\t")]
+
+
+def start_prices(guest, dollars):
+    """priced publishes whatever stands in its file; it sleeps until that changes."""
+    write_price(guest, dollars)
+    return guest.spawn(["priced", "--poll-ms", "60000", PRICES])
+
+
+def write_price(guest, dollars):
+    text = json.dumps({"prices": [{"name": "bandwidth", "unit": "Gbit", "usd": dollars}]})
+    guest.capture(f"cat > {PRICES}.new && mv {PRICES}.new {PRICES}", stdin=text.encode())
+
+
+def per_request(variant, counts, stat, requests):
+    """What a request cost, of a counting boot.
+
+    linux-default: everything core 0 executed, ring 3 and ring 0.
+    nom: busy-bracketed ring 3 and all of ring 0 on the leased core; polling for
+    nothing stands beside it.  Events are those of the whole guest in both.
+    """
+    cpu, other = (NOM_CPU, LINUX_CPU) if variant == "nom" else (LINUX_CPU, NOM_CPU)
+    own, idle = counts.vcpu(cpu), 0
+    if variant == "nom":
+        if not own["begin"]:
+            raise ServerError("nom's loop executed no busy brackets: its instructions cannot be told from polling")
+        user, idle = own["user_busy"], own["user_idle"]
+        doorbells = stat["doorbells_rx"] + stat["doorbells_tx"]
+    else:
+        user = counts.user(cpu)
+        doorbells = counts.event(cpu, "kicks") + counts.event(other, "kicks")
+
+    def each(value):
+        return round(value / requests, 4)
+
+    def event(name):
+        return each(counts.event(cpu, name) + counts.event(other, name))
+
+    return {
+        "instructions_per_request": {"user": round(user / requests, 1), "kernel": round(counts.kernel(cpu) / requests, 1)},
+        "doorbells_per_request": each(doorbells),
+        "interrupts_per_request": event("interrupts_device"),
+        "syscalls_per_request": event("syscalls"),
+        "context_switches_per_request": event("context_switches"),
+        "timer_interrupts_per_request": event("interrupts_timer"),
+        "ipis_per_request": event("interrupts_ipi"),
+        "page_faults_per_request": event("page_faults"),
+        "idle_polling_instructions_per_request": round(idle / requests, 1),
+        "other_core_instructions_per_request": round((counts.user(other) + counts.kernel(other)) / requests, 1),
+        "own_core": {"interrupts": counts.event(cpu, "interrupts_device"), "syscalls": counts.event(cpu, "syscalls"),
+                     "timer_interrupts": counts.event(cpu, "interrupts_timer"), "page_faults": counts.event(cpu, "page_faults")},
+    }
+
+
+class Server:
+    """nhttpd in the guest for the length of a with block."""
+
+    def __init__(self, guest, variant, file_bytes, w_us=None):
+        """w_us: a fixed batching delay instead of the price-aware one."""
+        self.guest, self.variant, self.file_bytes, self.w_fixed = guest, variant, file_bytes, w_us
+        self.url = f"http://{ADDRESS}:{PORT}{PATH}"
+        self.job = None
+
+    def command(self):
+        common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024"]
+        if self.variant == "linux-default":
+            return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU)]
+        nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU)]
+        if self.w_fixed is not None:
+            return nom		# W follows through its knob
+        return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE]
+
+    def __enter__(self):
+        if self.variant == "linux-default":
+            self.guest.capture(f"ip addr replace {ADDRESS}/{PREFIX} dev eth0 && ip link set eth0 up", timeout=20)
+        else:
+            self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
+        self.job = self.guest.spawn(self.command())
+        try:
+            end = time.monotonic() + START_S
+            while True:
+                self.check()
+                try:
+                    httpload.wait_until_served(ADDRESS, PORT, PATH, self.file_bytes, 2)
+                    return self
+                except httpload.LoadError as error:
+                    if time.monotonic() > end:
+                        raise ServerError(f"{error}; it printed:\n{self.guest.log_of(self.job)}") from None
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def check(self):
+        """ServerError when the process is gone."""
+        if not self.guest.running(self.job):
+            status = self.guest.wait(self.job, 1)
+            raise ServerError(f"nhttpd ended with status {g.exit_code(status)[0]}; it printed:\n{self.guest.log_of(self.job)}")
+
+    def stop(self):
+        if self.guest.alive() and self.job is not None:
+            self.guest.end(self.job, signal.SIGTERM)
+
+    def counters(self):
+        """Name -> value of the counters on the application's page."""
+        text = self.guest.capture(["nomctl", "stat", "nhttpd", "--json"], timeout=20)
+        return json.loads(text)
+
+    def set_price(self, dollars):
+        """Publish a price, and wait until a price-aware server has seen it."""
+        write_price(self.guest, dollars)
+        if self.variant != "nom":
+            return
+        end = time.monotonic() + PRICE_S
+        while self.counters()["price.bandwidth"] != dollars * 1000000:
+            if time.monotonic() > end:
+                raise ServerError(f"nhttpd has not seen the price of ${dollars}/Gb within {PRICE_S} s")
+
+    def w_us(self):
+        return self.counters()["w_us"] if self.variant == "nom" else None
+
+    def tune(self, w_us):
+        self.guest.capture(["nomctl", "tune", "nhttpd", f"w_us={w_us}"], timeout=20)
