@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+# nhttpd: the program, the same under sanitizers, its unit tests.
+
+NHTTPD_DIR := apps/nhttpd/src
+NHTTPD_CORE := $(addprefix $(NHTTPD_DIR)/,http_date.c http_parse.c http_reply.c mime.c site.c)
+NHTTPD_SRCS := $(NHTTPD_CORE) $(addprefix $(NHTTPD_DIR)/,conn.c house.c main.c metrics.c net_linux.c net_nom.c \
+	options.c price.c server.c)
+NHTTPD_LIBS := nomstack lwip nomdrv nomux econ
+
+$(eval $(call nom_prog,nhttpd,$(NHTTPD_SRCS),$(NHTTPD_LIBS),-ljansson))
+
+# What the black-box suite runs natively: every answer under ASan and UBSan.
+$(B)/asan/bin/nhttpd: $(call aobjs,$(NHTTPD_SRCS)) $(call alibs,$(NHTTPD_LIBS))
+	$(say) LD-SAN $@
+	$(Q)mkdir -p $(@D) && $(CC) $(OPT) $(SAN) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) \
+		-Wl,--end-group -ljansson -lpthread -lm
+DEPS += $(call aobjs,$(NHTTPD_SRCS))
+user: $(B)/asan/bin/nhttpd

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * house.h - the house thread: signals, ledger, rescans, the wall clock
+ *
+ * Everything that makes system calls and can wait.  It runs on the cores the
+ * process was started on, never on a leased one.
+ */
+#ifndef NHTTPD_HOUSE_H
+#define NHTTPD_HOUSE_H
+
+struct server;
+
+/* house_block_signals - before any thread exists: the house thread takes them all */
+void house_block_signals(void);
+
+/* house_clock - set server.wall_offset_ns; house_start() calls it */
+void house_clock(struct server *srv);
+
+/**
+ * house_start - open the ledger and start the thread
+ *
+ * Called by the data thread while it is still on an ordinary core: the house
+ * thread inherits where it may run.
+ * Return: exit status.
+ */
+int house_start(struct server *srv);
+
+/* house_stop - end the thread; the last, partial interval goes to the ledger */
+void house_stop(struct server *srv);
+
+#endif

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+/* metrics.c - the counters and knobs nomctl sees, for both stacks */
+#include "metrics.h"
+
+#include <nomux/page.h>
+
+#include <string.h>
+
+static const struct {
+	const char *name;
+	const char *unit;
+	enum nomux_counter_kind kind;
+} table[NR_METRICS] = {
+	[M_REQUESTS] = { "http.requests", "requests", NOMUX_COUNTER },
+	[M_BYTES] = { "http.bytes", "bytes", NOMUX_COUNTER },
+	[M_2XX] = { "http.2xx", "responses", NOMUX_COUNTER },
+	[M_3XX] = { "http.3xx", "responses", NOMUX_COUNTER },
+	[M_4XX] = { "http.4xx", "responses", NOMUX_COUNTER },
+	[M_5XX] = { "http.5xx", "responses", NOMUX_COUNTER },
+	[M_CONNECTIONS] = { "http.connections", "connections", NOMUX_GAUGE },
+	[M_ACCEPTED] = { "http.accepted", "connections", NOMUX_COUNTER },
+	[M_REFUSED] = { "http.refused", "connections", NOMUX_COUNTER },
+	[M_TIMEOUTS] = { "http.timeouts", "connections", NOMUX_COUNTER },
+	[M_RESETS] = { "http.resets", "connections", NOMUX_COUNTER },
+	[M_SITE_FILES] = { "site.files", "files", NOMUX_GAUGE },
+	[M_SITE_BYTES] = { "site.bytes", "bytes", NOMUX_GAUGE },
+	[M_RESCANS] = { "site.rescans", "scans", NOMUX_COUNTER },
+	[M_W_US] = { "w_us", "us", NOMUX_GAUGE },
+	[M_PRICE] = { "price.bandwidth", "ucr/Gbit", NOMUX_GAUGE },
+	[M_DECISIONS] = { "controller.changes", "decisions", NOMUX_COUNTER },
+	[M_POLLS] = { "loop.busy_turns", "turns", NOMUX_COUNTER },
+	[M_SLEEPS] = { "loop.sleeps", "sleeps", NOMUX_COUNTER },
+	[M_SYSCALLS] = { "loop.syscalls", "calls", NOMUX_COUNTER },
+	[M_RX_PACKETS] = { "rx_packets", "packets", NOMUX_COUNTER },
+	[M_TX_PACKETS] = { "tx_packets", "packets", NOMUX_COUNTER },
+	[M_RX_BATCHES] = { "rx_batches", "batches", NOMUX_COUNTER },
+	[M_TX_BATCHES] = { "tx_batches", "batches", NOMUX_COUNTER },
+	[M_DOORBELLS_RX] = { "doorbells_rx", "doorbells", NOMUX_COUNTER },
+	[M_DOORBELLS_TX] = { "doorbells_tx", "doorbells", NOMUX_COUNTER },
+	[M_INTERRUPTS] = { "interrupts", "interrupts", NOMUX_COUNTER },
+	[M_RX_BAD] = { "rx_bad", "packets", NOMUX_COUNTER },
+	[M_DROPS] = { "stack.drops", "packets", NOMUX_COUNTER },
+	[M_RETRANSMITS] = { "stack.retransmits", "segments", NOMUX_COUNTER },
+	[M_TX_ZERO_COPY] = { "stack.tx_zero_copy", "packets", NOMUX_COUNTER },
+	[M_DELAY_RX] = { "stack.delay_max_rx", "ns", NOMUX_GAUGE },
+	[M_DELAY_TX] = { "stack.delay_max_tx", "ns", NOMUX_GAUGE },
+};
+
+int metrics_open(struct metrics *m, const char *app_name)
+{
+	int ret, err;
+
+	memset(m, 0, sizeof(*m));
+	for (unsigned i = 0; i < NR_METRICS; i++)
+		m->word[i] = &m->private_word[i];
+	for (unsigned i = 0; i < NR_KNOBS; i++)
+		m->knob[i] = -1;
+	ret = nomux_page_create(app_name, &m->page);
+	for (unsigned i = 0; !ret && i < NR_METRICS; i++) {
+		err = nomux_page_counter(m->page, table[i].name, table[i].unit, table[i].kind, &m->word[i]);
+		if (err)
+			return err;
+	}
+	return ret;
+}
+
+void metrics_close(struct metrics *m)
+{
+	for (unsigned i = 0; i < NR_METRICS; i++)
+		m->word[i] = &m->private_word[i];
+	nomux_page_destroy(m->page);
+	m->page = NULL;
+}
+
+int metrics_knob(struct metrics *m, enum knob_id id, const char *name, const char *unit, const char *effect,
+		 int64_t min, int64_t max, int64_t value)
+{
+	return m->page ? nomux_page_knob(m->page, name, unit, effect, min, max, value, &m->knob[id]) : 0;
+}
+
+bool metrics_take(struct metrics *m, enum knob_id id, int64_t *value_out)
+{
+	return m->page && m->knob[id] >= 0 && nomux_page_knob_take(m->page, m->knob[id], value_out);
+}
+
+bool metrics_knobs_changed(const struct metrics *m)
+{
+	return m->page && nomux_page_knobs_changed(m->page);
+}
+
+void metrics_show_knob(struct metrics *m, enum knob_id id, int64_t value)
+{
+	if (m->page && m->knob[id] >= 0)
+		nomux_page_knob_set(m->page, m->knob[id], value);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * metrics.h - the counters and knobs nomctl sees, for both stacks
+ *
+ * Words live on the application's page (nomux/page.h): the data thread adds
+ * with plain stores, everybody else reads.  One table names them all, so that
+ * `nomctl stat` and the ledger cannot disagree about what there is.
+ */
+#ifndef NHTTPD_METRICS_H
+#define NHTTPD_METRICS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum metric {
+	M_REQUESTS, M_BYTES, M_2XX, M_3XX, M_4XX, M_5XX,
+	M_CONNECTIONS, M_ACCEPTED, M_REFUSED, M_TIMEOUTS, M_RESETS,
+	M_SITE_FILES, M_SITE_BYTES, M_RESCANS,
+	M_W_US, M_PRICE, M_DECISIONS,
+	M_POLLS, M_SLEEPS, M_SYSCALLS,
+	M_RX_PACKETS, M_TX_PACKETS, M_RX_BATCHES, M_TX_BATCHES,
+	M_DOORBELLS_RX, M_DOORBELLS_TX, M_INTERRUPTS,
+	M_RX_BAD, M_DROPS, M_RETRANSMITS, M_TX_ZERO_COPY,
+	M_DELAY_RX, M_DELAY_TX,
+	NR_METRICS,
+};
+
+#define STACK_KNOBS_MAX 8
+
+/* The stack's own knobs follow K_STACK in the order of its table. */
+enum knob_id { K_IDLE_TIMEOUT_S, K_IDLE_US, K_STACK, NR_KNOBS = K_STACK + STACK_KNOBS_MAX };
+
+struct metrics {
+	uint64_t *word[NR_METRICS];
+	struct nomux_page *page;	/* NULL: no page could be made, counters are private */
+	int knob[NR_KNOBS];		/* ids on the page, -1: not offered */
+	uint64_t private_word[NR_METRICS];
+};
+
+/**
+ * metrics_open - make the page and its counters
+ * @m: filled in
+ * @app_name: shown by nomctl
+ *
+ * Return: 0, or -errno of the page; counters work then too, unseen.
+ */
+int metrics_open(struct metrics *m, const char *app_name);
+void metrics_close(struct metrics *m);
+
+/* metrics_knob - offer a knob; its range comes from whoever owns it */
+int metrics_knob(struct metrics *m, enum knob_id id, const char *name, const char *unit, const char *effect,
+		 int64_t min, int64_t max, int64_t value);
+
+/* metrics_take - was a new value requested?  Data thread. */
+bool metrics_take(struct metrics *m, enum knob_id id, int64_t *value_out);
+bool metrics_knobs_changed(const struct metrics *m);
+void metrics_show_knob(struct metrics *m, enum knob_id id, int64_t value);
+
+static inline void metric_add(struct metrics *m, enum metric i, uint64_t n)
+{
+	__atomic_store_n(m->word[i], *m->word[i] + n, __ATOMIC_RELAXED);
+}
+
+static inline void metric_set(struct metrics *m, enum metric i, uint64_t v)
+{
+	__atomic_store_n(m->word[i], v, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t metric_get(const struct metrics *m, enum metric i)
+{
+	return __atomic_load_n(m->word[i], __ATOMIC_RELAXED);
+}
+
+#endif

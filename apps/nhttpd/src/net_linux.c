@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: MIT
+/*
+ * net_linux.c - the kernel's TCP/IP: one thread, epoll, non-blocking sockets
+ *
+ * The in-tree side of every comparison, so it is written to be hard to beat:
+ * in steady state a request costs one read(2), one write(2) and its share of
+ * one epoll_wait(2).
+ *
+ * Edge-triggered: a level-triggered descriptor goes back on the ready list
+ * with each event, and the next epoll_wait asks the socket again only to find
+ * it empty.  A read that returns less than asked for has emptied the socket
+ * (what comes later is a new edge), so no read is made to see EAGAIN; only an
+ * announced FIN (EPOLLRDHUP) is read for.  EPOLLOUT is registered from the
+ * start and costs nothing: its edge comes only after a write met a full buffer.
+ *
+ * Answers of one turn on a connection are gathered and leave by one write or
+ * writev; TCP_NODELAY is inherited from the listener.
+ */
+#include "conn.h"
+#include "house.h"
+#include "server.h"
+#include "site.h"
+
+#include <nomux/clock.h>
+#include <nomux/log.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#ifndef SO_PREFER_BUSY_POLL
+#define SO_PREFER_BUSY_POLL 69
+#endif
+
+#define NR_EVENTS 64
+#define NR_IOV 32
+#define SCRATCH_BYTES 65536
+#define READ_BYTES 16384
+#define READS_MAX 8		/* per turn and connection, so that one cannot starve the others */
+#define ROOM_BYTES (1U << 20)
+
+/* conn.net_flags */
+enum { NET_FINISH = 1, NET_ABORT = 2, NET_LISTED = 4, NET_HELD = 8, NET_SHUT = 16 };
+
+/* What the socket did not take; one allocation, only when a peer does not read. */
+struct backlog {
+	unsigned nr, first;
+	struct iovec iov[NR_IOV];
+	char data[];
+};
+
+struct linux_net {
+	struct server *srv;
+	int epoll_fd, listen_fd, wake_fd;
+	bool accept_off;		/* out of kernel memory: accept again after the next tick */
+	struct conn *doomed;		/* to be closed at the end of this turn */
+	/* what the connection at hand has queued */
+	unsigned nr_iov;
+	uint32_t scratch_used;
+	struct iovec iov[NR_IOV];
+	char scratch[SCRATCH_BYTES];
+	char in[READ_BYTES];
+};
+
+static struct linux_net net;	/* one loop per process; zeroed */
+
+static uint32_t linux_room(struct conn *c)
+{
+	if (c->backlog || net.nr_iov >= NR_IOV - 2 || SCRATCH_BYTES - net.scratch_used < 2 * CONN_ROOM_MIN)
+		return 0;
+	return ROOM_BYTES;
+}
+
+static int linux_send(struct conn *c, const void *data, uint32_t len, unsigned flags)
+{
+	struct iovec *last = net.nr_iov ? &net.iov[net.nr_iov - 1] : NULL;
+
+	if (flags & SEND_COPY) {
+		data = memcpy(net.scratch + net.scratch_used, data, len);
+		net.scratch_used += len;
+		if (last && (char *)last->iov_base + last->iov_len == data) {
+			last->iov_len += len;
+			return 0;
+		}
+	}
+	net.iov[net.nr_iov++] = (struct iovec){ (void *)data, len };
+	return 0;
+}
+
+static void doom(struct conn *c)
+{
+	if (c->net_flags & NET_LISTED)
+		return;
+	c->net_flags |= NET_LISTED;
+	c->next = net.doomed;
+	net.doomed = c;
+}
+
+static void linux_hold(struct conn *c, bool hold)
+{
+	c->net_flags = hold ? c->net_flags | NET_HELD : c->net_flags & ~NET_HELD;
+}
+
+/* Nothing may be queued for another connection while this one is looked at. */
+static void linux_finish(struct conn *c)
+{
+	c->net_flags |= NET_FINISH;
+	if (!net.nr_iov && !c->backlog && !c->linger)
+		doom(c);
+}
+
+static void linux_abort(struct conn *c)
+{
+	c->net_flags |= NET_ABORT;
+	doom(c);
+}
+
+static bool in_scratch(const void *p)
+{
+	return (const char *)p >= net.scratch && (const char *)p < net.scratch + SCRATCH_BYTES;
+}
+
+/* The socket is full: keep the rest, and of it a copy of what lies in scratch. */
+static void keep_backlog(struct conn *c, unsigned first)
+{
+	struct backlog *b;
+	size_t bytes = 0, at = 0;
+
+	for (unsigned i = first; i < net.nr_iov; i++)
+		bytes += in_scratch(net.iov[i].iov_base) ? net.iov[i].iov_len : 0;
+	b = malloc(sizeof(*b) + bytes);
+	if (!b) {
+		c->srv->net->abort(c);
+		return;
+	}
+	b->first = b->nr = 0;
+	for (unsigned i = first; i < net.nr_iov; i++) {
+		struct iovec v = net.iov[i];
+
+		if (in_scratch(v.iov_base)) {
+			v.iov_base = memcpy(b->data + at, v.iov_base, v.iov_len);
+			at += v.iov_len;
+		}
+		b->iov[b->nr++] = v;
+	}
+	c->backlog = b;
+}
+
+/* Take @n written bytes off the front.  Return: index of the first vector left. */
+static unsigned consume(struct iovec *iov, unsigned first, unsigned nr, size_t n)
+{
+	while (first < nr && n >= iov[first].iov_len) {
+		n -= iov[first].iov_len;
+		first++;
+	}
+	if (first < nr) {
+		iov[first].iov_base = (char *)iov[first].iov_base + n;
+		iov[first].iov_len -= n;
+	}
+	return first;
+}
+
+static ssize_t write_iov(struct conn *c, struct iovec *iov, unsigned nr)
+{
+	ssize_t n;
+
+	metric_add(&c->srv->m, M_SYSCALLS, 1);
+	n = nr == 1 ? write(c->sock.fd, iov->iov_base, iov->iov_len) : writev(c->sock.fd, iov, nr);
+	if (n >= 0)
+		return n;
+	if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM)
+		return 0;
+	metric_add(&c->srv->m, M_RESETS, 1);
+	c->srv->net->abort(c);
+	return -1;
+}
+
+/* Write what the connection queued, and what it queues because of that. */
+static void flush(struct conn *c)
+{
+	while (net.nr_iov && !(c->net_flags & NET_ABORT)) {
+		size_t total = 0;
+		ssize_t n;
+
+		for (unsigned i = 0; i < net.nr_iov; i++)
+			total += net.iov[i].iov_len;
+		n = write_iov(c, net.iov, net.nr_iov);
+		if (n < 0)
+			break;
+		if ((size_t)n < total)
+			keep_backlog(c, consume(net.iov, 0, net.nr_iov, n));
+		net.nr_iov = 0;
+		net.scratch_used = 0;
+		conn_sent(c, n);
+	}
+	net.nr_iov = 0;
+	net.scratch_used = 0;
+	if ((c->net_flags & (NET_FINISH | NET_ABORT | NET_SHUT)) == NET_FINISH && !c->backlog) {
+		/*
+		 * close(2) with unread input resets the connection, which may
+		 * destroy the answer on its way; where the peer may still be
+		 * sending, only this direction is closed, for a while.
+		 */
+		if (c->linger && !c->eof && !shutdown(c->sock.fd, SHUT_WR))
+			c->net_flags |= NET_SHUT;
+		else
+			doom(c);
+	}
+}
+
+static const struct net_ops linux_ops = {
+	.room = linux_room,
+	.send = linux_send,
+	.hold = linux_hold,
+	.finish = linux_finish,
+	.abort = linux_abort,
+	.flush = flush,
+};
+
+static void flush_backlog(struct conn *c)
+{
+	struct backlog *b = c->backlog;
+	size_t total = 0;
+	ssize_t n;
+
+	for (unsigned i = b->first; i < b->nr; i++)
+		total += b->iov[i].iov_len;
+	n = write_iov(c, b->iov + b->first, b->nr - b->first);
+	if (n < 0)
+		return;
+	b->first = consume(b->iov, b->first, b->nr, n);
+	if ((size_t)n == total) {
+		free(b);
+		c->backlog = NULL;
+	}
+	conn_sent(c, n);
+	flush(c);
+}
+
+static void read_input(struct conn *c, uint32_t events)
+{
+	for (int i = 0; i < READS_MAX; i++) {
+		uint32_t room = conn_in_room(c);
+		ssize_t n;
+
+		if (room > READ_BYTES)
+			room = READ_BYTES;
+		if (c->net_flags & (NET_HELD | NET_LISTED) || !room)
+			return;		/* flush() calls again */
+		metric_add(&c->srv->m, M_SYSCALLS, 1);
+		n = read(c->sock.fd, net.in, room);
+		if (n > 0) {
+			conn_input(c, net.in, n);
+			flush(c);
+			if ((uint32_t)n < room && !(events & (EPOLLRDHUP | EPOLLHUP)))
+				return;
+		} else if (n == 0) {
+			conn_eof(c);
+			flush(c);
+			if (c->phase == CONN_CLOSING && !c->backlog)
+				doom(c);
+			return;
+		} else if (errno == EAGAIN) {
+			return;
+		} else if (errno != EINTR) {
+			metric_add(&c->srv->m, M_RESETS, 1);
+			linux_abort(c);
+			return;
+		}
+	}
+	/* More may wait: have epoll report this descriptor again. */
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c };
+
+	metric_add(&c->srv->m, M_SYSCALLS, 1);
+	epoll_ctl(net.epoll_fd, EPOLL_CTL_MOD, c->sock.fd, &ev);
+}
+
+static void bury(void)
+{
+	while (net.doomed) {
+		struct conn *c = net.doomed;
+		struct linger reset = { .l_onoff = 1 };
+
+		net.doomed = c->next;
+		if (c->net_flags & NET_ABORT)
+			setsockopt(c->sock.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		close(c->sock.fd);
+		free(c->backlog);
+		c->backlog = NULL;
+		conn_gone(c);
+	}
+}
+
+static void conn_event(struct conn *c, uint32_t events)
+{
+	bool was_held = c->net_flags & NET_HELD;
+
+	if (events & EPOLLERR) {
+		metric_add(&c->srv->m, M_RESETS, 1);
+		linux_abort(c);
+		return;
+	}
+	if ((events & EPOLLOUT) && c->backlog)
+		flush_backlog(c);
+	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) || was_held)
+		read_input(c, events);
+}
+
+static void accept_some(struct server *srv)
+{
+	for (int i = 0; i < NR_EVENTS; i++) {
+		struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
+		struct conn *c;
+		int fd = accept4(net.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		metric_add(&srv->m, M_SYSCALLS, 1);
+		if (fd < 0) {
+			if (errno == EINTR || errno == ECONNABORTED)
+				continue;
+			if (errno != EAGAIN) {
+				nomux_log(LOG_WARNING, "nhttpd: accept: %s; pausing", strerror(errno));
+				epoll_ctl(net.epoll_fd, EPOLL_CTL_DEL, net.listen_fd, NULL);
+				net.accept_off = true;
+			}
+			return;
+		}
+		c = conn_open(srv);
+		if (!c) {	/* even the spare slots are taken: only a reset is left */
+			metric_add(&srv->m, M_REFUSED, 1);
+			close(fd);
+			continue;
+		}
+		c->sock.fd = fd;
+		ev.data.ptr = c;
+		if (epoll_ctl(net.epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
+			linux_abort(c);
+			continue;
+		}
+		conn_start(c);
+		flush(c);
+	}
+}
+
+static int listen_add(void)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &net.listen_fd };
+
+	return epoll_ctl(net.epoll_fd, EPOLL_CTL_ADD, net.listen_fd, &ev) ? -errno : 0;
+}
+
+static void loop(struct server *srv)
+{
+	struct epoll_event ev[NR_EVENTS];
+	uint64_t next_tick_ns = 0;
+
+	for (;;) {
+		/* With nobody connected nothing is due until the house thread wakes us. */
+		int timeout_ms = srv->nr_open || srv->drain_until_ns || net.accept_off ? 250 : -1;
+		int n = epoll_wait(net.epoll_fd, ev, NR_EVENTS, timeout_ms);
+		uint64_t now_ns = nomux_now_ns();
+
+		metric_add(&srv->m, M_SYSCALLS, 1);
+		srv->now_ns = now_ns;
+		if (now_ns >= next_tick_ns || n <= 0) {
+			next_tick_ns = now_ns + 1000000;
+			if (server_tick(srv, now_ns))
+				return;
+			if (srv->drain_until_ns && net.listen_fd >= 0) {
+				close(net.listen_fd);
+				net.listen_fd = -1;
+			}
+			if (net.accept_off && net.listen_fd >= 0 && !listen_add())
+				net.accept_off = false;
+			bury();
+		}
+		for (int i = 0; i < n; i++) {
+			uint64_t drop;
+
+			if (ev[i].data.ptr == &net.listen_fd) {
+				if (net.listen_fd >= 0)
+					accept_some(srv);
+			} else if (ev[i].data.ptr == &net.wake_fd) {
+				if (read(net.wake_fd, &drop, sizeof(drop)) > 0)
+					next_tick_ns = 0;
+			} else {
+				conn_event(ev[i].data.ptr, ev[i].events);
+			}
+		}
+		bury();
+	}
+}
+
+static void linux_wake(struct server *srv)
+{
+	uint64_t one = 1;
+
+	if (write(net.wake_fd, &one, sizeof(one)) < 0)
+		nomux_log(LOG_ERR, "nhttpd: cannot wake the serving thread: %s", strerror(errno));
+}
+
+/* A descriptor for each connection, and some for ourselves. */
+static int raise_descriptors(struct server *srv)
+{
+	struct rlimit lim;
+	rlim_t need = srv->nr_slots + 64;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim))
+		return 0;
+	if (lim.rlim_cur >= need)
+		return 0;
+	lim.rlim_cur = need;
+	if (lim.rlim_max < need)
+		lim.rlim_max = need;	/* root may */
+	if (!setrlimit(RLIMIT_NOFILE, &lim))
+		return 0;
+	die_message("--max-connections %lld needs %llu descriptors, and this process may not open so many: raise ulimit -n, or allow fewer connections",
+		    (long long)srv->opt->max_connections, (unsigned long long)need);
+	return EXIT_OTHER;
+}
+
+static int open_listener(struct server *srv, char *where, size_t where_bytes)
+{
+	const struct options *opt = srv->opt;
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(opt->port) };
+	char ip[64] = "0.0.0.0";
+	int one = 1, busy_us = opt->busy_poll_us, fd;
+
+	if (opt->ip) {
+		snprintf(ip, sizeof(ip), "%.*s", (int)strcspn(opt->ip, "/"), opt->ip);
+		if (inet_pton(AF_INET, ip, &addr.sin_addr) != 1) {
+			die_message("--ip %s: not an IPv4 address", opt->ip);
+			return EXIT_USAGE;
+		}
+	}
+	snprintf(where, where_bytes, "http://%s:%d/", ip, (int)opt->port);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		die_message("cannot make a socket: %s", strerror(errno));
+		return EXIT_OTHER;
+	}
+	net.listen_fd = fd;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (busy_us && (setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &busy_us, sizeof(busy_us)) ||
+			setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &one, sizeof(one)))) {
+		die_message("--busy-poll-us %d: %s: needs CAP_NET_ADMIN and a kernel with CONFIG_NET_RX_BUSY_POLL", busy_us,
+			    strerror(errno));
+		return EXIT_OTHER;
+	}
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 4096)) {
+		int err = errno;
+
+		die_message("cannot listen on %s port %d: %s%s", ip, (int)opt->port, strerror(err),
+			    err == EADDRINUSE ? ": another server has it (ss -ltnp shows which); stop it or give another --port" :
+			    err == EACCES ? ": ports below 1024 need root or CAP_NET_BIND_SERVICE; give another --port" :
+			    err == EADDRNOTAVAIL ? ": no interface of this machine has that address (ip addr shows them)" : "");
+		return EXIT_ADDRESS;
+	}
+	return EXIT_OK;
+}
+
+static int pin(struct server *srv)
+{
+	cpu_set_t set;
+
+	if (srv->opt->cpu < 0)
+		return EXIT_OK;
+	CPU_ZERO(&set);
+	CPU_SET(srv->opt->cpu, &set);
+	if (!sched_setaffinity(0, sizeof(set), &set))
+		return EXIT_OK;
+	die_message("--cpu %d: %s: the core does not exist, or is reserved (nomctl status shows reserved cores)",
+		    (int)srv->opt->cpu, strerror(errno));
+	return EXIT_USAGE;
+}
+
+static int setup(struct server *srv, char *where, size_t where_bytes)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &net.wake_fd };
+	size_t bytes = srv->opt->site_bytes;
+	char *mem;
+	int ret;
+
+	ret = raise_descriptors(srv);
+	if (ret)
+		return ret;
+	srv->in_bytes = srv->lim.header_bytes + 1 > READ_BYTES ? srv->lim.header_bytes + 1 : READ_BYTES;
+	net.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	net.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	mem = mmap(NULL, 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (net.epoll_fd < 0 || net.wake_fd < 0 || mem == MAP_FAILED || conn_table_create(srv) ||
+	    epoll_ctl(net.epoll_fd, EPOLL_CTL_ADD, net.wake_fd, &ev)) {
+		die_message("cannot set up: %s", strerror(errno));
+		return EXIT_OTHER;
+	}
+	ret = server_load_site(srv, mem, mem + bytes, bytes);
+	if (!ret)
+		ret = open_listener(srv, where, where_bytes);
+	if (!ret)
+		ret = pin(srv);
+	if (!ret && listen_add()) {
+		die_message("cannot set up: %s", strerror(errno));
+		ret = EXIT_OTHER;
+	}
+	return ret;
+}
+
+int net_linux_run(struct server *srv)
+{
+	char where[128];
+	int ret;
+
+	net.srv = srv;
+	net.epoll_fd = net.listen_fd = net.wake_fd = -1;
+	srv->net = &linux_ops;
+	srv->nr_slots = srv->opt->max_connections + CONN_SPARE;
+	ret = setup(srv, where, sizeof(where));
+	if (!ret)
+		ret = house_start(srv);
+	if (!ret) {
+		atomic_store(&srv->wake, linux_wake);
+		server_tick(srv, nomux_now_ns());
+		server_announce(srv, where);
+		loop(srv);
+		bury();
+		atomic_store(&srv->wake, NULL);
+		house_stop(srv);
+	}
+	if (net.listen_fd >= 0)
+		close(net.listen_fd);
+	if (net.epoll_fd >= 0)
+		close(net.epoll_fd);
+	if (net.wake_fd >= 0)
+		close(net.wake_fd);
+	conn_table_destroy(srv);
+	server_free_site(srv);
+	if (srv->site_mem[0])
+		munmap(srv->site_mem[0], 2 * srv->site_mem_bytes);
+	return ret;
+}
