@@ -52,3 +52,9 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 		libnomux/libnomux.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libnomux.pc
 	$(Q)cp -d Documentation/man/nomux*.3 $(DESTDIR)$(mandir)/man3
 	$(Q)cp -d Documentation/man/nomux.7 $(DESTDIR)$(mandir)/man7
+
+# Tests in the guest: build/bin/system/, run by tests/run.
+$(eval $(call nom_prog,system/nomux_upcall,tests/system/nomux_upcall.c tests/system/nomux_canary.S,nomux,))
+$(eval $(call nom_prog,system/nomux_wait,tests/system/nomux_wait.c,nomux,))
+$(call objs,tests/system/nomux_upcall.c tests/system/nomux_wait.c): \
+	private CFLAGS += -mgeneral-regs-only
