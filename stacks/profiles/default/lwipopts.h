@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lwipopts.h - profile "default": a server of many short requests
+ *
+ * Differences from lwIP's own defaults only.  For whom, at what cost and with
+ * what effect: profile.rst beside this file.
+ */
+#ifndef NOMSTACK_PROFILE_LWIPOPTS_H
+#define NOMSTACK_PROFILE_LWIPOPTS_H
+
+/* One thread, run to completion, no operating system below. */
+#define NO_SYS				1
+#define SYS_LIGHTWEIGHT_PROT		0
+#define LWIP_NETCONN			0
+#define LWIP_SOCKET			0
+#define LWIP_RAW			0
+#define LWIP_HOOK_FILENAME		"lwip_hooks.h"
+
+/* Link and network layer. */
+#define LWIP_DHCP			1
+#define DHCP_DOES_ARP_CHECK		0	/* 2.1 */
+#define LWIP_DHCP_DOES_ACD_CHECK	0	/* 2.2 */
+#define LWIP_ACD			0
+#define LWIP_NETIF_HOSTNAME		1
+#define LWIP_NETIF_HWADDRHINT		1	/* ARP entry remembered per connection */
+#define ARP_TABLE_SIZE			64
+#define IP_REASSEMBLY			0	/* fragments are dropped: bounded work, no held buffers */
+#define IP_FRAG				0
+#define LWIP_CHECKSUM_CTRL_PER_NETIF	1	/* offload is the device's to offer */
+
+/* Memory.  PBUF_RAM comes from our heap, in DMA memory. */
+#define MEM_ALIGNMENT			8
+#define MEM_LIBC_MALLOC			1
+#define MEMP_NUM_PBUF			4096
+#define PBUF_POOL_SIZE			0	/* receive uses the ring's own buffers */
+#define LWIP_SUPPORT_CUSTOM_PBUF	1
+
+/* TCP. */
+#define MEMP_NUM_TCP_PCB		2048
+#define MEMP_NUM_TCP_PCB_LISTEN		8
+#define MEMP_NUM_UDP_PCB		(8 + 1)	/* NOMSTACK_MAX_UDP and DHCP */
+#define MEMP_NUM_TCP_SEG		8192
+#define TCP_PCB_HASH_SIZE		4096
+#define TCP_MSS				1460
+#define TCP_WND				(44 * TCP_MSS)
+#define TCP_SND_BUF			(44 * TCP_MSS)
+#define TCP_SND_QUEUELEN		256
+#define TCP_OVERSIZE			512	/* room after a piece sent with NOMSTACK_SEND_MORE */
+#define TCP_LISTEN_BACKLOG		1
+#define TCP_DEFAULT_LISTEN_BACKLOG	255
+#define TCP_MSL				2000	/* ms; TIME-WAIT lasts twice as long */
+#define TCP_MAXRTX			8	/* a vanished peer is given up after some minutes */
+#define SO_REUSE			1	/* listen again while old connections end */
+
+/* Counters: 32 bits; pools are counted in the sanitized build, for leak tests. */
+#define LWIP_STATS			1
+#define LWIP_STATS_LARGE		1
+#define MEM_STATS			0
+#define SYS_STATS			0
+#ifdef __SANITIZE_ADDRESS__
+#define MEMP_STATS			1
+#else
+#define MEMP_STATS			0
+#endif
+
+#if (TCP_SND_BUF > 0xffff) || (TCP_WND > 0xffff)
+#error "TCP_SND_BUF and TCP_WND above 65535 need LWIP_WND_SCALE and TCP_RCV_SCALE: set both"
+#endif
+
+#endif

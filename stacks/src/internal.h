@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - state shared by the files of the stack; not for outsiders
+ *
+ * One instance per process: lwIP's lists, pools and timers are globals, and so
+ * is the pointer to the one struct nomstack that its hooks need.
+ */
+#ifndef NOMSTACK_INTERNAL_H
+#define NOMSTACK_INTERNAL_H
+
+#include <nomstack/nomstack.h>
+#include <nomdrv/vnet.h>
+
+#include "lwip/netif.h"
+#include "lwip/pbuf.h"
+#include "lwip/tcp.h"
+#include "lwip/udp.h"
+
+#define NOMSTACK__BATCH_LIMIT 256	/* largest batch_max */
+#define NOMSTACK__MAX_CONNS MEMP_NUM_TCP_PCB
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* In the private area of a receive buffer: lwIP's view of it. */
+struct rx_pbuf {
+	struct pbuf_custom pc;
+	uint16_t id;
+};
+
+struct nomstack_conn {
+	struct tcp_pcb *pcb;		/* NULL: dead, waits to be recycled */
+	const struct nomstack_tcp_ops *ops;
+	void *arg;
+	struct nomstack *s;
+	struct nomstack_conn *next;	/* free, zombie */
+	struct nomstack_conn *dirty_next;
+	uint32_t unrecved;		/* bytes taken while paused */
+	uint32_t spoke_epoch;		/* last epoch in which it delivered data */
+	uint32_t heard_gen;		/* receive batch that holds data of it */
+	uint32_t answered_gen;		/* transmit batch that holds an answer of it */
+	uint64_t last_rx_ns;
+	bool heard_push;		/* the newest held segment carries PSH */
+	bool paused;
+	bool connecting;
+	bool dirty;			/* has output to send at the end of the poll */
+	bool open;			/* counted in nr_open: the peer may still send */
+};
+
+struct listener {
+	struct tcp_pcb *pcb;
+	const struct nomstack_tcp_ops *ops;
+	void *arg;
+	struct nomstack *s;
+	uint16_t port;
+};
+
+struct udp_bind {
+	struct udp_pcb *pcb;
+	nomstack_udp_fn fn;
+	void *arg;
+	struct nomstack *s;
+	uint16_t port;
+};
+
+struct nomstack {
+	struct vnet *v;
+	uint64_t (*now_fn)(void *arg);
+	void *now_arg;
+	uint64_t now_ns;		/* of the current poll */
+	uint64_t prev_poll_ns;		/* 0: none, or a sleep lies between */
+	uint64_t gap_ns;		/* decaying maximum of the time between polls */
+	uint64_t timer_ms;		/* when timers were last looked at */
+
+	/* receive: frames taken from the ring and held for W */
+	struct vnet_rx *hold;
+	unsigned hold_cap, hold_nr, hold_head;
+	unsigned ring_size, tx_size, batch_max;
+	bool released;			/* the held batch is on its way, finish it */
+	bool hold_ends;			/* a FIN or RST is among the held frames */
+	uint64_t hold_since_ns;
+	uint64_t w_rx_ns, w_tx_ns;
+	uint32_t heard_gen, nr_heard;	/* connections whose input is held, complete */
+	unsigned rx_in_stack;		/* buffers that pbufs refer to */
+	unsigned rx_unposted;		/* released, not announced to the device */
+	unsigned ooseq_share;
+
+	/* who takes part: see nomstack_batch.c */
+	uint32_t epoch, speakers_now, speakers_prev;
+	uint64_t epoch_start_ns;
+	uint32_t nr_open;
+
+	/* transmit */
+	uint64_t tx_since_ns;		/* when the oldest unannounced frame was queued */
+	uint32_t answered_gen, nr_answered;
+	unsigned zc_outstanding;	/* frames whose pbuf the device still reads */
+	unsigned zc_min_bytes;		/* shorter frames are copied */
+	bool tx_offload;
+	bool tx_waiting;		/* tx_since_ns is valid */
+	bool tx_blocked;		/* a frame met a full ring */
+	bool in_timers, in_poll;
+	bool dhcp;
+
+	struct nomstack_conn *dirty;
+	struct nomstack_conn *free_conns, *zombies;
+	struct nomstack_conn *conns;
+	struct listener listeners[NOMSTACK_MAX_LISTENERS];
+	struct udp_bind udps[NOMSTACK_MAX_UDP];
+	struct nomstack_stats st;
+	struct netif netif;
+};
+
+extern struct nomstack *nomstack__the;	/* NULL while no stack is open */
+
+/* nomstack_rx.c, nomstack_tx.c */
+void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
+err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
+void nomstack__tx_announce(struct nomstack *s);
+void nomstack__tx_reap(struct nomstack *s);
+
+/* nomstack_batch.c: the batching delay */
+unsigned nomstack__batch_take(struct nomstack *s);
+void nomstack__batch_done(struct nomstack *s, unsigned nr);
+void nomstack__batch_tx(struct nomstack *s);
+void nomstack__batch_clock(struct nomstack *s);
+uint64_t nomstack__batch_next_ns(const struct nomstack *s, uint64_t now_ns);
+
+static inline void nomstack__spoke(struct nomstack *s, struct nomstack_conn *c)
+{
+	if (c->spoke_epoch != s->epoch) {
+		c->spoke_epoch = s->epoch;
+		s->speakers_now++;
+	}
+}
+
+static inline void nomstack__answered(struct nomstack *s, struct nomstack_conn *c)
+{
+	if (c->answered_gen != s->answered_gen) {
+		c->answered_gen = s->answered_gen;
+		s->nr_answered++;
+	}
+}
+
+/* nomstack_tcp.c, nomstack_udp.c */
+struct nomstack_conn *nomstack__conn_of(const struct tcp_pcb *pcb);
+void nomstack__tcp_flush(struct nomstack *s);
+void nomstack__tcp_batch_end(struct nomstack *s);
+void nomstack__tcp_close_all(struct nomstack *s);
+void nomstack__udp_close_all(struct nomstack *s);
+int nomstack__errno(err_t err);
+
+/* nomstack_heap.c, nomstack_sys.c */
+int nomstack__heap_open(struct vnet *v);
+void nomstack__heap_close(void);
+size_t nomstack__heap_used(void);
+uint64_t nomstack__heap_failures(void);
+void nomstack__sys_open(void);
+
+static inline uint64_t nomstack__clock(const struct nomstack *s)
+{
+	return s->now_fn(s->now_arg);
+}
+
+#endif

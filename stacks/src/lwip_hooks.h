@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lwip_hooks.h - functions of ours that lwIP calls (LWIP_HOOK_FILENAME)
+ */
+#ifndef NOMSTACK_LWIP_HOOKS_H
+#define NOMSTACK_LWIP_HOOKS_H
+
+#include "lwip/ip_addr.h"
+
+/* Initial sequence numbers of RFC 6528: a clock plus a keyed hash of the
+ * four-tuple, so that they can neither be guessed nor repeat. */
+u32_t nomstack__tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_addr_t *remote_ip, u16_t remote_port);
+#define LWIP_HOOK_TCP_ISN nomstack__tcp_isn
+
+/* Out-of-order segments lie in the receive ring's buffers.  What all
+ * connections together may hold of them is a share of the ring; beyond it
+ * segments are dropped (the peer sends them again). */
+u16_t nomstack__ooseq_limit(void);
+#define TCP_OOSEQ_PBUFS_LIMIT(pcb) nomstack__ooseq_limit()
+
+#endif

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nomstack_batch.c - the batching delay W of the thesis, section 3.6
+ *
+ * Receive.  W = 0: what is in the ring is run through the stack at once, packet
+ * by packet, and announced at the end of the burst (at most batch_max packets;
+ * batch_max = 1 is run to completion in the strict sense, one doorbell a
+ * packet).  W > 0: frames are taken from the ring and held here, until
+ *
+ *   1. the oldest has been held for W;
+ *   2. the ring is half used up by held and queued frames; or
+ *   3. the input has ended: nothing more is to be expected before we answer.
+ *
+ * Then all of them go through the stack together.
+ *
+ * "The input has ended" means one of:
+ *   - a held segment carries FIN or RST: its connection is closed;
+ *   - no connection is open, so no further data can come (a SYN, an ARP
+ *     request and a datagram are not made to wait for company);
+ *   - every connection that takes part has been heard: its newest held segment
+ *     carries PSH, which a sender sets when nothing is left behind it.
+ * A connection takes part when it has delivered data in the current or the
+ * previous epoch of 10 ms: connections that are open but silent do not make
+ * the others wait for W.
+ *
+ * Transmit.  W = 0: announced at the end of the burst.  W > 0: frames are queued
+ * in the ring, unannounced, until the oldest has waited W, or three quarters of
+ * the ring are in use, or every connection that takes part has been answered
+ * (a send without NOMSTACK_SEND_MORE), or none is open.
+ *
+ * Never above W: looking happens at polls only, so a batch is let go when the
+ * next poll would come too late; how far polls lie apart is tracked as a
+ * decaying maximum.  A single pause longer than any before can still exceed W
+ * (delay_max_ns_* would show it); nothing a stack that is not called can do.
+ */
+#include "internal.h"
+
+#include "lwip/priv/tcp_priv.h"
+#include "lwip/prot/ethernet.h"
+#include "lwip/prot/ip.h"
+
+#include <string.h>
+
+#define EPOCH_NS 10000000u
+#define ETH_BYTES 14
+
+#define HEARD_DATA 1
+#define HEARD_PUSH 2
+#define HEARD_END 4
+
+/* Time has been read: track the poll interval, turn the epoch. */
+void nomstack__batch_clock(struct nomstack *s)
+{
+	uint64_t now = s->now_ns;
+
+	if (s->prev_poll_ns) {
+		uint64_t gap = now - s->prev_poll_ns;
+
+		s->gap_ns -= s->gap_ns / 64;
+		if (gap > s->gap_ns)
+			s->gap_ns = gap;
+	}
+	s->prev_poll_ns = now;
+	if (unlikely(now - s->epoch_start_ns >= EPOCH_NS)) {
+		/* After a long silence nobody is known to take part. */
+		s->speakers_prev = now - s->epoch_start_ns < 2 * EPOCH_NS ? s->speakers_now : 0;
+		s->speakers_now = 0;
+		s->epoch++;
+		s->epoch_start_ns = now;
+	}
+}
+
+/* Whether what has waited since @since may wait for another poll. */
+static inline bool may_wait(const struct nomstack *s, uint64_t since_ns, uint64_t w_ns)
+{
+	return s->now_ns - since_ns + s->gap_ns <= w_ns;
+}
+
+static uint32_t expected_speakers(const struct nomstack *s)
+{
+	uint32_t n = s->speakers_prev > s->speakers_now ? s->speakers_prev : s->speakers_now;
+
+	return n < s->nr_open ? n : s->nr_open;
+}
+
+/* Look at a held frame, trusting no length in it. */
+static unsigned hear(const struct vnet_rx *rx, struct nomstack_conn **c_out)
+{
+	const uint8_t *f = rx->data, *ip = f + ETH_BYTES, *tcp;
+	unsigned ihl, doff, ip_bytes, heard = 0;
+	ip_addr_t src, dst;
+	struct tcp_pcb *pcb;
+	uint16_t sport, dport;
+
+	*c_out = NULL;
+	if (rx->len < ETH_BYTES + 40 || f[12] != 0x08 || f[13] != 0x00 || ip[0] >> 4 != 4)
+		return 0;
+	ihl = (ip[0] & 0x0fu) * 4;
+	ip_bytes = (unsigned)ip[2] << 8 | ip[3];
+	if (ip[9] != IP_PROTO_TCP || ihl < 20 || ip_bytes > rx->len - ETH_BYTES || ip_bytes < ihl + 20)
+		return 0;
+	tcp = ip + ihl;
+	doff = (tcp[12] >> 4) * 4u;
+	if (doff < 20 || ihl + doff > ip_bytes)
+		return 0;
+	if (tcp[13] & (TCP_FIN | TCP_RST))
+		heard |= HEARD_END;
+	if (ip_bytes > ihl + doff)
+		heard |= HEARD_DATA | (tcp[13] & TCP_PSH ? HEARD_PUSH : 0);
+	if (!heard)
+		return 0;
+
+	memset(&src, 0, sizeof(src));
+	memset(&dst, 0, sizeof(dst));
+	memcpy(&ip_2_ip4(&src)->addr, ip + 12, 4);
+	memcpy(&ip_2_ip4(&dst)->addr, ip + 16, 4);
+	memcpy(&sport, tcp, 2);
+	memcpy(&dport, tcp + 2, 2);
+	pcb = tcp_pcb_hash_find(&src, lwip_ntohs(sport), &dst, lwip_ntohs(dport), NETIF_NO_INDEX);
+	if (!pcb)
+		return 0;
+	*c_out = nomstack__conn_of(pcb);
+	return heard;
+}
+
+static void hold(struct nomstack *s, unsigned from)
+{
+	struct nomstack_conn *c;
+
+	for (; from < s->hold_nr; from++) {
+		unsigned heard = hear(&s->hold[from], &c);
+		bool push = heard & HEARD_PUSH;
+
+		if (heard & HEARD_END)
+			s->hold_ends = true;
+		if (!c || !(heard & HEARD_DATA))
+			continue;
+		if (c->heard_gen != s->heard_gen) {
+			c->heard_gen = s->heard_gen;
+			c->heard_push = false;
+		}
+		if (push != c->heard_push) {
+			c->heard_push = push;
+			s->nr_heard += push ? 1 : -1u;
+		}
+	}
+}
+
+static bool let_go(struct nomstack *s)
+{
+	/* Half the ring: the device can still fill the other half. */
+	if (s->hold_nr + s->rx_in_stack + vnet_rx_pending(s->v) >= s->ring_size / 2 ||
+	    vnet_rx_room(s->v) < s->ring_size / 4)
+		return true;
+	if (s->hold_ends || !s->nr_open || (s->nr_heard && s->nr_heard >= expected_speakers(s)))
+		return true;
+	return !may_wait(s, s->hold_since_ns, s->w_rx_ns);
+}
+
+/*
+ * Take frames from the ring, decide, and say how many of s->hold (from
+ * hold_head on) are to run through the stack in this poll.
+ */
+unsigned nomstack__batch_take(struct nomstack *s)
+{
+	unsigned n, from;
+
+	if (!s->released) {
+		from = s->hold_nr;
+		/* Waiting changes while nothing is held: W = 0 takes the short way. */
+		n = s->w_rx_ns || from ? s->hold_cap - from : s->batch_max;
+		n = vnet_rx_burst(s->v, s->hold + from, n);
+		if (n && !from)
+			s->hold_since_ns = s->now_ns;
+		s->hold_nr = from + n;
+		if (!s->hold_nr)
+			return 0;
+		if (s->w_rx_ns) {
+			hold(s, from);
+			if (!let_go(s))
+				return 0;
+		}
+		if (s->now_ns - s->hold_since_ns > s->st.delay_max_ns_rx)
+			s->st.delay_max_ns_rx = s->now_ns - s->hold_since_ns;
+		s->released = true;
+		s->st.rx_batches++;
+		s->st.rx_packets += s->hold_nr;
+	}
+	n = s->hold_nr - s->hold_head;
+	return n < s->batch_max ? n : s->batch_max;
+}
+
+/* @nr frames went through the stack. */
+void nomstack__batch_done(struct nomstack *s, unsigned nr)
+{
+	s->hold_head += nr;
+	if (s->hold_head < s->hold_nr)
+		return;
+	s->hold_head = s->hold_nr = 0;
+	s->released = false;
+	s->hold_ends = false;
+	s->heard_gen++;
+	s->nr_heard = 0;
+}
+
+/* End of a poll: announce what is queued, or let it wait. */
+void nomstack__batch_tx(struct nomstack *s)
+{
+	if (!s->tx_waiting)
+		return;
+	if (s->w_tx_ns) {
+		s->now_ns = nomstack__clock(s);
+		if (vnet_tx_room(s->v) >= s->tx_size / 4 && s->nr_open &&
+		    !(s->nr_answered && s->nr_answered >= expected_speakers(s)) &&
+		    may_wait(s, s->tx_since_ns, s->w_tx_ns))
+			return;
+		if (s->now_ns - s->tx_since_ns > s->st.delay_max_ns_tx)
+			s->st.delay_max_ns_tx = s->now_ns - s->tx_since_ns;
+	}
+	nomstack__tx_announce(s);
+}
+
+/* ns until a delay ends; UINT64_MAX when nothing waits. */
+uint64_t nomstack__batch_next_ns(const struct nomstack *s, uint64_t now_ns)
+{
+	uint64_t next = UINT64_MAX, end;
+
+	if (s->released)
+		return 0;
+	if (s->hold_nr) {
+		end = s->hold_since_ns + s->w_rx_ns;
+		next = end > now_ns ? end - now_ns : 0;
+	}
+	if (s->tx_waiting) {
+		end = s->tx_since_ns + s->w_tx_ns;
+		end = end > now_ns ? end - now_ns : 0;
+		next = end < next ? end : next;
+	}
+	return next;
+}

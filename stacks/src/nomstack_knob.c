@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nomstack_knob.c - the live knobs, one table for setting, reading and help
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define US 1000
+#define W_MAX_US 100000
+
+enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES };
+
+static const struct nomstack_knob knobs[] = {
+	[W_US] = { "w_us", "us",
+		"batching delay W, receive and transmit: more throughput for more latency and jitter",
+		0, W_MAX_US, 0 },
+	[W_RX_US] = { "w_rx_us", "us", "batching delay of received packets only", 0, W_MAX_US, 0 },
+	[W_TX_US] = { "w_tx_us", "us", "batching delay of sent packets only", 0, W_MAX_US, 0 },
+	[BATCH_MAX] = { "batch_max", "packets",
+		"packets run through the stack before answers are announced: 1 is strict run to completion, more saves doorbells",
+		1, NOMSTACK__BATCH_LIMIT, 64 },
+	[ZC_MIN_BYTES] = { "zc_min_bytes", "bytes",
+		"frames at least this long are sent from where they lie, shorter ones are copied into one descriptor",
+		0, 2048, 512 },
+};
+
+#define NR_KNOBS (sizeof(knobs) / sizeof(knobs[0]))
+
+const struct nomstack_knob *nomstack_knobs(unsigned *nr_out)
+{
+	*nr_out = NR_KNOBS;
+	return knobs;
+}
+
+static int find(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < NR_KNOBS; i++)
+		if (!strcmp(knobs[i].name, name))
+			return (int)i;
+	return -ENOENT;
+}
+
+int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
+{
+	int i = find(name);
+
+	if (i < 0)
+		return i;
+	if (v < knobs[i].min || v > knobs[i].max)
+		return -ERANGE;
+	switch (i) {
+	case W_US:
+		s->w_rx_ns = s->w_tx_ns = (uint64_t)v * US;
+		break;
+	case W_RX_US:
+		s->w_rx_ns = (uint64_t)v * US;
+		break;
+	case W_TX_US:
+		s->w_tx_ns = (uint64_t)v * US;
+		break;
+	case BATCH_MAX:
+		s->batch_max = (unsigned)v;
+		break;
+	case ZC_MIN_BYTES:
+		s->zc_min_bytes = (unsigned)v;
+		break;
+	}
+	return 0;
+}
+
+int nomstack_knob_get(struct nomstack *s, const char *name, int64_t *out)
+{
+	int i = find(name);
+
+	if (i < 0)
+		return i;
+	switch (i) {
+	case W_US:
+		*out = (int64_t)((s->w_rx_ns > s->w_tx_ns ? s->w_rx_ns : s->w_tx_ns) / US);
+		break;
+	case W_RX_US:
+		*out = (int64_t)(s->w_rx_ns / US);
+		break;
+	case W_TX_US:
+		*out = (int64_t)(s->w_tx_ns / US);
+		break;
+	case BATCH_MAX:
+		*out = s->batch_max;
+		break;
+	case ZC_MIN_BYTES:
+		*out = s->zc_min_bytes;
+		break;
+	}
+	return 0;
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nomstack_sys.c - what lwIP asks of the system: time, randomness, a last word
+ */
+#include "internal.h"
+#include "lwip_hooks.h"
+#include "lwip/sys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static uint64_t secret[2];
+static uint64_t rand_counter;
+
+/* SipHash-2-4 of two words under the secret (Aumasson and Bernstein, 2012). */
+static uint64_t siphash(uint64_t m0, uint64_t m1)
+{
+	uint64_t v0 = secret[0] ^ 0x736f6d6570736575, v1 = secret[1] ^ 0x646f72616e646f6d;
+	uint64_t v2 = secret[0] ^ 0x6c7967656e657261, v3 = secret[1] ^ 0x7465646279746573;
+	uint64_t m[3] = { m0, m1, (uint64_t)16 << 56 };
+	int i, r;
+
+#define ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
+#define ROUND do { \
+	v0 += v1; v1 = ROTL(v1, 13); v1 ^= v0; v0 = ROTL(v0, 32); \
+	v2 += v3; v3 = ROTL(v3, 16); v3 ^= v2; \
+	v0 += v3; v3 = ROTL(v3, 21); v3 ^= v0; \
+	v2 += v1; v1 = ROTL(v1, 17); v1 ^= v2; v2 = ROTL(v2, 32); \
+} while (0)
+	for (i = 0; i < 3; i++) {
+		v3 ^= m[i];
+		ROUND;
+		ROUND;
+		v0 ^= m[i];
+	}
+	v2 ^= 0xff;
+	for (r = 0; r < 4; r++)
+		ROUND;
+#undef ROUND
+#undef ROTL
+	return v0 ^ v1 ^ v2 ^ v3;
+}
+
+void nomstack__sys_open(void)
+{
+	if (getrandom(secret, sizeof(secret), 0) != (ssize_t)sizeof(secret)) {
+		/* No entropy source is worse than a weak one. */
+		secret[0] = (uintptr_t)&secret ^ __builtin_ia32_rdtsc();
+		secret[1] = __builtin_ia32_rdtsc() * 0x9e3779b97f4a7c15;
+	}
+}
+
+uint32_t nomstack__rand(void)
+{
+	return (uint32_t)siphash(++rand_counter, 1);
+}
+
+u32_t nomstack__tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_addr_t *remote_ip, u16_t remote_port)
+{
+	uint64_t addrs = (uint64_t)ip4_addr_get_u32(ip_2_ip4(local_ip)) << 32 | ip4_addr_get_u32(ip_2_ip4(remote_ip));
+	uint64_t ports = (uint64_t)local_port << 32 | (uint64_t)remote_port << 16 | 2;
+
+	/* One step every 4 us, as RFC 793 has it. */
+	return (u32_t)(siphash(addrs, ports) + nomstack__the->now_ns / 4000);
+}
+
+u32_t sys_now(void)
+{
+	return nomstack__the ? (u32_t)(nomstack__the->now_ns / 1000000) : 0;
+}
+
+void nomstack__assert(const char *msg, const char *file, int line)
+{
+	fprintf(stderr, "stack: assertion failed, %s:%d: %s\n", file, line, msg);
+	abort();
+}

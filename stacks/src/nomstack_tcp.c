@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nomstack_tcp.c - the native TCP interface on lwIP's callbacks
+ *
+ * A struct nomstack_conn stands between an application and a struct tcp_pcb.
+ * Either side may go first: when lwIP frees the PCB (reset, timeout) the
+ * application is told and the conn ends; when the application closes, the PCB
+ * lives on alone until TCP is done with it.  A conn that ended during a
+ * callback is recycled at the end of the poll, so that code further up the
+ * stack can still see that it is dead.
+ *
+ * Output: lwIP sends by itself after it has processed a segment; what is sent
+ * on other connections meanwhile is put on a list and goes out at the end of
+ * the poll.
+ */
+#include "internal.h"
+
+#include "lwip/priv/tcp_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err);
+
+int nomstack__errno(err_t err)
+{
+	switch (err) {
+	case ERR_OK:
+		return 0;
+	case ERR_MEM:
+	case ERR_BUF:
+		return -ENOMEM;
+	case ERR_RTE:
+		return -ENETUNREACH;
+	case ERR_USE:
+		return -EADDRINUSE;
+	case ERR_RST:
+	case ERR_CLSD:
+		return -ECONNRESET;
+	case ERR_ABRT:
+		return -ECONNABORTED;
+	case ERR_CONN:
+		return -EPIPE;
+	case ERR_WOULDBLOCK:
+		return -EAGAIN;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* The conn of a PCB, or NULL: an embryo's callback_arg is its listener's. */
+struct nomstack_conn *nomstack__conn_of(const struct tcp_pcb *pcb)
+{
+	return pcb->recv == on_recv ? pcb->callback_arg : NULL;
+}
+
+static struct nomstack_conn *conn_new(struct nomstack *s, struct tcp_pcb *pcb, const struct nomstack_tcp_ops *ops)
+{
+	struct nomstack_conn *c = s->free_conns;
+
+	if (!c)
+		return NULL;
+	s->free_conns = c->next;
+	memset(c, 0, sizeof(*c));
+	c->s = s;
+	c->pcb = pcb;
+	c->ops = ops;
+	c->last_rx_ns = s->now_ns;
+	c->spoke_epoch = s->epoch - 1;
+	c->heard_gen = s->heard_gen - 1;
+	c->answered_gen = s->answered_gen - 1;
+	return c;
+}
+
+static void conn_peer_done(struct nomstack_conn *c)
+{
+	if (c->open) {
+		c->open = false;
+		c->s->nr_open--;
+	}
+}
+
+/* The application's part is over; the memory comes back at the end of the poll. */
+static void conn_end(struct nomstack_conn *c)
+{
+	conn_peer_done(c);
+	c->pcb = NULL;
+	c->s->st.tcp_active--;
+	c->next = c->s->zombies;
+	c->s->zombies = c;
+}
+
+static void conn_detach(struct nomstack_conn *c)
+{
+	tcp_arg(c->pcb, NULL);
+	tcp_recv(c->pcb, NULL);
+	tcp_sent(c->pcb, NULL);
+	tcp_err(c->pcb, NULL);
+}
+
+static void conn_dirty(struct nomstack_conn *c)
+{
+	/* lwIP itself sends for the connection whose segment it processes. */
+	if (c->dirty || tcp_input_pcb == c->pcb)
+		return;
+	c->dirty = true;
+	c->dirty_next = c->s->dirty;
+	c->s->dirty = c;
+}
+
+/* lwIP must hear ERR_ABRT, and only then, when tcp_abort() was called for the
+ * PCB whose callback runs. */
+static bool aborted;
+
+static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
+{
+	struct nomstack_conn *c = arg;
+	struct nomstack *s = c->s;
+	struct pbuf *q;
+
+	aborted = false;
+	if (!p) {
+		conn_peer_done(c);
+		c->ops->closed(c, c->arg, 0);
+		return aborted ? ERR_ABRT : ERR_OK;
+	}
+	c->last_rx_ns = s->now_ns;
+	nomstack__spoke(s, c);
+	/* Before the application answers: the answer then carries the window. */
+	if (likely(!c->paused))
+		tcp_recved(pcb, p->tot_len);
+	else
+		c->unrecved += p->tot_len;
+	for (q = p; q && c->pcb; q = q->next)
+		c->ops->recv(c, c->arg, q->payload, q->len);
+	pbuf_free(p);
+	return aborted ? ERR_ABRT : ERR_OK;
+}
+
+static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
+{
+	struct nomstack_conn *c = arg;
+
+	if (!c->ops->sent)
+		return ERR_OK;
+	aborted = false;
+	c->ops->sent(c, c->arg, len);
+	return aborted ? ERR_ABRT : ERR_OK;
+}
+
+/* The PCB is gone already. */
+static void on_err(void *arg, err_t err)
+{
+	struct nomstack_conn *c = arg;
+	int rc = nomstack__errno(err);
+
+	if (!c)
+		return;
+	if (err == ERR_ABRT && c->s->in_timers)
+		rc = -ETIMEDOUT;
+	else if (err == ERR_RST && c->connecting)
+		rc = -ECONNREFUSED;
+	conn_peer_done(c);
+	c->pcb = NULL;
+	c->ops->closed(c, c->arg, rc);
+	conn_end(c);
+}
+
+static void conn_attach(struct nomstack_conn *c)
+{
+	tcp_arg(c->pcb, c);
+	tcp_recv(c->pcb, on_recv);
+	tcp_sent(c->pcb, on_sent);
+	tcp_err(c->pcb, on_err);
+	tcp_nagle_disable(c->pcb);
+	c->s->st.tcp_active++;
+}
+
+static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+	struct listener *l = arg;
+	struct nomstack *s;
+	struct nomstack_conn *c;
+
+	if (!l || err != ERR_OK || !pcb)
+		return ERR_VAL;
+	s = l->s;
+	c = conn_new(s, pcb, l->ops);
+	if (!c) {
+		s->st.tcp_refused++;
+		return ERR_MEM;
+	}
+	conn_attach(c);
+	c->open = true;
+	s->nr_open++;
+	aborted = false;
+	c->arg = l->ops->accept(c, l->arg);
+	if (!c->pcb)
+		return aborted ? ERR_ABRT : ERR_OK;
+	if (!c->arg) {
+		conn_detach(c);
+		conn_end(c);
+		s->st.tcp_refused++;
+		return ERR_VAL;		/* lwIP resets it */
+	}
+	s->st.tcp_accepted++;
+	return ERR_OK;
+}
+
+int nomstack_tcp_listen(struct nomstack *s, uint16_t port, unsigned backlog, const struct nomstack_tcp_ops *ops,
+			void *arg)
+{
+	struct listener *l = NULL;
+	struct tcp_pcb *pcb, *lpcb;
+	err_t err;
+	unsigned i;
+
+	if (!port || !backlog || !ops || !ops->accept || !ops->recv || !ops->closed)
+		return -EINVAL;
+	for (i = 0; i < NOMSTACK_MAX_LISTENERS; i++) {
+		if (s->listeners[i].pcb && s->listeners[i].port == port)
+			return -EADDRINUSE;
+		if (!s->listeners[i].pcb && !l)
+			l = &s->listeners[i];
+	}
+	if (!l)
+		return -ENOMEM;
+	pcb = tcp_new();
+	if (!pcb)
+		return -ENOMEM;
+	ip_set_option(pcb, SOF_REUSEADDR);
+	err = tcp_bind(pcb, IP_ADDR_ANY, port);
+	if (err != ERR_OK) {
+		tcp_abort(pcb);
+		return nomstack__errno(err);
+	}
+	lpcb = tcp_listen_with_backlog_and_err(pcb, (u8_t)(backlog > 255 ? 255 : backlog), &err);
+	if (!lpcb) {
+		tcp_abort(pcb);
+		return nomstack__errno(err);
+	}
+	*l = (struct listener){ .pcb = lpcb, .ops = ops, .arg = arg, .s = s, .port = port };
+	tcp_arg(lpcb, l);
+	tcp_accept(lpcb, on_accept);
+	return 0;
+}
+
+static void listener_close(struct listener *l)
+{
+	tcp_arg(l->pcb, NULL);
+	tcp_close(l->pcb);
+	l->pcb = NULL;
+}
+
+int nomstack_tcp_unlisten(struct nomstack *s, uint16_t port)
+{
+	struct tcp_pcb *pcb, *next;
+	unsigned i;
+
+	for (i = 0; i < NOMSTACK_MAX_LISTENERS; i++) {
+		if (!s->listeners[i].pcb || s->listeners[i].port != port)
+			continue;
+		listener_close(&s->listeners[i]);
+		for (pcb = tcp_active_pcbs; pcb; pcb = next) {
+			next = pcb->next;
+			if (pcb->state == SYN_RCVD && pcb->local_port == port && !pcb->listener)
+				tcp_abort(pcb);
+		}
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+	struct nomstack_conn *c = arg;
+
+	c->connecting = false;
+	c->open = true;
+	c->s->nr_open++;
+	c->last_rx_ns = c->s->now_ns;
+	aborted = false;
+	if (c->ops->connected)
+		c->ops->connected(c, c->arg);
+	return aborted ? ERR_ABRT : ERR_OK;
+}
+
+int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint16_t port, const struct nomstack_tcp_ops *ops,
+			 void *arg, struct nomstack_conn **out)
+{
+	struct nomstack_conn *c;
+	struct tcp_pcb *pcb;
+	ip_addr_t addr;
+	err_t err;
+
+	if (!ip4 || !port || !ops || !ops->recv || !ops->closed || !ipaddr_aton(ip4, &addr))
+		return -EINVAL;
+	if (!ip4_addr_netcmp(ip_2_ip4(&addr), netif_ip4_addr(&s->netif), netif_ip4_netmask(&s->netif)) &&
+	    ip4_addr_isany_val(*netif_ip4_gw(&s->netif)))
+		return -ENETUNREACH;
+	pcb = tcp_new();
+	if (!pcb)
+		return -ENOMEM;
+	c = conn_new(s, pcb, ops);
+	if (!c) {
+		tcp_abort(pcb);
+		return -ENOMEM;
+	}
+	conn_attach(c);
+	c->arg = arg;
+	c->connecting = true;
+	err = tcp_connect(pcb, &addr, port, on_connected);
+	if (err != ERR_OK) {
+		conn_detach(c);
+		tcp_abort(pcb);
+		conn_end(c);
+		return nomstack__errno(err);
+	}
+	*out = c;
+	return 0;
+}
+
+uint32_t nomstack_tcp_room(struct nomstack_conn *c)
+{
+	uint32_t room, queue;
+
+	if (!c->pcb)
+		return 0;
+	/* A piece sent without a copy takes up to two pbufs per segment, and lwIP
+	 * stops two short of its limit. */
+	queue = tcp_sndqueuelen(c->pcb);
+	queue = queue + 3 < TCP_SND_QUEUELEN ? (TCP_SND_QUEUELEN - 3 - queue) / 2 : 0;
+	room = queue * tcp_mss(c->pcb);
+	return room < tcp_sndbuf(c->pcb) ? room : tcp_sndbuf(c->pcb);
+}
+
+int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, unsigned flags)
+{
+	u8_t apiflags = 0;
+	err_t err;
+
+	if (unlikely(flags & ~(unsigned)(NOMSTACK_SEND_COPY | NOMSTACK_SEND_MORE)))
+		return -EOPNOTSUPP;
+	if (unlikely(!c->pcb))
+		return -EPIPE;
+	if (unlikely(len > TCP_SND_BUF))
+		return -EMSGSIZE;
+	if (!(flags & NOMSTACK_SEND_MORE))
+		nomstack__answered(c->s, c);
+	if (unlikely(!len))
+		return 0;
+	if (flags & NOMSTACK_SEND_COPY)
+		apiflags |= TCP_WRITE_FLAG_COPY;
+	if (flags & NOMSTACK_SEND_MORE)
+		apiflags |= TCP_WRITE_FLAG_MORE;
+	err = tcp_write(c->pcb, data, (u16_t)len, apiflags);
+	if (unlikely(err != ERR_OK))
+		return err == ERR_CONN ? -EPIPE : -EAGAIN;
+	conn_dirty(c);
+	return 0;
+}
+
+int nomstack_tcp_close(struct nomstack_conn *c)
+{
+	struct tcp_pcb *pcb = c->pcb;
+
+	if (!pcb)
+		return 0;	/* closing from closed(): it is over already */
+	/* Bytes not yet given back, and the peer's FIN while its last data is
+	 * being delivered, would turn our FIN into a reset. */
+	if (pcb->rcv_wnd != TCP_WND_MAX(pcb))
+		tcp_recved(pcb, (u16_t)(TCP_WND_MAX(pcb) - pcb->rcv_wnd));
+	nomstack__answered(c->s, c);
+	conn_detach(c);
+	if (tcp_close(pcb) != ERR_OK) {
+		if (tcp_input_pcb == pcb)
+			aborted = true;
+		tcp_abort(pcb);
+		conn_end(c);
+		return -ENOMEM;
+	}
+	conn_end(c);
+	return 0;
+}
+
+void nomstack_tcp_abort(struct nomstack_conn *c)
+{
+	struct tcp_pcb *pcb = c->pcb;
+
+	if (!pcb)
+		return;
+	conn_detach(c);
+	if (tcp_input_pcb == pcb)
+		aborted = true;
+	tcp_abort(pcb);
+	conn_end(c);
+}
+
+void nomstack_tcp_pause(struct nomstack_conn *c, bool paused)
+{
+	c->paused = paused;
+	if (!paused && c->unrecved && c->pcb) {
+		tcp_recved(c->pcb, (u16_t)c->unrecved);
+		c->unrecved = 0;
+	}
+}
+
+void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n)
+{
+	char ip[IP4ADDR_STRLEN_MAX] = "?";
+
+	if (!n)
+		return;
+	if (!c->pcb) {
+		snprintf(buf, n, "?");
+		return;
+	}
+	ip4addr_ntoa_r(ip_2_ip4(&c->pcb->remote_ip), ip, sizeof(ip));
+	snprintf(buf, n, "%s:%u", ip, c->pcb->remote_port);
+}
+
+uint64_t nomstack_tcp_idle_ns(struct nomstack_conn *c)
+{
+	uint64_t ns = c->s->now_ns - c->last_rx_ns;
+
+	return c->pcb ? ns : 0;
+}
+
+/* End of a poll: send what was queued outside lwIP's input path, recycle. */
+void nomstack__tcp_flush(struct nomstack *s)
+{
+	struct nomstack_conn *c;
+
+	while ((c = s->dirty)) {
+		s->dirty = c->dirty_next;
+		c->dirty = false;
+		if (c->pcb)
+			tcp_output(c->pcb);
+	}
+	if (unlikely(s->tx_blocked) && vnet_tx_room(s->v) >= s->tx_size / 4) {
+		s->tx_blocked = false;
+		tcp_txnow();
+	}
+	while ((c = s->zombies)) {
+		s->zombies = c->next;
+		c->next = s->free_conns;
+		s->free_conns = c;
+	}
+}
+
+void nomstack__tcp_batch_end(struct nomstack *s)
+{
+	unsigned i;
+
+	for (i = 0; i < NOMSTACK_MAX_LISTENERS; i++) {
+		struct listener *l = &s->listeners[i];
+
+		if (l->pcb && l->ops->batch_end)
+			l->ops->batch_end(l->arg);
+	}
+}
+
+void nomstack__tcp_close_all(struct nomstack *s)
+{
+	unsigned i;
+
+	for (i = 0; i < NOMSTACK_MAX_LISTENERS; i++)
+		if (s->listeners[i].pcb)
+			listener_close(&s->listeners[i]);
+	while (tcp_active_pcbs) {
+		struct nomstack_conn *c = nomstack__conn_of(tcp_active_pcbs);
+
+		tcp_err(tcp_active_pcbs, NULL);
+		if (c)
+			c->pcb = NULL;
+		tcp_abort(tcp_active_pcbs);
+	}
+	while (tcp_tw_pcbs)
+		tcp_abort(tcp_tw_pcbs);
+	while (tcp_bound_pcbs)
+		tcp_abort(tcp_bound_pcbs);
+}

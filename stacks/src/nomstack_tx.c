@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nomstack_tx.c - from lwIP into the transmit ring
+ *
+ * Two ways, chosen per frame.  Short frames are copied into a buffer of the
+ * driver's: one descriptor, and lwIP's memory is free at once.  Long ones are
+ * sent from where they lie, if all of it is memory the device can read: the
+ * pbuf is referenced until the device is done (lwIP looks at the reference
+ * before it changes a segment for retransmission).  The border is
+ * zc_min_bytes; profile.rst has the measurement.
+ *
+ * Checksum offload needs no patch: when the device has it, lwIP is told per
+ * interface to leave TCP and UDP sums alone, and the pseudo header's sum is
+ * put where the device continues.
+ */
+#include "internal.h"
+#include "lwip/prot/ethernet.h"
+#include "lwip/prot/ip.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ETH_BYTES 14
+#define MAX_SEGS 8
+
+static inline uint16_t load16(const uint8_t *p)
+{
+	uint16_t x;
+
+	memcpy(&x, p, sizeof(x));
+	return x;
+}
+
+static inline uint32_t load32(const uint8_t *p)
+{
+	uint32_t x;
+
+	memcpy(&x, p, sizeof(x));
+	return x;
+}
+
+/*
+ * Put the pseudo header's sum into a TCP or UDP header and tell where the
+ * device starts.  Returns 0 when the frame is neither.  lwIP lays the headers
+ * of what it sends into one piece of memory.
+ */
+static uint16_t csum_partial(uint8_t *f, unsigned len, unsigned tot_len, uint16_t *offset_out)
+{
+	unsigned ihl, start;
+	uint64_t sum;
+	uint16_t folded;
+
+	if (load16(f + 12) != PP_HTONS(ETHTYPE_IP) || len < ETH_BYTES + 20)
+		return 0;
+	ihl = (f[ETH_BYTES] & 0x0fu) * 4;
+	start = ETH_BYTES + ihl;
+	if (f[23] == IP_PROTO_TCP && len >= start + 20)
+		*offset_out = 16;
+	else if (f[23] == IP_PROTO_UDP && len >= start + 8)
+		*offset_out = 6;
+	else
+		return 0;
+	sum = (uint64_t)load32(f + 26) + load32(f + 30) + lwip_htons((u16_t)f[23]) + lwip_htons((u16_t)(tot_len - start));
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	folded = (uint16_t)((sum & 0xffff) + (sum >> 16));
+	memcpy(f + start + *offset_out, &folded, sizeof(folded));
+	return (uint16_t)start;
+}
+
+static void tx_done(void *cookie, void *arg)
+{
+	struct nomstack *s = arg;
+
+	s->zc_outstanding--;
+	pbuf_free(cookie);
+}
+
+/* Collect sent frames: before timers look whether a segment is still busy. */
+void nomstack__tx_reap(struct nomstack *s)
+{
+	vnet_tx_reap(s->v, tx_done, s);
+}
+
+void nomstack__tx_announce(struct nomstack *s)
+{
+	unsigned n = vnet_tx_queued(s->v);
+
+	s->tx_waiting = false;
+	s->answered_gen++;
+	s->nr_answered = 0;
+	if (!n)
+		return;
+	s->st.tx_batches++;
+	vnet_tx_flush(s->v);
+}
+
+/* netif->linkoutput: @p is a whole frame, borrowed. */
+err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p)
+{
+	struct nomstack *s = netif->state;
+	struct vnet_seg seg[MAX_SEGS];
+	uint16_t csum_start = 0, csum_offset = 0;
+	uint8_t *head = p->payload;
+	bool copy = p->tot_len < s->zc_min_bytes;
+	struct pbuf *q;
+	unsigned n = 0;
+	int tries, rc;
+
+	if (unlikely(head[12] == 0x08 && head[13] == 0x06 && p->len >= 42 && head[21] == 1))
+		s->st.arp_requests++;
+	if (s->tx_offload)
+		csum_start = csum_partial(head, p->len, p->tot_len, &csum_offset);
+
+	for (q = p; q; q = q->next) {
+		if (!q->len)
+			continue;
+		if (unlikely(n == MAX_SEGS))
+			return ERR_BUF;
+		seg[n].addr = q->payload;
+		seg[n].len = q->len;
+		n++;
+		if (!copy && !vnet_dma_contains(s->v, q->payload, q->len))
+			copy = true;
+	}
+	for (tries = 0; ; tries++) {
+		if (copy) {
+			rc = vnet_tx_copy(s->v, seg, n, csum_start, csum_offset);
+		} else {
+			struct vnet_tx tx = {
+				.seg = seg, .nr_seg = n, .csum_start = csum_start,
+				.csum_offset = csum_offset, .cookie = p,
+			};
+
+			rc = vnet_tx(s->v, &tx);
+		}
+		if (likely(rc == 0))
+			break;
+		if (rc != -EAGAIN || tries) {
+			s->st.tx_ring_full += rc == -EAGAIN;
+			s->tx_blocked = true;
+			return ERR_MEM;
+		}
+		nomstack__tx_announce(s);
+		nomstack__tx_reap(s);
+	}
+	if (!copy) {
+		pbuf_ref(p);
+		s->zc_outstanding++;
+		s->st.tx_zero_copy++;
+	}
+	s->st.tx_packets++;
+	if (!s->tx_waiting) {
+		s->tx_waiting = true;
+		s->tx_since_ns = s->now_ns;
+	}
+	return ERR_OK;
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+/*
+ * stack_cost - what a request costs in the stack, in instructions
+ *
+ * usage: stack-cost [CONNECTIONS [REQUESTS [BATCH [csum]]]]
+ *
+ * A request of 120 bytes and an answer of 300 on established connections, round
+ * robin, BATCH of them per poll.  The device is memory: frames are handed over
+ * and taken away without any ring, so what is counted is the stack and a
+ * trivial application.  "csum": the device verifies and fills in checksums.
+ *
+ * Prints the number of requests served.  Count instructions from outside, with
+ * tests/perf/stack-cost.sh (callgrind, function measured()).
+ */
+#include <nomstack/nomstack.h>
+#include <nomdrv/vnet.h>
+#include <nomux/clock.h>
+
+#include <linux/virtio_net.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUFS 1024
+#define FRAME 2048
+#define REQUEST 120
+#define ANSWER 300
+
+struct vnet {
+	uint64_t features;
+	uint8_t *arena;
+	size_t arena_used;
+	uint8_t priv[BUFS][VNET_PRIV_BYTES] __attribute__((aligned(64)));
+	uint8_t buf[BUFS][FRAME] __attribute__((aligned(64)));
+	struct vnet_rx used[BUFS];
+	unsigned nr_used, next, queued;
+	uint8_t tx[BUFS][FRAME];
+	unsigned tx_len[BUFS];
+	unsigned nr_tx;
+	void *cookies[BUFS];
+	unsigned nr_cookies;
+	struct vnet_stats st;
+};
+
+static struct vnet dev;
+static uint64_t now;
+
+const uint8_t *vnet_mac(const struct vnet *v) { return (const uint8_t *)"\x52\x54\x00\x00\x00\x02"; }
+unsigned int vnet_mtu(const struct vnet *v) { return 1500; }
+uint64_t vnet_features(const struct vnet *v) { return v->features; }
+unsigned int vnet_rx_pending(const struct vnet *v) { return v->nr_used; }
+unsigned int vnet_rx_room(const struct vnet *v) { return BUFS - v->nr_used; }
+unsigned int vnet_rx_size(const struct vnet *v) { return BUFS; }
+void *vnet_rx_priv(struct vnet *v, uint16_t id) { return v->priv[id]; }
+void vnet_rx_release(struct vnet *v, uint16_t id) { }
+void vnet_rx_flush(struct vnet *v) { }
+unsigned int vnet_tx_room(const struct vnet *v) { return BUFS - v->nr_tx; }
+unsigned int vnet_tx_queued(const struct vnet *v) { return v->queued; }
+void vnet_tx_flush(struct vnet *v) { v->queued = 0; }
+bool vnet_irq_arm(struct vnet *v) { return false; }
+void vnet_irq_disarm(struct vnet *v) { }
+int vnet_error(const struct vnet *v, const char **reason_out) { return 0; }
+const struct vnet_stats *vnet_stats(const struct vnet *v) { return &v->st; }
+struct nomux_clock nomux_clock;
+int nomux_clock_init(void) { return 0; }
+uint64_t nomux__now_ns_slow(void) { return now; }
+
+void *vnet_dma_alloc(struct vnet *v, size_t bytes, size_t align)
+{
+	size_t at = (v->arena_used + align - 1) & ~(align - 1);
+
+	if (at + bytes > (16u << 20))
+		return NULL;
+	v->arena_used = at + bytes;
+	return v->arena + at;
+}
+
+bool vnet_dma_contains(const struct vnet *v, const void *p, size_t bytes)
+{
+	return (const uint8_t *)p >= v->arena && (const uint8_t *)p + bytes <= v->arena + (16u << 20);
+}
+
+unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max)
+{
+	unsigned n = v->nr_used < max ? v->nr_used : max;
+
+	memcpy(out, v->used, n * sizeof(*out));
+	v->nr_used = 0;
+	return n;
+}
+
+static void take(struct vnet *v, const struct vnet_seg *seg, unsigned nr)
+{
+	uint8_t *to = v->tx[v->nr_tx];
+	unsigned i, at = 0;
+
+	for (i = 0; i < nr; i++) {
+		memcpy(to + at, seg[i].addr, seg[i].len);
+		at += seg[i].len;
+	}
+	v->tx_len[v->nr_tx++] = at;
+	v->queued++;
+}
+
+int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr, uint16_t start, uint16_t offset)
+{
+	take(v, seg, nr);
+	return 0;
+}
+
+int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
+{
+	take(v, tx->seg, tx->nr_seg);
+	v->cookies[v->nr_cookies++] = tx->cookie;
+	return 0;
+}
+
+unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
+{
+	while (v->nr_cookies)
+		done(v->cookies[--v->nr_cookies], arg);
+	return 0;
+}
+
+/* ------------------------------------------------------------------- peer --- */
+
+static uint32_t *seqs, *acks;
+static struct nomstack *stack;
+static unsigned served;
+static char answer[ANSWER];
+
+static void put16(uint8_t *p, unsigned v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	put16(p, v >> 16);
+	put16(p + 2, v & 0xffff);
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static uint16_t csum(const uint8_t *p, unsigned len, uint32_t sum)
+{
+	for (unsigned i = 0; i < len; i++)
+		sum += i & 1 ? p[i] : (uint32_t)p[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+static void frame(unsigned conn, unsigned flags, unsigned len)
+{
+	struct vnet_rx *u = &dev.used[dev.nr_used++];
+	uint16_t id = (uint16_t)(dev.next++ % BUFS);
+	uint8_t *f = dev.buf[id] + 14, *ip = f + 14, *t = ip + 20;
+
+	memcpy(f, "\x52\x54\x00\x00\x00\x02\x52\x54\x00\x00\x00\x01\x08\x00", 14);
+	memset(ip, 0, 40);
+	ip[0] = 0x45;
+	put16(ip + 2, 40 + len);
+	ip[8] = 64;
+	ip[9] = 6;
+	put32(ip + 12, 0x0a000001);
+	put32(ip + 16, 0x0a000002);
+	put16(ip + 10, csum(ip, 20, 0));
+	put16(t, 10000 + conn);
+	put16(t + 2, 80);
+	put32(t + 4, seqs[conn]);
+	put32(t + 8, acks[conn]);
+	t[12] = 0x50;
+	t[13] = (uint8_t)flags;
+	put16(t + 14, 65535);
+	memset(t + 20, 'r', len);
+	put16(t + 16, csum(t, 20 + len, 0x0a00 + 1 + 0x0a00 + 2 + 6 + 20 + len));
+	*u = (struct vnet_rx){ f, 54 + len, id, dev.features ? VNET_RX_CSUM_OK : 0 };
+	seqs[conn] += len + !!(flags & 2);
+}
+
+static void drain(void)
+{
+	for (unsigned i = 0; i < dev.nr_tx; i++) {
+		uint8_t *f = dev.tx[i];
+		unsigned conn, len;
+
+		if (f[12] != 8 || f[13] || f[23] != 6)
+			continue;
+		conn = ((unsigned)f[36] << 8 | f[37]) - 10000;
+		len = ((unsigned)f[16] << 8 | f[17]) - 20 - (f[46] >> 4) * 4u;
+		acks[conn] = get32(f + 38) + len + !!(f[47] & 2);
+		served += len == ANSWER;
+	}
+	dev.nr_tx = 0;
+}
+
+static void *on_accept(struct nomstack_conn *c, void *arg) { return arg; }
+
+static void on_recv(struct nomstack_conn *c, void *arg, const void *data, uint32_t len)
+{
+	nomstack_tcp_send(c, answer, ANSWER, NOMSTACK_SEND_COPY);
+}
+
+static void on_closed(struct nomstack_conn *c, void *arg, int err) { }
+
+static const struct nomstack_tcp_ops ops = { .accept = on_accept, .recv = on_recv, .closed = on_closed };
+
+static uint64_t clock_fn(void *arg) { return now; }
+
+/* What is counted. */
+__attribute__((noinline)) void measured(void);
+void measured(void)
+{
+	nomstack_poll(stack);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned conns = argc > 1 ? (unsigned)atoi(argv[1]) : 1, requests = argc > 2 ? (unsigned)atoi(argv[2]) : 20000;
+	unsigned batch = argc > 3 ? (unsigned)atoi(argv[3]) : 1, i, k, n;
+	struct nomstack_opts o = { .sz = sizeof(o), .vnet = &dev, .ip4 = "10.0.0.2/24", .now_ns = clock_fn };
+
+	if (argc > 4)
+		dev.features = 1ull << VIRTIO_NET_F_CSUM;
+	dev.arena = aligned_alloc(4096, 16u << 20);
+	now = 1000000000;
+	seqs = calloc(conns, sizeof(*seqs));
+	acks = calloc(conns, sizeof(*acks));
+	if (!dev.arena || !seqs || !acks || nomstack_open(&o, &stack) ||
+	    nomstack_tcp_listen(stack, 80, 255, &ops, &dev))
+		return 1;
+	/* The peer's ARP announcement. */
+	memset(dev.buf[0], 0, 60);
+	memcpy(dev.buf[0], "\x52\x54\x00\x00\x00\x02\x52\x54\x00\x00\x00\x01\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01"
+	       "\x52\x54\x00\x00\x00\x01\x0a\x00\x00\x01\x00\x00\x00\x00\x00\x00\x0a\x00\x00\x02", 42);
+	dev.used[dev.nr_used++] = (struct vnet_rx){ dev.buf[0], 60, 0, 0 };
+	nomstack_poll(stack);
+	for (i = 0; i < conns; i++) {
+		frame(i, 2, 0);
+		nomstack_poll(stack);
+		drain();
+		frame(i, 16, 0);
+		nomstack_poll(stack);
+	}
+	drain();
+	served = 0;
+	for (i = 0, n = 0; n < requests; ) {
+		for (k = 0; k < batch; k++, n++, i = (i + 1) % conns)
+			frame(i, 24, REQUEST);
+		now += batch * 10000;	/* 100,000 requests/s: timers take their share */
+		measured();
+		drain();
+	}
+	printf("%u\n", served);
+	nomstack_close(stack);
+	return served == n ? 0 : 1;
+}
