@@ -15,4 +15,9 @@ VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_net.c be_port.
 $(eval $(call nom_lib,vhostbe,$(VHOSTBE_SRCS),-Iuserdrivers/src))
 $(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_DIR)/main.c,vhostbe,))
 
+# A device that unit tests play; not for anything else.
+$(eval $(call nom_lib,nomdrvfake,userdrivers/src/vtrans_fake.c))
+
+$(eval $(call nom_unit,test_vring_split,tests/unit/test_vring_split.c,nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+/* A transport without a device; see the header. */
+#include "vtrans_fake.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/virtio_config.h>
+
+#define BASE	(1ULL << 40)
+
+static struct vtrans_fake *to_fake(struct nomdrv_dev *dev)
+{
+	return (struct vtrans_fake *)dev;
+}
+
+static int fails(struct vtrans_fake *f, enum vtrans_fake_op op)
+{
+	if (f->fail_op != op)
+		return 0;
+	if (f->fail_skip) {
+		f->fail_skip--;
+		return 0;
+	}
+	return f->fail_err;
+}
+
+static int fake_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
+{
+	struct vtrans_fake *f = to_fake(dev);
+
+	f->nr_queues = 0;
+	*offered_out = f->offered;
+	return fails(f, FAKE_PROBE);
+}
+
+static int fake_set_features(struct nomdrv_dev *dev, uint64_t features)
+{
+	return fails(to_fake(dev), FAKE_SET_FEATURES);
+}
+
+static int fake_config_read(struct nomdrv_dev *dev, unsigned int off, void *buf, unsigned int len)
+{
+	struct vtrans_fake *f = to_fake(dev);
+	int err = fails(f, FAKE_CONFIG_READ);
+
+	if (!err)
+		memcpy(buf, (uint8_t *)&f->config + off, len);
+	return err;
+}
+
+static int fake_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned int *size_out)
+{
+	struct vtrans_fake *f = to_fake(dev);
+
+	*size_out = f->queue_size[index];
+	return fails(f, FAKE_QUEUE_SIZE);
+}
+
+static int fake_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *queue)
+{
+	struct vtrans_fake *f = to_fake(dev);
+
+	f->queue[queue->index] = *queue;
+	f->nr_queues++;
+	return fails(f, FAKE_QUEUE_SETUP);
+}
+
+static int fake_start(struct nomdrv_dev *dev)
+{
+	struct vtrans_fake *f = to_fake(dev);
+	int err = fails(f, FAKE_START);
+
+	f->started = !err;
+	return err;
+}
+
+static int fake_reset(struct nomdrv_dev *dev)
+{
+	struct vtrans_fake *f = to_fake(dev);
+
+	f->started = false;
+	f->resets++;
+	return 0;
+}
+
+static int fake_status(struct nomdrv_dev *dev)
+{
+	struct vtrans_fake *f = to_fake(dev);
+	int err = fails(f, FAKE_STATUS);
+
+	return err ? err : f->status_bits;
+}
+
+static void fake_kick(struct nomdrv_dev *dev, unsigned int index)
+{
+	to_fake(dev)->kicks[index]++;
+}
+
+static int fake_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dma *dma_out)
+{
+	struct vtrans_fake *f = to_fake(dev);
+	size_t nr = bytes >> NOMDRV_CHUNK_SHIFT, i;
+	int err = fails(f, FAKE_DMA_ALLOC);
+
+	if (err)
+		return err;
+	f->dma.bytes = bytes;
+	f->dma.va = aligned_alloc(NOMDRV_CHUNK_BYTES, bytes);
+	f->dma.chunk_dma = calloc(nr, sizeof(uint64_t));
+	if (!f->dma.va || !f->dma.chunk_dma)
+		abort();
+	memset(f->dma.va, 0, bytes);
+	for (i = 0; i < nr; i++)
+		f->dma.chunk_dma[i] = BASE + ((f->contiguous ? i : nr - i) << NOMDRV_CHUNK_SHIFT);
+	f->dma_live = true;
+	*dma_out = f->dma;
+	return 0;
+}
+
+static void fake_dma_free(struct nomdrv_dev *dev, struct nomdrv_dma *dma)
+{
+	struct vtrans_fake *f = to_fake(dev);
+
+	if (f->started)
+		abort();	/* the device would still write to it */
+	free(dma->va);
+	free(dma->chunk_dma);
+	*dma = (struct nomdrv_dma){ 0 };
+	f->dma_live = false;
+}
+
+static void fake_destroy(struct nomdrv_dev *dev)
+{
+	struct vtrans_fake *f = to_fake(dev);
+
+	if (f->started || f->dma_live)
+		abort();
+	if (f->destroyed)
+		*f->destroyed = true;
+	free(f);
+}
+
+static const struct nomdrv_trans_ops fake_ops = {
+	.name = "fake",
+	.probe = fake_probe,
+	.set_features = fake_set_features,
+	.config_read = fake_config_read,
+	.queue_size = fake_queue_size,
+	.queue_setup = fake_queue_setup,
+	.start = fake_start,
+	.reset = fake_reset,
+	.status = fake_status,
+	.kick = fake_kick,
+	.dma_alloc = fake_dma_alloc,
+	.dma_free = fake_dma_free,
+	.destroy = fake_destroy,
+};
+
+struct vtrans_fake *vtrans_fake_create(void)
+{
+	static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
+	struct vtrans_fake *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		abort();
+	nomdrv_dev_init(&f->dev, &fake_ops);
+	f->offered = 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_NET_F_MAC |
+		1ULL << VIRTIO_NET_F_STATUS | 1ULL << VIRTIO_NET_F_MTU |
+		1ULL << VIRTIO_NET_F_CSUM | 1ULL << VIRTIO_NET_F_GUEST_CSUM;
+	memcpy(f->config.mac, mac, 6);
+	f->config.mtu = 1500;
+	f->config.status = VIRTIO_NET_S_LINK_UP;
+	f->queue_size[0] = f->queue_size[1] = 8;
+	f->fail_err = -ENXIO;
+	return f;
+}
+
+void *vtrans_fake_va(const struct vtrans_fake *f, uint64_t dma)
+{
+	size_t i;
+
+	for (i = 0; i < f->dma.bytes >> NOMDRV_CHUNK_SHIFT; i++)
+		if (dma - f->dma.chunk_dma[i] < NOMDRV_CHUNK_BYTES)
+			return f->dma.va + (i << NOMDRV_CHUNK_SHIFT) + (dma - f->dma.chunk_dma[i]);
+	return NULL;
+}
+
+void vtrans_fake_use(struct vtrans_fake *f, unsigned int q, uint32_t id, uint32_t len)
+{
+	struct vring_used *u = vtrans_fake_used(f, q);
+	uint16_t idx = u->idx;
+
+	u->ring[idx & (f->queue[q].size - 1)].id = id;
+	u->ring[idx & (f->queue[q].size - 1)].len = len;
+	__atomic_store_n(&u->idx, (uint16_t)(idx + 1), __ATOMIC_RELEASE);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A transport without a device: the test plays it.
+ *
+ * The struct is open: a test sets what the device offers, makes any function
+ * fail, and reads and writes the rings as the device would.  Not part of
+ * libnomdrv.
+ */
+#ifndef NOMDRV_VTRANS_FAKE_H
+#define NOMDRV_VTRANS_FAKE_H
+
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+
+#include "nomdrv/dev.h"
+
+/* Functions that can be told to fail. */
+enum vtrans_fake_op {
+	FAKE_NONE, FAKE_PROBE, FAKE_SET_FEATURES, FAKE_CONFIG_READ, FAKE_QUEUE_SIZE,
+	FAKE_DMA_ALLOC, FAKE_QUEUE_SETUP, FAKE_START, FAKE_STATUS, FAKE_NR_OPS,
+};
+
+/**
+ * struct vtrans_fake - the device
+ * @offered: its features
+ * @config: its configuration space
+ * @queue_size: what it says
+ * @status_bits: what it says; an error if negative
+ * @fail_op, @fail_skip, @fail_err: the (skip + 1)th call of this function fails
+ * @queue: the rings, from queue_setup on
+ * @kicks: doorbells rung
+ * @resets, @dma_live, @started: what the driver did
+ * @dma: the memory; chunks lie in descending order for the device, so that no
+ *	two are contiguous, unless @contiguous
+ */
+struct vtrans_fake {
+	struct nomdrv_dev dev;
+	uint64_t offered;
+	struct virtio_net_config config;
+	unsigned int queue_size[2];
+	int status_bits;
+	enum vtrans_fake_op fail_op;
+	unsigned int fail_skip;
+	int fail_err;
+	bool contiguous;
+	struct nomdrv_queue queue[2];
+	unsigned int nr_queues;
+	unsigned int kicks[2];
+	unsigned int resets;
+	bool dma_live, started;
+	bool *destroyed;	/* set when the driver destroys the device; may be NULL */
+	struct nomdrv_dma dma;
+};
+
+/* A well-behaved device of 8 entries per queue; destroyed by nomdrv_dev_destroy(). */
+struct vtrans_fake *vtrans_fake_create(void);
+
+/* Address for the device to here; NULL when it is none. */
+void *vtrans_fake_va(const struct vtrans_fake *f, uint64_t dma);
+
+static inline struct vring_desc *vtrans_fake_desc(struct vtrans_fake *f, unsigned int q)
+{
+	return f->queue[q].desc;
+}
+
+static inline struct vring_avail *vtrans_fake_avail(struct vtrans_fake *f, unsigned int q)
+{
+	return f->queue[q].avail;
+}
+
+static inline struct vring_used *vtrans_fake_used(struct vtrans_fake *f, unsigned int q)
+{
+	return f->queue[q].used;
+}
+
+/* The device says: entry at its used index is (id, len), and moves the index on. */
+void vtrans_fake_use(struct vtrans_fake *f, unsigned int q, uint32_t id, uint32_t len);
+
+#endif /* NOMDRV_VTRANS_FAKE_H */
