@@ -54,6 +54,7 @@ struct vpci {
 	struct block common, notify, config;
 	uint32_t notify_mult;
 	unsigned int nr_queues;
+	bool has_caps;
 	volatile uint16_t *doorbell[NR_QUEUES];
 	int irq_fd;
 };
@@ -123,7 +124,11 @@ static int reset_wait(struct vpci *p)
 
 /* ---------------------------------------------------------- capabilities --- */
 
-/* The block that a capability names, if it lies inside of its BAR. */
+/*
+ * The block that a capability names, if it lies inside of its BAR.  -ENOENT:
+ * not one for us (a reserved BAR number, I/O ports); another capability of the
+ * same type may be.
+ */
 static int map_block(struct vpci *p, const struct virtio_pci_cap *cap, uint32_t min_len,
 		     uint32_t align, struct block *out)
 {
@@ -131,7 +136,7 @@ static int map_block(struct vpci *p, const struct virtio_pci_cap *cap, uint32_t 
 	size_t bytes;
 	int err;
 
-	if (cap->bar > 5)	/* reserved values: 4.1.4 has the driver ignore them */
+	if (cap->bar > 5)
 		return -ENOENT;
 	if (cap->length < min_len || cap->offset % align) {
 		complain(p, "capability type %u: offset 0x%x, length 0x%x, needs %u bytes aligned to %u",
@@ -140,9 +145,9 @@ static int map_block(struct vpci *p, const struct virtio_pci_cap *cap, uint32_t 
 	}
 	err = p->fn->ops->map_bar(p->fn, cap->bar, &va, &bytes);
 	if (err) {
-		complain(p, "capability type %u: BAR %u cannot be mapped: %s", cap->cfg_type,
-			 cap->bar, strerror(-err));
-		return err;
+		nomux_log(LOG_INFO, "virtio-pci: capability type %u: BAR %u cannot be mapped: %s, device=%s",
+			  cap->cfg_type, cap->bar, strerror(-err), p->fn->name);
+		return err == -EOPNOTSUPP ? -ENOENT : err;
 	}
 	if (cap->offset > bytes || cap->length > bytes - cap->offset) {
 		complain(p, "capability type %u: offset 0x%x, length 0x%x exceed BAR %u of 0x%zx bytes",
@@ -219,6 +224,7 @@ static int find_caps(struct vpci *p)
 			return err;
 		if (cap.cap.cap_vndr == PCI_CAP_ID_VNDR &&
 		    cap.cap.cap_len >= sizeof(struct virtio_pci_cap) && cap.cap.cap_len <= room) {
+			p->has_caps = true;
 			err = take_cap(p, &cap);
 			if (err && err != -ENOENT)
 				return err;
@@ -271,12 +277,13 @@ static int vpci_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 	memset(&p->common, 0, sizeof(p->common));
 	memset(&p->notify, 0, sizeof(p->notify));
 	memset(&p->config, 0, sizeof(p->config));
+	p->has_caps = false;
 	err = identify(p);
 	if (!err)
 		err = find_caps(p);
 	if (err)
 		return err;
-	if (!p->common.base && !p->notify.base) {
+	if (!p->has_caps) {
 		complain(p, "a legacy virtio device, without the modern interface; with QEMU, use disable-legacy=on");
 		return -EOPNOTSUPP;
 	}
