@@ -14,9 +14,10 @@
  *    that it does not allocate a page table first.
  *  - ->pfn_mkwrite and ->huge_fault refuse: without them the kernel would make
  *    a read-only entry in a writable window writable by itself.
- *  - 4 KiB entries are written with apply_to_page_range(): one walk per 2 MiB,
- *    and none of vmf_insert_pfn_prot()'s search for the frame's cache type,
- *    which is write-back here always.
+ *  - 4 KiB entries are written without vmf_insert_pfn_prot(), whose search for
+ *    the frame's cache type (write-back here, always) and new walk per page
+ *    cost more than all the rest: apply_to_page_range() where a page table is
+ *    missing, plain stores under the table's lock where there is one.
  *  - 2 MiB entries go through handle_mm_fault() and our ->huge_fault, because
  *    vmf_insert_pfn_pmd() wants the state of a fault.  The grant says who is
  *    inserting what (@huge_task); every other task's fault is refused.
@@ -226,24 +227,35 @@ static int nom_pte_refuse(pte_t *pte, unsigned long addr, void *data)
 }
 
 /*
- * The 2 MiB level's entry for @addr.  The tables above it stay while the VMA
- * does, which mmap_lock sees to; the entry changes under the grant's lock only.
+ * The 2 MiB level's entry for @addr, NULL if there is no such level yet.
+ *
+ * Page tables below a VMA are freed with the VMA (mmap_lock held for writing),
+ * or by khugepaged, which leaves VM_PFNMAP alone.  So with mmap_lock held the
+ * tables stay, and with the grant's lock held an entry stays what it is: empty,
+ * a table, or a 2 MiB leaf.
  */
-static pmd_t nom_pmd_get(struct mm_struct *mm, unsigned long addr)
+static pmd_t *nom_pmd_find(struct mm_struct *mm, unsigned long addr)
 {
 	pgd_t *pgd = pgd_offset(mm, addr);
 	p4d_t *p4d;
 	pud_t *pud;
 
 	if (pgd_none(*pgd))
-		return __pmd(0);
+		return NULL;
 	p4d = p4d_offset(pgd, addr);
 	if (p4d_none(*p4d))
-		return __pmd(0);
+		return NULL;
 	pud = pud_offset(p4d, addr);
 	if (pud_none(*pud))
-		return __pmd(0);
-	return pmdp_get_lockless(pmd_offset(pud, addr));
+		return NULL;
+	return pmd_offset(pud, addr);
+}
+
+static pmd_t nom_pmd_get(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = nom_pmd_find(mm, addr);
+
+	return pmd ? pmdp_get_lockless(pmd) : __pmd(0);
 }
 
 static pgprot_t nom_entry_prot(const struct vm_area_struct *vma, u32 flags)
@@ -261,9 +273,23 @@ static pgprot_t nom_entry_prot(const struct vm_area_struct *vma, u32 flags)
 /* Small entries for [addr, addr + bytes), which lies below one page table. */
 static int nom_map_small(struct nom_pte_ctx *ctx, unsigned long addr, u64 bytes)
 {
-	if (unlikely(pmd_leaf(nom_pmd_get(ctx->mm, addr))))
+	pmd_t *pmd = nom_pmd_find(ctx->mm, addr);
+	spinlock_t *ptl;
+	int ret = 0;
+	pte_t *pte;
+
+	if (unlikely(!pmd || pmd_none(*pmd)))
+		return apply_to_page_range(ctx->mm, addr, bytes, nom_pte_set, ctx);
+	if (unlikely(pmd_leaf(*pmd)))
 		return -EEXIST;
-	return apply_to_page_range(ctx->mm, addr, bytes, nom_pte_set, ctx);
+
+	ptl = pte_lockptr(ctx->mm, pmd);
+	pte = pte_offset_kernel(pmd, addr);
+	spin_lock(ptl);
+	for (; bytes && !ret; bytes -= PAGE_SIZE, addr += PAGE_SIZE)
+		ret = nom_pte_set(pte++, addr, ctx);
+	spin_unlock(ptl);
+	return ret;
 }
 
 static int nom_map_huge(struct vm_area_struct *vma, struct nom_pte_ctx *ctx,
@@ -296,21 +322,27 @@ static int nom_map_huge(struct vm_area_struct *vma, struct nom_pte_ctx *ctx,
 	return 0;
 }
 
-/* The window of @grant that has all of [addr, addr + bytes), or NULL. */
+/*
+ * The window of @grant that has all of [addr, addr + bytes), or NULL.  @near is
+ * where the entry before was, or NULL.
+ */
 static struct vm_area_struct *nom_window_find(struct nom_grant *grant,
-					      struct mm_struct *mm, u64 addr, u64 bytes)
+					      struct mm_struct *mm, u64 addr, u64 bytes,
+					      struct vm_area_struct *near)
 {
-	struct vm_area_struct *vma = vma_lookup(mm, addr);
+	struct vm_area_struct *vma = near;
 
-	if (!vma || vma->vm_ops != &nom_window_ops || nom_vma_grant(vma) != grant ||
-	    bytes > vma->vm_end - addr)
-		return NULL;
-	return vma;
+	if (!vma || addr < vma->vm_start || addr >= vma->vm_end) {
+		vma = vma_lookup(mm, addr);
+		if (!vma || vma->vm_ops != &nom_window_ops || nom_vma_grant(vma) != grant)
+			return NULL;
+	}
+	return bytes <= vma->vm_end - addr ? vma : NULL;
 }
 
-/* mmap_lock and the grant's lock are held. */
+/* mmap_lock and the grant's lock are held; *near is nom_window_find()'s. */
 static int nom_map_entry(struct nom_grant *grant, struct mm_struct *mm,
-			 const struct nom_map_entry *e)
+			 const struct nom_map_entry *e, struct vm_area_struct **near)
 {
 	unsigned long align = e->flags & NOM_MAP_HUGE ? NOM_CHUNK_BYTES : PAGE_SIZE;
 	struct nom_pte_ctx ctx = { .grant = grant, .mm = mm, .offset = e->offset };
@@ -326,9 +358,10 @@ static int nom_map_entry(struct nom_grant *grant, struct mm_struct *mm,
 		     (e->va | e->offset | e->bytes) & (align - 1) ||
 		     e->offset >= total || e->bytes > total - e->offset))
 		return -EINVAL;
-	vma = nom_window_find(grant, mm, e->va, e->bytes);
+	vma = nom_window_find(grant, mm, e->va, e->bytes, *near);
 	if (unlikely(!vma))
 		return -EFAULT;
+	*near = vma;
 	if (unlikely(!(vma->vm_flags & VM_READ) ||
 		     (e->flags & NOM_MAP_WRITE && !(vma->vm_flags & VM_WRITE)) ||
 		     (e->flags & NOM_MAP_EXEC && !(vma->vm_flags & VM_EXEC))))
@@ -364,7 +397,7 @@ static int nom_map_entry(struct nom_grant *grant, struct mm_struct *mm,
 }
 
 static int nom_unmap_entry(struct nom_grant *grant, struct mm_struct *mm,
-			   const struct nom_map_entry *e)
+			   const struct nom_map_entry *e, struct vm_area_struct **near)
 {
 	unsigned long align = e->flags & NOM_MAP_HUGE ? NOM_CHUNK_BYTES : PAGE_SIZE;
 	struct nom_pte_ctx ctx = { .grant = grant, .mm = mm };
@@ -377,9 +410,10 @@ static int nom_unmap_entry(struct nom_grant *grant, struct mm_struct *mm,
 		return -EOPNOTSUPP;
 	if (e->reserved || !e->bytes || (e->va | e->bytes) & (align - 1))
 		return -EINVAL;
-	vma = nom_window_find(grant, mm, e->va, e->bytes);
+	vma = nom_window_find(grant, mm, e->va, e->bytes, *near);
 	if (!vma)
 		return -EFAULT;
+	*near = vma;
 
 	end = e->va + e->bytes;
 	for (addr = e->va; addr < end; addr = next) {
@@ -452,6 +486,7 @@ efault:
 static int nom_map_batch(struct nom_grant *grant, const struct nom_map_entry *e,
 			 unsigned int nr, bool map, u32 *done)
 {
+	struct vm_area_struct *near = NULL;
 	struct mm_struct *mm = current->mm;
 	unsigned int i;
 	int ret = 0;
@@ -460,9 +495,9 @@ static int nom_map_batch(struct nom_grant *grant, const struct nom_map_entry *e,
 	mutex_lock(&grant->lock);
 	for (i = 0; i < nr; i++) {
 		if (map)
-			ret = nom_map_entry(grant, mm, &e[i]);
+			ret = nom_map_entry(grant, mm, &e[i], &near);
 		else
-			ret = nom_unmap_entry(grant, mm, &e[i]);
+			ret = nom_unmap_entry(grant, mm, &e[i], &near);
 		trace_nom_map(grant->extent->id, map, e[i].va, e[i].offset,
 			      e[i].bytes, e[i].flags, ret);
 		if (unlikely(ret))
@@ -484,7 +519,8 @@ static int nom_map_batch(struct nom_grant *grant, const struct nom_map_entry *e,
  */
 int nom_ioctl_mem_map(struct nom_grant *grant, void __user *arg, bool map)
 {
-	struct nom_map_entry batch[NOM_MAP_BATCH];
+	/* what is read of it is written before; zeroing it would cost 40 instructions */
+	struct nom_map_entry batch[NOM_MAP_BATCH] __uninitialized;
 	struct nom_mem_map __user *u = arg;
 	struct nom_mem_map m;
 	unsigned int nr;
