@@ -247,7 +247,7 @@ progress() {	# pid of make, seconds at start, expected lines
 build() {
 	local start=$SECONDS total=0 pid
 	[ -f "$O/.nom-total" ] || total=$FULL_OBJECTS
-	check_space $([ -f "$O/vmlinux" ] && echo 512 || echo 4096)
+	check_space "$([ -f "$O/vmlinux" ] && echo 512 || echo 4096)"
 	say "building $(basename "$TREE") $(make -s -C "$TREE" kernelversion) with $JOBS jobs; log: $LOG"
 	rm -f "$O/.nom-key"
 	kmake -j"$JOBS" bzImage modules >"$LOG" 2>&1 9>&- &
@@ -307,29 +307,38 @@ link_products() {
 }
 
 is_built() {
-	[ -d "$RESULT" ] && cmp -s <(echo "$KEY") "$O/.nom-key"
+	[ -d "$RESULT" ] && cmp -s <(echo "$KEY") "$O/.nom-key" &&
+		cmp -s <(echo "$PATCH_KEY") "$WORK/patch-key"
 }
 
 # ---------------------------------------------------------------- commands
 
 prepare() {
-	need_tools make gcc ld:binutils flex bison xz:xz-utils patch rsync perl:perl-base flock:util-linux
-	compute_keys
 	lock
 	unpack
 	patch_tree
 }
 
+start() {
+	need_tools make gcc ld:binutils flex bison xz:xz-utils patch rsync perl:perl-base flock:util-linux
+	compute_keys
+}
+
 cmd_headers() {
-	prepare
+	start
+	[ -d "$HDR" ] || prepare
 	install_headers
 	say "headers in ${OUT#"$TOP"/}/headers/include"
 }
 
 cmd_all() {
-	prepare
+	start
 	need_tools bc cpio gzip
 	need_header libelf.h libelf-dev
+	# What is there already needs no lock, and no waiting for other builds
+	if ! is_built || [ ! -d "$HDR" ]; then
+		prepare
+	fi
 	install_headers
 	if is_built; then
 		say "from the cache: $(cat "$RESULT/release")"
@@ -343,6 +352,7 @@ cmd_all() {
 
 cmd_selftests() {
 	local out=$TOP/build/kselftest
+	start
 	prepare
 	install_headers
 	mkdir -p "$out" "$WORK/kselftest"

@@ -19,8 +19,8 @@
 
 set -eu
 
-VERSION=6.12
-PACKAGE=linux-source-$VERSION
+LINUX=6.12
+PACKAGE=linux-source-$LINUX
 CACHE=${NOM_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/nom}/kernel
 TARBALL=$CACHE/src/$PACKAGE.tar.xz
 
@@ -76,6 +76,7 @@ apt_update() {	# what
 apt_add_backports() {
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 	[ -n "$codename" ] || return 1
+	# shellcheck disable=SC2016  # apt's own variables
 	uri=$(apt_private apt-get indextargets --format '$(ORIGIN) $(RELEASE) $(COMPONENT) $(REPO_URI)' \
 		'Created-By: Packages' 2>/dev/null |
 		awk -v c="$codename" '$1 == "Debian" && $2 == c && $3 == "main" { print $4; exit }')
@@ -88,7 +89,7 @@ apt_add_backports() {
 
 from_apt() {
 	command -v apt-get >/dev/null ||
-		die "no apt here: put a tarball or tree of Linux $VERSION somewhere and set LINUX_SRC"
+		die "no apt here: put a tarball or tree of Linux $LINUX somewhere and set LINUX_SRC"
 	APT=$CACHE/apt
 	rm -rf "$APT"
 	mkdir -p "$APT/lists/partial" "$APT/cache/archives/partial" "$APT/sources.list.d"
@@ -104,7 +105,7 @@ from_apt() {
 		apt_add_backports || :
 		if [ -z "$(apt_candidate)" ]; then
 			sed -n 's/^\(E:\|W:\|Err:\)/  &/p' "$APT/log" | tail -n 5 >&2
-			die "no mirror of this machine offers $PACKAGE, or none can be reached (log: $APT/log); set LINUX_SRC to a tarball or tree of Linux $VERSION"
+			die "no mirror of this machine offers $PACKAGE, or none can be reached (log: $APT/log); set LINUX_SRC to a tarball or tree of Linux $LINUX"
 		fi
 	fi
 
