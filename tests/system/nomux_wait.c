@@ -56,13 +56,17 @@ static void *poster(void *arg)
 {
 	const struct job *job = arg;
 	uint64_t seed = 2463534242ULL, i, since;
+	volatile unsigned int n;
 
 	for (i = 1; i <= job->nr && !gave_up; i++) {
 		seed ^= seed << 13;
 		seed ^= seed >> 7;
 		seed ^= seed << 17;
-		for (volatile unsigned int n = (seed >> 20) % job->spread; n; n--)
-			;
+		n = (seed >> 20) % job->spread;
+		if (i % 32 == 0)
+			n += 50 * job->spread;	/* long enough to be asleep for sure */
+		while (n)
+			n--;
 		post(job);
 		since = nomux_now_ns();
 		while (acked < i) {
