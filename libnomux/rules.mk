@@ -58,3 +58,7 @@ $(eval $(call nom_prog,system/nomux_upcall,tests/system/nomux_upcall.c tests/sys
 $(eval $(call nom_prog,system/nomux_wait,tests/system/nomux_wait.c,nomux,))
 $(call objs,tests/system/nomux_upcall.c tests/system/nomux_wait.c): \
 	private CFLAGS += -mgeneral-regs-only
+
+# The program behind `nomctl bench micro`.
+$(eval $(call nom_prog,nom-micro,tests/perf/micro.c tests/perf/micro_nom.c tests/perf/micro_linux.c,nomux,))
+$(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only

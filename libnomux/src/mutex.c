@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "sched.h"
+#include "thread_internal.h"
 
 /* The first user decides which kernel thread a mutex belongs to. */
 static bool mutex_here(struct nomux_mutex *m, const struct nomux_thread *self)

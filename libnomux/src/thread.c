@@ -25,7 +25,7 @@
 #include <nomux/log.h>
 
 #include "internal.h"
-#include "sched.h"
+#include "thread_internal.h"
 
 #define STACK_DEFAULT	(64UL << 10)
 #define STACK_MIN	(16UL << 10)

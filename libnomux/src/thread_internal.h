@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The scheduler of user threads, as thread.c and mutex.c see it. */
-#ifndef NOMUX_SCHED_H
-#define NOMUX_SCHED_H
+#ifndef NOMUX_THREAD_INTERNAL_H
+#define NOMUX_THREAD_INTERNAL_H
 
 #include <nomux/thread.h>
 
@@ -54,4 +54,4 @@ void nomux__ready(struct nomux_thread *t);
 int nomux__block(struct nomux_thread *self);
 void nomux__mutex_forget(struct nomux_mutex *m, struct nomux_thread *t);
 
-#endif /* NOMUX_SCHED_H */
+#endif /* NOMUX_THREAD_INTERNAL_H */
