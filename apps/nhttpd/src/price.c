@@ -93,7 +93,8 @@ bool price_read(struct server *srv)
 	}
 	if (ret) {
 		if (!p->missing_said)
-			nomux_log(LOG_WARNING, "price: nobody publishes \"" PRICE_NAME "\"; %lld ucr per Gbit stay in force",
+			nomux_log(p->controller || srv->opt->ledger ? LOG_WARNING : LOG_INFO,
+				  "price: nobody publishes \"" PRICE_NAME "\"; %lld ucr per Gbit stay in force",
 				  (long long)atomic_load(&srv->price_ucr));
 		p->missing_said = true;
 		return false;
