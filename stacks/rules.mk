@@ -2,17 +2,13 @@
 # stacks: lwIP (patched source in build/lwip) and the default stack above it.
 
 LWIP_TREE := $(B)/lwip
-LWIP_SRCS := $(addprefix $(LWIP_TREE)/src/, \
-	core/def.c core/inet_chksum.c core/init.c core/ip.c core/mem.c core/memp.c core/netif.c \
-	core/pbuf.c core/stats.c core/tcp.c core/tcp_in.c core/tcp_out.c core/timeouts.c core/udp.c \
-	core/ipv4/dhcp.c core/ipv4/etharp.c core/ipv4/icmp.c core/ipv4/ip4.c core/ipv4/ip4_addr.c \
-	netif/ethernet.c)
+LWIP_SRCS := stacks/src/lwip_all.c
 NOMSTACK_PROFILE ?= default
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
 	batch.c chksum.c heap.c knob.c rx.c stack.c sys.c tcp.c tx.c udp.c)
 
-$(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -w))
+$(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -w))
 $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))
 
 # The tree is fetched and patched once per content of the queue; every object
@@ -20,7 +16,6 @@ $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))
 $(LWIP_TREE)/.stamp: scripts/lwip-fetch.sh stacks/patches/lwip/series $(wildcard stacks/patches/lwip/*.patch)
 	$(say) LWIP $(LWIP_TREE)
 	$(Q)scripts/lwip-fetch.sh $(LWIP_TREE)
-$(LWIP_SRCS): $(LWIP_TREE)/.stamp ;
 $(foreach v,o asan/o,$(patsubst %.c,$(B)/$(v)/%.o,$(LWIP_SRCS) $(NOMSTACK_SRCS))): $(LWIP_TREE)/.stamp \
 	stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h stacks/src/arch/cc.h stacks/src/lwip_hooks.h
 

@@ -8,6 +8,10 @@
 #ifndef NOMSTACK_INTERNAL_H
 #define NOMSTACK_INTERNAL_H
 
+#ifndef __SANITIZE_ADDRESS__
+#pragma GCC optimize("O3", "omit-frame-pointer")	/* as lwip_all.c, which says why */
+#endif
+
 #include <nomstack/nomstack.h>
 #include <nomdrv/vnet.h>
 
@@ -103,6 +107,7 @@ struct nomstack {
 	struct nomstack_conn *dirty;
 	struct nomstack_conn *free_conns, *zombies;
 	struct nomstack_conn *conns;
+	unsigned batch_end_mask;	/* listeners whose application wants to hear of the end */
 	struct listener listeners[NOMSTACK_MAX_LISTENERS];
 	struct udp_bind udps[NOMSTACK_MAX_UDP];
 	struct nomstack_stats st;

@@ -235,7 +235,8 @@ unsigned nomstack_poll(struct nomstack *s)
 		for (i = 0; i < nr; i++)
 			nomstack__rx_frame(s, &s->hold[s->hold_head + i]);
 		nomstack__batch_done(s, nr);
-		nomstack__tcp_batch_end(s);
+		if (s->batch_end_mask)
+			nomstack__tcp_batch_end(s);
 	}
 	run_timers(s);
 	if (s->dirty || s->zombies || s->tx_blocked)

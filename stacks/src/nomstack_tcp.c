@@ -241,6 +241,8 @@ int nomstack_tcp_listen(struct nomstack *s, uint16_t port, unsigned backlog, con
 		return nomstack__errno(err);
 	}
 	*l = (struct listener){ .pcb = lpcb, .ops = ops, .arg = arg, .s = s, .port = port };
+	if (ops->batch_end)
+		s->batch_end_mask |= 1u << (l - s->listeners);
 	tcp_arg(lpcb, l);
 	tcp_accept(lpcb, on_accept);
 	return 0;
@@ -248,6 +250,7 @@ int nomstack_tcp_listen(struct nomstack *s, uint16_t port, unsigned backlog, con
 
 static void listener_close(struct listener *l)
 {
+	l->s->batch_end_mask &= ~(1u << (l - l->s->listeners));
 	tcp_arg(l->pcb, NULL);
 	tcp_close(l->pcb);
 	l->pcb = NULL;
@@ -451,12 +454,12 @@ void nomstack__tcp_flush(struct nomstack *s)
 
 void nomstack__tcp_batch_end(struct nomstack *s)
 {
-	unsigned i;
+	unsigned mask;
 
-	for (i = 0; i < NOMSTACK_MAX_LISTENERS; i++) {
-		struct listener *l = &s->listeners[i];
+	for (mask = s->batch_end_mask; mask; mask &= mask - 1) {
+		struct listener *l = &s->listeners[__builtin_ctz(mask)];
 
-		if (l->pcb && l->ops->batch_end)
+		if (l->pcb)
 			l->ops->batch_end(l->arg);
 	}
 }
