@@ -382,7 +382,8 @@ static int nom_map_entry(struct nom_grant *grant, struct mm_struct *mm,
 		else
 			ret = nom_map_small(&ctx, addr, piece);
 		addr += piece;
-	} while (!ret && addr < e->va + e->bytes && !cond_resched());
+		cond_resched();
+	} while (!ret && addr < e->va + e->bytes);
 
 	if (unlikely(ret)) {
 		/* whole or not at all */
