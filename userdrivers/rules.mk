@@ -22,3 +22,6 @@ $(eval $(call nom_unit,test_vring_split,tests/unit/test_vring_split.c,nomdrv nom
 $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
+
+# Inside the guest.
+$(eval $(call nom_prog,system/vnet_vfio,tests/system/vnet_vfio.c,nomdrv nomux,))

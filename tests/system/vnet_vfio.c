@@ -1,0 +1,631 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vnet on a real virtio-net function, through VFIO, inside the guest.
+ *
+ * Two devices share a hub: the driver has the second, Linux the first, where a
+ * packet socket sends and receives frames of an experimental Ethernet type.
+ * Nothing else talks there.
+ *
+ * What only a real device can show: addresses of the memory grant are right
+ * (also across a break), the MSI-X vector arrives as an upcall and none is
+ * lost, doorbells are as few as promised, and the function comes back.
+ */
+#include <dirent.h>
+#include <glob.h>
+#include <linux/if_packet.h>
+#include <linux/nom.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <nomdrv/vnet.h>
+#include <nomux/clock.h>
+#include <nomux/core.h>
+#include <nomux/ctx.h>
+#include <nomux/upcall.h>
+#include <nomux/vfio.h>
+
+#include "nomux_tap.h"
+
+#define ETHERTYPE	0x88b5	/* IEEE: local experiments */
+#define BIT(n)		(1ULL << (n))
+#define PATIENCE_NS	5000000000ULL
+#define FRAME		100
+
+static char bdf[2][16];
+static char ifname[64], driver[64];
+static uint8_t mac_linux[6], mac_vnet[6];
+static int packet = -1;
+static struct nomux_ctx *nom;
+
+/* ------------------------------------------------------------- preparation --- */
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static bool read_line(const char *path, char *buf, size_t n)
+{
+	FILE *f = fopen(path, "r");
+	bool good = f && fgets(buf, (int)n, f);
+
+	if (f)
+		fclose(f);
+	if (good)
+		buf[strcspn(buf, "\n")] = 0;
+	return good;
+}
+
+/* The two virtio-net functions with the highest addresses. */
+static bool find_functions(void)
+{
+	char all[16][16], path[128], line[32];
+	struct dirent *e;
+	unsigned int n = 0;
+	DIR *d = opendir("/sys/bus/pci/devices");
+
+	while (d && (e = readdir(d)) && n < 16) {
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.32s/device", e->d_name);
+		if (!read_line(path, line, sizeof(line)) || strcmp(line, "0x1041"))
+			continue;
+		snprintf(all[n++], sizeof(all[0]), "%.15s", e->d_name);
+	}
+	if (d)
+		closedir(d);
+	if (n < 2)
+		return false;
+	qsort(all, n, sizeof(all[0]), by_name);
+	memcpy(bdf, all[n - 2], sizeof(bdf));
+	return true;
+}
+
+/* Name and address of the interface that Linux has on a function. */
+static bool find_interface(const char *which, char *name, size_t n, uint8_t *mac)
+{
+	char pattern[128], line[32];
+	bool good = false;
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "/sys/bus/pci/devices/%s/virtio*/net/*/address", which);
+	if (glob(pattern, 0, NULL, &g) == 0 && g.gl_pathc == 1 &&
+	    read_line(g.gl_pathv[0], line, sizeof(line)) &&
+	    sscanf(line, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2], &mac[3],
+		   &mac[4], &mac[5]) == 6) {
+		char *end = strrchr(g.gl_pathv[0], '/');
+
+		*end = 0;
+		snprintf(name, n, "%s", strrchr(g.gl_pathv[0], '/') + 1);
+		good = true;
+	}
+	globfree(&g);
+	return good;
+}
+
+static void driver_of(const char *which, char *name, size_t n)
+{
+	char path[128], link[256];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver", which);
+	len = readlink(path, link, sizeof(link) - 1);
+	link[len < 0 ? 0 : len] = 0;
+	snprintf(name, n, "%.60s", len < 0 ? "" : strrchr(link, '/') + 1);
+}
+
+static int set_up(const char *name, bool up)
+{
+	int s = socket(AF_INET, SOCK_DGRAM, 0), err = 0;
+	struct ifreq ifr = { 0 };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	if (ioctl(s, SIOCGIFFLAGS, &ifr))
+		err = -errno;
+	ifr.ifr_flags = (short)(up ? ifr.ifr_flags | IFF_UP : ifr.ifr_flags & ~IFF_UP);
+	if (!err && ioctl(s, SIOCSIFFLAGS, &ifr))
+		err = -errno;
+	close(s);
+	return err;
+}
+
+static int open_packet(void)
+{
+	struct sockaddr_ll addr = { .sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE) };
+	int bytes = 8 << 20;
+
+	packet = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETHERTYPE));
+	if (packet < 0)
+		return -errno;
+	setsockopt(packet, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes));
+	addr.sll_ifindex = (int)if_nametoindex(ifname);
+	return bind(packet, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
+}
+
+/* ------------------------------------------------------------------ frames --- */
+
+static void make_frame(uint8_t *f, bool from_linux, uint32_t seq, size_t len)
+{
+	size_t i;
+
+	memcpy(f, from_linux ? mac_vnet : mac_linux, 6);
+	memcpy(f + 6, from_linux ? mac_linux : mac_vnet, 6);
+	f[12] = ETHERTYPE >> 8;
+	f[13] = ETHERTYPE & 0xff;
+	memcpy(f + 14, &seq, 4);
+	for (i = 18; i < len; i++)
+		f[i] = (uint8_t)(seq + i);
+}
+
+static bool frame_is(const uint8_t *f, size_t got, bool from_linux, uint32_t seq, size_t len)
+{
+	uint8_t want[1600];
+
+	make_frame(want, from_linux, seq, len);
+	return got == len && !memcmp(f, want, len);
+}
+
+static bool linux_sends(uint32_t seq, size_t len)
+{
+	uint8_t f[1600];
+
+	make_frame(f, true, seq, len);
+	return send(packet, f, len, 0) == (ssize_t)len;
+}
+
+/* As above, but a full path is no reason to wait: a hub holds frames back instead of dropping them. */
+static bool linux_sends_now(uint32_t seq, size_t len)
+{
+	uint8_t f[1600];
+
+	make_frame(f, true, seq, len);
+	return send(packet, f, len, MSG_DONTWAIT) == (ssize_t)len;
+}
+
+static bool linux_gets(uint32_t seq, size_t len)
+{
+	struct pollfd pfd = { .fd = packet, .events = POLLIN };
+	uint8_t f[1600];
+	ssize_t n;
+
+	if (poll(&pfd, 1, 5000) != 1)
+		return false;
+	n = recv(packet, f, sizeof(f), MSG_DONTWAIT);
+	return n > 0 && frame_is(f, (size_t)n, false, seq, len);
+}
+
+/* Poll until a frame of ours is there; others (neighbour discovery) are given back. */
+static bool vnet_gets(struct vnet *v, uint32_t seq, size_t len)
+{
+	uint64_t end = nomux_now_ns() + PATIENCE_NS;
+	struct vnet_rx rx;
+
+	while (nomux_now_ns() < end) {
+		bool ours, good;
+
+		if (!vnet_rx_burst(v, &rx, 1))
+			continue;
+		ours = rx.len > 14 && !memcmp((uint8_t *)rx.data + 12, "\x88\xb5", 2);
+		good = ours && frame_is(rx.data, rx.len, true, seq, len);
+		vnet_rx_release(v, rx.id);
+		vnet_rx_flush(v);
+		if (ours)
+			return good;
+	}
+	return false;
+}
+
+static bool vnet_sends(struct vnet *v, uint32_t seq, size_t len)
+{
+	uint8_t f[1600];
+	struct vnet_seg seg = { f, (uint32_t)len };
+
+	make_frame(f, false, seq, len);
+	return vnet_tx_copy(v, &seg, 1, 0, 0) == 0;
+}
+
+/* Take and give back whatever is under way, until 50 ms are quiet. */
+static void settle(struct vnet *v)
+{
+	uint64_t quiet = nomux_now_ns(), end = quiet + PATIENCE_NS;
+	struct vnet_rx rx;
+
+	while (nomux_now_ns() - quiet < 50000000 && nomux_now_ns() < end) {
+		if (!vnet_rx_burst(v, &rx, 1))
+			continue;
+		vnet_rx_release(v, rx.id);
+		vnet_rx_flush(v);
+		quiet = nomux_now_ns();
+	}
+}
+
+/* Until everything sent has come back from the device. */
+static bool drain_tx(struct vnet *v, unsigned int size, vnet_tx_done_fn done, void *arg)
+{
+	uint64_t end = nomux_now_ns() + PATIENCE_NS;
+
+	while (vnet_tx_room(v) < size && nomux_now_ns() < end)
+		vnet_tx_reap(v, done, arg);
+	return vnet_tx_room(v) == size;
+}
+
+/* ------------------------------------------------------------------- tests --- */
+
+static void test_open(struct vnet *v)
+{
+	struct vnet *second = NULL;
+	uint64_t f = vnet_features(v);
+
+	t_ok(!memcmp(vnet_mac(v), mac_vnet, 6), "the address is the one Linux had");
+	t_ok((f & BIT(VIRTIO_F_VERSION_1)) && (f & BIT(VIRTIO_RING_F_EVENT_IDX)),
+	     "VERSION_1 and EVENT_IDX are negotiated");
+	t_ok(!(f & (BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_MRG_RXBUF))),
+	     "no receive offload that buffers could not hold");
+	t_ok(vnet_link_up(v), "the link is up");
+	t_is(vnet_check(v), 0, "the device is well");
+	t_is(vnet_open_vfio(nom, bdf[1], NULL, &second), -EBUSY, "a second opener is told busy");
+}
+
+static void test_transmit(struct vnet *v)
+{
+	const struct vnet_stats *s = vnet_stats(v);
+	uint64_t bells = s->doorbells_tx;
+	unsigned int size = vnet_tx_room(v), batch, i;
+	bool good = true;
+
+	for (batch = 0; batch < 10; batch++) {
+		for (i = 0; i < 10; i++)
+			good &= vnet_sends(v, batch * 10 + i, 14 + 50 + batch * 150);
+		vnet_tx_flush(v);
+		for (i = 0; i < 10; i++)
+			good &= linux_gets(batch * 10 + i, 14 + 50 + batch * 150);
+		good &= drain_tx(v, size, NULL, NULL);
+	}
+	t_ok(good, "100 frames in 10 batches arrive in order and whole");
+	t_ok(s->doorbells_tx - bells <= 10, "at most one doorbell a batch (%llu)",
+	     (unsigned long long)(s->doorbells_tx - bells));
+}
+
+static void done_count(void *cookie, void *arg)
+{
+	(*(unsigned int *)cookie)++;
+}
+
+static void test_transmit_zero_copy(struct vnet *v)
+{
+	unsigned int cookie = 0, size = vnet_tx_room(v), i;
+	uint8_t *mem = vnet_dma_alloc(v, 6 << 20, 64), *brk;
+	uint8_t f[1600];
+	struct vnet_seg seg[3] = { { f, 54 } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 3, .cookie = &cookie };
+	bool good = mem != NULL;
+
+	if (!t_ok(good, "6 MiB of DMA memory"))
+		return;
+	/* The second segment ends, and the third lies across, a border of 2 MiB. */
+	brk = (uint8_t *)(((uintptr_t)mem + (2 << 20)) & ~((uintptr_t)(2 << 20) - 1));
+	for (i = 0; i < 40; i++) {
+		uint8_t *a = brk + (i & 1) * (2 << 20);
+
+		make_frame(f, false, 1000 + i, 1400);
+		memcpy(a - 900, f + 54, 600);
+		memcpy(a - 300, f + 654, 746);
+		seg[1] = (struct vnet_seg){ a - 900, 600 };
+		seg[2] = (struct vnet_seg){ a - 300, 746 };
+		good &= vnet_tx(v, &tx) == 0;
+		vnet_tx_flush(v);
+		good &= linux_gets(1000 + i, 1400);
+		good &= drain_tx(v, size, done_count, NULL);
+	}
+	t_ok(good, "40 frames straight from DMA memory, across 2 MiB borders");
+	t_is(cookie, 40, "each cookie came back once");
+}
+
+static void test_receive(struct vnet *v)
+{
+	const struct vnet_stats *s = vnet_stats(v);
+	uint64_t bells = s->doorbells_rx, irqs = 0;
+	bool good = true;
+	unsigned int i;
+
+	for (i = 0; i < 1000 && good; i++)
+		good = linux_sends(i, 60 + i) && vnet_gets(v, i, 60 + i);
+	t_ok(good, "1000 frames of 60 to 1059 bytes are received whole");
+	printf("# doorbells for receive buffers: %llu, suppressed so far %llu\n",
+	       (unsigned long long)(s->doorbells_rx - bells),
+	       (unsigned long long)s->doorbells_suppressed);
+	/* QEMU notifies once after each reset whatever it is told (its signalled_used is void). */
+	if (read(vnet_irq_fd(v), &irqs, sizeof(irqs)) < 0)
+		irqs = 0;
+	t_ok(irqs <= 1, "no interrupt while polling (%llu, QEMU's first)", (unsigned long long)irqs);
+	t_is((long)s->rx_bad, 0, "no bad frame");
+}
+
+/* More than 65536 entries through the transmit ring. */
+static void test_wrap(struct vnet *v)
+{
+	unsigned int size, n = 0;
+	bool good = true;
+
+	size = vnet_tx_room(v);
+	while (n < 66000 && good) {
+		unsigned int i, batch = vnet_tx_room(v);
+
+		for (i = 0; i < batch && good; i++, n++)
+			good = vnet_sends(v, n, 60);
+		vnet_tx_flush(v);
+		good = good && drain_tx(v, size, NULL, NULL);
+	}
+	t_ok(good && !vnet_error(v, NULL), "66,000 frames: the index wraps");
+	while (recv(packet, &n, sizeof(n), MSG_DONTWAIT | MSG_TRUNC) > 0)
+		;
+}
+
+static void test_flood(struct vnet *v)
+{
+	unsigned int held = 0, i;
+	struct vnet_rx rx[1024];
+	bool good = true;
+
+	uint64_t end = nomux_now_ns() + PATIENCE_NS;
+
+	/* Nobody gives a buffer back: the device must run out, and nothing else happen. */
+	for (i = 0; held < 2 * vnet_rx_size(v) && nomux_now_ns() < end; i++) {
+		linux_sends_now(5000 + i, 60);
+		held += vnet_rx_burst(v, rx + held, 1024 - held);
+		vnet_rx_flush(v);
+	}
+	t_is(held, 2 * vnet_rx_size(v), "every buffer ended up held");
+	t_is(vnet_rx_room(v), 0, "the device has none left");
+	for (i = 0; i < held; i++)
+		vnet_rx_release(v, rx[i].id);
+	vnet_rx_flush(v);
+	settle(v);	/* what the hub held back */
+	t_is(vnet_rx_room(v), vnet_rx_size(v), "released, the ring is full again");
+	for (i = 0; i < 50 && good; i++)
+		good = linux_sends(i, 200) && vnet_gets(v, i, 200);
+	t_ok(good && !vnet_error(v, NULL), "and frames flow again");
+}
+
+static void test_eventfd(struct vnet *v)
+{
+	struct pollfd pfd = { .fd = vnet_irq_fd(v), .events = POLLIN };
+	uint64_t before = vnet_stats(v)->interrupts;
+	bool armed;
+
+	armed = vnet_irq_arm(v);
+	t_ok(armed && poll(&pfd, 1, 50) == 0, "armed and quiet");
+	linux_sends(1, 100);
+	t_is(poll(&pfd, 1, 5000), 1, "a frame signals the eventfd");
+	vnet_irq_disarm(v);
+	t_is((long)(vnet_stats(v)->interrupts - before), 1, "one interrupt is counted");
+	t_ok(vnet_gets(v, 1, 100), "the frame is there");
+	linux_sends(2, 100);
+	t_ok(vnet_gets(v, 2, 100) && poll(&pfd, 1, 50) == 0, "disarmed, the next one signals nothing");
+	/* A frame that came before arming must not be slept over. */
+	linux_sends(3, 100);
+	usleep(50000);
+	t_ok(!vnet_irq_arm(v), "arming sees a frame that is there already");
+	t_ok(vnet_gets(v, 3, 100), "and it is received");
+}
+
+/* Lock-step: a frame is sent only after the last one was received. */
+struct lockstep {
+	uint32_t nr;
+	volatile uint32_t got;
+	volatile bool stop;
+};
+
+static void *lockstep_sender(void *arg)
+{
+	struct lockstep *l = arg;
+	uint64_t seed = 88172645463325252ULL;
+	uint32_t i;
+
+	for (i = 0; i < l->nr && !l->stop; i++) {
+		volatile unsigned int n;
+
+		while (l->got != i && !l->stop)
+			sched_yield();
+		seed ^= seed << 13;
+		seed ^= seed >> 7;
+		seed ^= seed << 17;
+		n = (unsigned int)(seed % 20000);
+		while (n--)
+			;
+		linux_sends(i, FRAME);
+	}
+	return NULL;
+}
+
+static void test_upcall(struct vnet *v, struct nomux_core *core)
+{
+	struct lockstep l = { .nr = 2000 };
+	uint64_t before = vnet_stats(v)->interrupts, slept = 0, irqs;
+	pthread_t sender;
+	struct vnet_rx rx;
+	bool good = true;
+	int event = nomux_event_alloc(core);
+
+	T_NEED(event);
+	t_is(vnet_irq_bind(v, core, (unsigned int)event), 0, "the vector becomes an upcall");
+	pthread_create(&sender, NULL, lockstep_sender, &l);
+	T_NEED(nomux_core_enter(core));
+	nomux_unmask(core);
+	while (l.got < l.nr && good) {
+		if (vnet_rx_burst(v, &rx, 1)) {
+			bool ours = rx.len > 14 && !memcmp((uint8_t *)rx.data + 12, "\x88\xb5", 2);
+
+			if (ours) {
+				good = frame_is(rx.data, rx.len, true, l.got, FRAME);
+				l.got++;
+			}
+			vnet_rx_release(v, rx.id);
+			vnet_rx_flush(v);
+			continue;
+		}
+		nomux_mask(core);
+		if (vnet_irq_arm(v)) {
+			uint64_t t0 = nomux_now_ns();
+
+			nomux_wait(core, PATIENCE_NS);
+			slept++;
+			if (nomux_now_ns() - t0 > PATIENCE_NS / 2)
+				good = false;	/* a lost wake-up */
+		}
+		vnet_irq_disarm(v);
+		nomux_unmask(core);
+	}
+	l.stop = true;
+	pthread_join(sender, NULL);
+	irqs = vnet_stats(v)->interrupts - before;
+	t_ok(good && l.got == l.nr, "2000 frames wake a sleeping core, none is slept over");
+	t_ok(irqs > 0 && irqs <= slept + 1, "%llu sleeps, %llu interrupts", (unsigned long long)slept,
+	     (unsigned long long)irqs);
+
+	/* Busy on the leased core: nothing interrupts. */
+	before = vnet_stats(v)->interrupts;
+	l = (struct lockstep){ .nr = 2000 };
+	pthread_create(&sender, NULL, lockstep_sender, &l);
+	good = true;
+	while (l.got < l.nr && good) {
+		good = vnet_gets(v, l.got, FRAME);
+		l.got++;
+	}
+	l.stop = true;
+	pthread_join(sender, NULL);
+	t_ok(good, "2000 frames are received by polling on the leased core");
+	t_is((long)(vnet_stats(v)->interrupts - before), 0, "without an interrupt");
+	vnet_irq_unbind(v);
+	T_NEED(nomux_core_release(core));
+}
+
+/* A child that is killed while the device runs; then the function is free again. */
+static void test_killed_holder(void)
+{
+	struct vnet *v = NULL;
+	int ready[2], status, err = -EBUSY, i;
+	pid_t pid;
+	char c;
+
+	T_NEED(pipe(ready));
+	pid = fork();
+	if (!pid) {
+		struct nomux_ctx *own;
+		struct vnet_rx rx;
+
+		alarm(60);
+		if (nomux_open(&own) || vnet_open_vfio(own, bdf[1], NULL, &v))
+			_exit(1);
+		if (write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;) {
+			if (vnet_rx_burst(v, &rx, 1)) {
+				vnet_rx_release(v, rx.id);
+				vnet_rx_flush(v);
+			}
+		}
+	}
+	close(ready[1]);
+	t_is(read(ready[0], &c, 1), 1, "a child drives the device");
+	close(ready[0]);
+	for (i = 0; i < 300; i++)	/* some in flight when it dies */
+		linux_sends_now((uint32_t)i, 200);
+	kill(pid, SIGKILL);
+	for (; i < 400; i++)
+		linux_sends_now((uint32_t)i, 200);
+	waitpid(pid, &status, 0);
+	for (i = 0; i < 100 && err == -EBUSY; i++) {
+		err = vnet_open_vfio(nom, bdf[1], NULL, &v);
+		if (err == -EBUSY)
+			usleep(20000);
+	}
+	if (!t_is(err, 0, "after kill -9 the function can be opened again"))
+		return;
+	settle(v);
+	t_ok(linux_sends(7, 90) && vnet_gets(v, 7, 90), "and works");
+	vnet_close(v);
+	/* It was with vfio-pci when opened, so that is where it went back to. */
+	t_is(nomux_vfio_restore(bdf[1]), 0, "its usual driver is asked to take it");
+}
+
+static void test_given_back(void)
+{
+	char now[64] = "", name[64];
+	uint8_t mac[6];
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		driver_of(bdf[1], now, sizeof(now));
+		if (!strcmp(now, driver) && find_interface(bdf[1], name, sizeof(name), mac))
+			break;
+		usleep(20000);
+	}
+	t_ok(!strcmp(now, driver), "closed, the function is back with %s (%s)", driver, now);
+	t_ok(i < 100 && !memcmp(mac, mac_vnet, 6), "and Linux has its interface again");
+}
+
+int main(void)
+{
+	char other[64];
+	struct nomux_core *core = NULL;
+	struct vnet *v = NULL;
+	int err, i;
+
+	t_start(150);
+	if (!find_functions()) {
+		printf("1..0 # skip: needs two virtio-net devices (1af4:1041)\n");
+		return T_SKIP;
+	}
+	err = nomux_open(&nom);
+	if (err == -ENOENT) {
+		printf("1..0 # skip: no /dev/nom\n");
+		return T_SKIP;
+	}
+	T_NEED(err);
+	T_NEED(nomux_clock_init());
+	if (!find_interface(bdf[0], ifname, sizeof(ifname), mac_linux) ||
+	    !find_interface(bdf[1], other, sizeof(other), mac_vnet)) {
+		printf("not ok 1 - Linux has no interface on %s or %s\n", bdf[0], bdf[1]);
+		return 1;
+	}
+	driver_of(bdf[1], driver, sizeof(driver));
+	T_NEED(set_up(other, false));
+	T_NEED(set_up(ifname, true));
+	T_NEED(open_packet());
+	T_NEED(nomux_core_claim(nom, NULL, &core));
+
+	T_NEED(vnet_open_vfio(nom, bdf[1], NULL, &v));
+	test_open(v);
+	test_transmit(v);
+	test_transmit_zero_copy(v);
+	test_receive(v);
+	test_wrap(v);
+	test_flood(v);
+	test_eventfd(v);
+	test_upcall(v, core);
+	vnet_close(v);
+	test_given_back();
+	for (i = 0; i < 3; i++) {
+		bool good;
+
+		T_NEED(vnet_open_vfio(nom, bdf[1], NULL, &v));
+		good = linux_sends(i, 77) && vnet_gets(v, i, 77);
+		vnet_close(v);
+		t_ok(good, "opened again, it receives (%d)", i);
+	}
+	test_killed_holder();
+	test_given_back();
+	close(packet);
+	set_up(ifname, false);
+	nomux_close(nom);
+	return t_end();
+}
