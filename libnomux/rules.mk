@@ -62,3 +62,7 @@ $(call objs,tests/system/nomux_upcall.c tests/system/nomux_wait.c): \
 # The program behind `nomctl bench micro`.
 $(eval $(call nom_prog,nom-micro,tests/perf/micro.c tests/perf/micro_nom.c tests/perf/micro_linux.c,nomux,))
 $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
+
+# Hosted unit tests.
+$(foreach t,args board clock page thread, \
+	$(eval $(call nom_unit,test_nomux_$(t),tests/unit/test_nomux_$(t).c,nomux,)))

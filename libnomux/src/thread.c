@@ -392,10 +392,12 @@ int nomux_join(struct nomux_thread *t)
 	struct nomux_thread *self = nomux_self();
 	int err;
 
-	if (!t || !self || t->sched != self->sched || t == &t->sched->main || t->joiner)
+	if (!t || !self || t->sched != self->sched || t == &t->sched->main)
 		return -EINVAL;
 	if (t == self)
 		return -EDEADLK;
+	if (t->joiner)
+		return -EINVAL;
 	if (t->state != THREAD_DONE) {
 		t->joiner = self;
 		self->state = THREAD_JOINING;

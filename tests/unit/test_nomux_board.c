@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The bulletin board's readers, against a board of our own: consistent under a
+ * writer that never rests, bounded when it never finishes, safe against any
+ * content.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <nomux/board.h>
+
+#include "../../libnomux/src/internal.h"
+
+#define NR_PRICES	8
+#define BOARD_BYTES	4096
+
+static union {
+	struct nom_board board;
+	char bytes[BOARD_BYTES];
+	uint64_t words[BOARD_BYTES / 8];
+} page __attribute__((aligned(64)));
+static uint64_t copy[BOARD_BYTES / 8];
+
+static struct nom_board_price *price_at(unsigned int i)
+{
+	const struct nom_board_section *s = &page.board.section[NOM_BOARD_PRICES];
+
+	return (struct nom_board_price *)(void *)(page.bytes + s->offset + i * s->stride);
+}
+
+static int setup(void **state)
+{
+	unsigned int i;
+
+	memset(&page, 0, sizeof(page));
+	page.board.magic = NOM_BOARD_MAGIC;
+	page.board.version = NOM_BOARD_VERSION;
+	page.board.bytes = BOARD_BYTES;
+	page.board.nr_classes = NOM_BOARD_NR_CLASSES;
+	page.board.section[NOM_BOARD_PRICES] = (struct nom_board_section){
+		.offset = 1024, .stride = sizeof(struct nom_board_price) + 8,
+		.nr = NR_PRICES, .max = 16,
+	};
+	for (i = 0; i < NR_PRICES; i++) {
+		snprintf(price_at(i)->name, NOM_PRICE_NAME_MAX, "price-%u", i);
+		strcpy(price_at(i)->unit, "Gbit");
+	}
+	return 0;
+}
+
+/* The kernel's side: every field of every record carries the same number. */
+static void write_all(uint64_t v)
+{
+	unsigned int i;
+
+	__atomic_store_n(&page.board.seq, page.board.seq + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (i = 0; i < NR_PRICES; i++) {
+		struct nom_board_price *p = price_at(i);
+
+		__atomic_store_n(&p->price_ucr, (int64_t)v, __ATOMIC_RELAXED);
+		__atomic_store_n(&p->since_ns, v, __ATOMIC_RELAXED);
+		__atomic_store_n(&p->changes, v, __ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&page.board.section[NOM_BOARD_PRICES].changes, v, __ATOMIC_RELAXED);
+	__atomic_store_n(&page.board.updated_ns, v, __ATOMIC_RELAXED);
+	__atomic_store_n(&page.board.seq, page.board.seq + 1, __ATOMIC_RELEASE);
+}
+
+static volatile int stop;
+
+static void *writer(void *arg)
+{
+	volatile unsigned int n;
+	uint64_t v = 0;
+
+	while (!stop) {
+		write_all(++v);
+		for (n = v % 4096; n; n--)	/* a reader gets its chance, and sometimes none */
+			;
+	}
+	return NULL;
+}
+
+static void test_snapshots_under_a_storm(void **state)
+{
+	unsigned int i, nr = 0, again = 0, moved = 0;
+	struct nom_board_price price;
+	uint64_t last = 0;
+	pthread_t thread;
+	int err;
+
+	stop = 0;
+	assert_int_equal(pthread_create(&thread, NULL, writer, NULL), 0);
+	while (nr < 20000 && again < 1000000) {
+		const struct nom_board *b = (const struct nom_board *)(const void *)copy;
+
+		err = nomux__board_snapshot(&page.board, BOARD_BYTES, copy, sizeof(copy));
+		if (err) {
+			assert_int_equal(err, -EAGAIN);
+			again++;
+			continue;
+		}
+		nr++;
+		assert_int_equal(b->seq & 1, 0);
+		for (i = 0; i < NR_PRICES; i++) {
+			const struct nom_board_price *p =
+				nomux_board_record(b, BOARD_BYTES, NOM_BOARD_PRICES, i, sizeof(*p));
+
+			assert_non_null(p);
+			assert_int_equal(p->price_ucr, b->updated_ns);
+			assert_int_equal(p->since_ns, b->updated_ns);
+			assert_int_equal(p->changes, b->updated_ns);
+		}
+		moved += b->updated_ns != last;
+		last = b->updated_ns;
+		err = nomux__board_price(&page.board, BOARD_BYTES, "price-5", &price);
+		if (!err) {
+			assert_int_equal(price.price_ucr, price.since_ns);
+			assert_int_equal(price.price_ucr, price.changes);
+			assert_string_equal(price.name, "price-5");
+		}
+	}
+	stop = 1;
+	pthread_join(thread, NULL);
+	assert_int_equal(nr, 20000);
+	assert_true(moved > 10);
+}
+
+static void test_writer_that_never_ends(void **state)
+{
+	struct nom_board_price price;
+
+	page.board.seq = 7;
+	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES, copy, sizeof(copy)), -EAGAIN);
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price-1", &price), -EAGAIN);
+}
+
+static void test_price_by_name(void **state)
+{
+	struct nom_board_price price = { .price_ucr = -1 };
+
+	write_all(10000000);
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price-7", &price), 0);
+	assert_int_equal(price.price_ucr, 10000000);
+	price.price_ucr = -1;
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price-8", &price), -ENOENT);
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price", &price), -ENOENT);
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "", &price), -EINVAL);
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, NULL, &price), -EINVAL);
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price-7", NULL), -EINVAL);
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES,
+					    "a-name-that-is-longer-than-any", &price), -EINVAL);
+	assert_int_equal(price.price_ucr, -1);
+}
+
+static void test_bad_buffers(void **state)
+{
+	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES, copy, 100), -EINVAL);
+	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES, NULL, BOARD_BYTES), -EINVAL);
+	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES - 8, (char *)copy + 1,
+					       BOARD_BYTES - 1), -EINVAL);
+	page.board.magic = 0;
+	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES, copy, sizeof(copy)), -EPROTO);
+}
+
+/* Sections that point anywhere: records end, nothing beyond the board is read. */
+static void test_junk_sections(void **state)
+{
+	struct nom_board_section *s = &page.board.section[NOM_BOARD_PRICES];
+	char *exact = malloc(BOARD_BYTES);
+	const struct nom_board *b = (const struct nom_board *)(const void *)exact;
+	uint64_t seed = 1181783497276652981ULL;
+	struct nom_board_price price;
+	unsigned int i, round;
+
+	assert_non_null(exact);
+	for (round = 0; round < 20000; round++) {
+		uint32_t *words = (uint32_t *)(void *)s;
+
+		for (i = 0; i < 4; i++) {
+			seed ^= seed << 13;
+			seed ^= seed >> 7;
+			seed ^= seed << 17;
+			words[i] = (uint32_t)(seed >> (seed & 31));
+			if (round & 1)
+				words[i] = (words[i] % 5000) & ~7U;
+		}
+		memcpy(exact, &page, BOARD_BYTES);	/* the sanitizer watches its end */
+		nomux__board_price(b, BOARD_BYTES, "nothing", &price);
+		for (i = 0; i < 20; i++) {
+			const struct nom_board_price *p =
+				nomux_board_record(b, BOARD_BYTES, NOM_BOARD_PRICES, i, sizeof(*p));
+
+			if (p)
+				memcpy(&price, p, sizeof(price));
+		}
+	}
+	assert_null(nomux_board_record(b, BOARD_BYTES, NOM_BOARD_MAX_CLASSES, 0, 8));
+	assert_null(nomux_board_record(b, BOARD_BYTES, (enum nom_board_class)-1, 0, 8));
+	assert_null(nomux_board_record(b, 16, NOM_BOARD_PRICES, 0, 8));
+	free(exact);
+}
+
+static void test_short_stride(void **state)
+{
+	page.board.section[NOM_BOARD_PRICES].stride = 8;	/* an older, shorter record */
+	assert_null(nomux_board_record(&page.board, BOARD_BYTES, NOM_BOARD_PRICES, 0,
+				       sizeof(struct nom_board_price)));
+	assert_non_null(nomux_board_record(&page.board, BOARD_BYTES, NOM_BOARD_PRICES, 0, 8));
+	assert_null(nomux_board_record(&page.board, BOARD_BYTES, NOM_BOARD_PRICES, NR_PRICES, 8));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_snapshots_under_a_storm, setup),
+		cmocka_unit_test_setup(test_writer_that_never_ends, setup),
+		cmocka_unit_test_setup(test_price_by_name, setup),
+		cmocka_unit_test_setup(test_bad_buffers, setup),
+		cmocka_unit_test_setup(test_junk_sections, setup),
+		cmocka_unit_test_setup(test_short_stride, setup),
+	};
+
+	alarm(120);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
