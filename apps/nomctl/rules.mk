@@ -4,3 +4,8 @@ NOMCTL_SRCS := $(addprefix apps/nomctl/src/, main.c out.c sys.c apps.c doctor.c 
 	price.c run.c tune.c stat.c compare.c compare_stats.c bench.c)
 
 $(eval $(call nom_prog,nomctl,$(NOMCTL_SRCS),econtool econ nomux,-ljansson -lnl-genl-3 -lnl-3))
+
+$(eval $(call nom_unit,test_nomctl_compare,tests/unit/test_nomctl_compare.c apps/nomctl/src/compare_stats.c, \
+	econ,-ljansson))
+$(eval $(call nom_unit,test_nomctl_text,tests/unit/test_nomctl_text.c \
+	$(addprefix apps/nomctl/src/,out.c sys.c doctor.c),econtool,-ljansson -lnl-genl-3 -lnl-3))

@@ -3,9 +3,9 @@
  * nomctl bench: measure nom itself.
  *
  * The measuring is somebody else's: nom-micro, a program that runs where nom
- * runs, or scripts/micro, which boots a guest for it.  Both print one JSON list
+ * runs, or scripts/micro, which boots guests for it.  Both print one JSON list
  * of {name, mechanism, instructions, ns_p50, ns_p99}; this checks it, shows it,
- * and keeps it.
+ * and keeps it.  nom-micro by itself cannot count instructions: null.
  */
 #include "nomctl.h"
 
@@ -31,7 +31,7 @@ static const struct econ_option options[] = {
 };
 
 /* Here if nom is here, else a guest of the source tree. */
-static int find_command(char **command_out)
+static int find_command(char **command_out, const char **option_out)
 {
 	char *script = nomctl_tree("scripts/micro");
 
@@ -46,6 +46,7 @@ static int find_command(char **command_out)
 			return nomctl_fail(ECON_EXIT_FAILED, "bench: nom-micro is not in PATH: make user builds it");
 	} else if (script && !access(script, X_OK)) {
 		*command_out = strdup(script);
+		*option_out = "--json";
 	} else {
 		return nomctl_fail(ECON_EXIT_NO_NOM, "bench: this kernel has no nom, and there is no source tree to boot one from");
 	}
@@ -54,7 +55,7 @@ static int find_command(char **command_out)
 }
 
 /* What the command printed, as JSON. */
-static json_t *measure(const char *command, int *ret)
+static json_t *measure(const char *command, const char *option, int *ret)
 {
 	int pipe_fds[2], status;
 	json_error_t je;
@@ -71,7 +72,7 @@ static json_t *measure(const char *command, int *ret)
 	child = fork();
 	if (!child) {
 		dup2(pipe_fds[1], STDOUT_FILENO);
-		execlp(command, command, "--json", NULL);
+		execlp(command, command, option, NULL);
 		_exit(127);
 	}
 	close(pipe_fds[1]);
@@ -93,15 +94,20 @@ static json_t *measure(const char *command, int *ret)
 	return NULL;
 }
 
+static bool number_or_null(json_t *v)
+{
+	return json_is_number(v) || json_is_null(v);
+}
+
 static bool is_result(json_t *r)
 {
 	const char *mechanism = json_string_value(json_object_get(r, "mechanism"));
 
 	return json_string_value(json_object_get(r, "name")) && mechanism &&
 	       (!strcmp(mechanism, "nom") || !strcmp(mechanism, "linux")) &&
-	       json_is_number(json_object_get(r, "instructions")) &&
-	       json_is_number(json_object_get(r, "ns_p50")) &&
-	       json_is_number(json_object_get(r, "ns_p99"));
+	       number_or_null(json_object_get(r, "instructions")) &&
+	       number_or_null(json_object_get(r, "ns_p50")) &&
+	       number_or_null(json_object_get(r, "ns_p99"));
 }
 
 static int check_results(json_t *list)
@@ -118,20 +124,30 @@ static int check_results(json_t *list)
 	return 0;
 }
 
+static const char *shown(json_t *result, const char *key, char *buf, size_t n)
+{
+	json_t *v = json_object_get(result, key);
+
+	if (!json_is_number(v))
+		return "-";
+	snprintf(buf, n, "%.0f", json_number_value(v));
+	return buf;
+}
+
 static void print_table(json_t *list)
 {
+	char a[32], b[32], c[32];
 	struct nomctl_table *t = nomctl_table_create(
 		"what\tmechanism\t>instructions\t>p50 ns\t>p99 ns");
 	size_t i;
 	json_t *r;
 
 	json_array_foreach(list, i, r)
-		nomctl_table_row(t, "%s\t%s\t%.0f\t%.0f\t%.0f",
+		nomctl_table_row(t, "%s\t%s\t%s\t%s\t%s",
 				 json_string_value(json_object_get(r, "name")),
 				 json_string_value(json_object_get(r, "mechanism")),
-				 json_number_value(json_object_get(r, "instructions")),
-				 json_number_value(json_object_get(r, "ns_p50")),
-				 json_number_value(json_object_get(r, "ns_p99")));
+				 shown(r, "instructions", a, sizeof(a)),
+				 shown(r, "ns_p50", b, sizeof(b)), shown(r, "ns_p99", c, sizeof(c)));
 	nomctl_table_print(t, stdout);
 }
 
@@ -154,13 +170,14 @@ static int keep(json_t *list)
 
 static int run_micro(int argc, char **argv)
 {
+	const char *option = NULL;
 	char *command = NULL;
 	json_t *list;
-	int ret = find_command(&command);
+	int ret = find_command(&command, &option);
 
 	if (ret)
 		return ret;
-	list = measure(command, &ret);
+	list = measure(command, option, &ret);
 	free(command);
 	if (!list)
 		return ret;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -55,11 +56,13 @@ static int keep_counter(const char *name, const char *unit, enum nomux_counter_k
 	return 0;
 }
 
-/* -ENOENT once the application is gone. */
-static int take(struct nomux_peek *peek, struct snapshot *s)
+/* -ENOENT once the application is gone: its page is still mapped, and frozen. */
+static int take(struct nomux_peek *peek, pid_t pid, struct snapshot *s)
 {
 	int ret;
 
+	if (kill(pid, 0) && errno == ESRCH)
+		return -ENOENT;
 	s->nr = 0;
 	ret = nomux_peek_counters(peek, keep_counter, s);
 	s->at_ns = nomctl_now_ns();
@@ -122,16 +125,16 @@ static void print_table(const struct snapshot *then, const struct snapshot *now)
 	nomctl_table_print(t, stdout);
 }
 
-static int repeat(struct nomux_peek *peek, struct snapshot *then, struct snapshot *now)
+static int repeat(struct nomux_peek *peek, pid_t pid, struct snapshot *then, struct snapshot *now)
 {
 	struct timespec t = { (time_t)values.interval_s,
 			      (long)((values.interval_s - (double)(time_t)values.interval_s) * 1e9) };
-	int ret = take(peek, then);
+	int ret = take(peek, pid, then);
 
 	for (int64_t i = 0; !ret && (!values.count || i < values.count); i++) {
 		if (nanosleep(&t, NULL))
 			return 0;
-		ret = take(peek, now);
+		ret = take(peek, pid, now);
 		if (ret)
 			break;
 		if (values.json)
@@ -155,9 +158,9 @@ static int run_stat(int argc, char **argv)
 	if (ret)
 		return ret;
 	if (values.interval_s) {
-		ret = repeat(peek, &then, &now);
+		ret = repeat(peek, pid, &then, &now);
 	} else {
-		ret = take(peek, &now);
+		ret = take(peek, pid, &now);
 		if (!ret && values.json)
 			nomctl_print_json(numbers(&now));
 		else if (!ret)
