@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -92,21 +93,22 @@ static void *writer(void *arg)
 
 static void test_snapshots_under_a_storm(void **state)
 {
-	unsigned int i, nr = 0, again = 0, moved = 0;
+	unsigned int i, nr = 0, moved = 0;
 	struct nom_board_price price;
+	time_t until = time(NULL) + 60;
 	uint64_t last = 0;
 	pthread_t thread;
 	int err;
 
 	stop = 0;
 	assert_int_equal(pthread_create(&thread, NULL, writer, NULL), 0);
-	while (nr < 20000 && again < 1000000) {
+	/* A busy machine may keep the writer from running, or stop it half-way. */
+	while ((nr < 20000 || moved < 100) && time(NULL) < until) {
 		const struct nom_board *b = (const struct nom_board *)(const void *)copy;
 
 		err = nomux__board_snapshot(&page.board, BOARD_BYTES, copy, sizeof(copy));
 		if (err) {
 			assert_int_equal(err, -EAGAIN);
-			again++;
 			continue;
 		}
 		nr++;
@@ -131,8 +133,8 @@ static void test_snapshots_under_a_storm(void **state)
 	}
 	stop = 1;
 	pthread_join(thread, NULL);
-	assert_int_equal(nr, 20000);
-	assert_true(moved > 10);
+	assert_true(nr >= 20000);
+	assert_true(moved >= 100);
 }
 
 static void test_writer_that_never_ends(void **state)
