@@ -364,11 +364,11 @@ static int listen_add(void)
 static void loop(struct server *srv)
 {
 	struct epoll_event ev[NR_EVENTS];
-	uint64_t next_tick_ns = 0;
+	uint64_t next_tick_ns = 0;	/* 0: at once */
 
 	for (;;) {
 		/* With nobody connected nothing is due until the house thread wakes us. */
-		int timeout_ms = srv->nr_open || srv->drain_until_ns || net.accept_off ? 250 : -1;
+		int timeout_ms = !next_tick_ns ? 0 : srv->nr_open || srv->drain_until_ns || net.accept_off ? 250 : -1;
 		int n = epoll_wait(net.epoll_fd, ev, NR_EVENTS, timeout_ms);
 		uint64_t now_ns = nomux_now_ns();
 

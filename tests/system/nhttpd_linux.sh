@@ -1,0 +1,46 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# nhttpd on the in-tree stack, inside the guest: the black-box suite over
+# loopback, on an ordinary core, on the kernel the comparison runs on.  TAP.
+set -u
+
+DIR=/run/nhttpd-linux
+n=0 bad=0
+
+check() {
+	n=$((n + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $n - $2"
+	else
+		bad=1
+		echo "not ok $n - $2"
+		sed 's/^/# /' "$DIR/log"
+	fi
+}
+
+mkdir -p "$DIR"
+nhttpd-blackbox --make-root "$DIR/www"
+ip link set lo up
+: >"$DIR/log"
+nhttpd --root "$DIR/www" --port 8080 --ip 127.0.0.1 --cpu 0 --idle-timeout-s 4 --max-connections 150 >"$DIR/log" 2>&1 &
+pid=$!
+tries=0
+while ! grep -q '^nhttpd: serving' "$DIR/log" && [ $tries -lt 100 ]; do
+	tries=$((tries + 1))
+	busybox usleep 100000
+done
+nhttpd-blackbox --port 8080 --idle-s 4 --max-connections 150 >"$DIR/suite" 2>&1
+check $? "black-box suite"
+sed 's/^/# /' "$DIR/suite"
+busybox timeout 20 nhttpd --root "$DIR/www" --port 8080 --ip 127.0.0.1 >"$DIR/second" 2>&1
+[ $? -eq 4 ] && grep -q "another server has it" "$DIR/second"
+check $? "a port in use: exit status 4, and who has it"
+# A reserved core takes nobody who has not leased it.
+busybox timeout 20 nhttpd --root "$DIR/www" --port 8081 --cpu 1 >"$DIR/pinned" 2>&1
+[ $? -eq 2 ] && grep -q "reserved" "$DIR/pinned"
+check $? "--cpu of a reserved core is refused"
+kill -TERM $pid
+wait $pid
+check $? "SIGTERM: exit status 0"
+echo "1..$n"
+exit $bad

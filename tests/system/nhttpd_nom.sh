@@ -1,0 +1,107 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# nhttpd on the private stack, inside the guest: the black-box suite from the
+# guest's second network device, then what must come back when it ends, and
+# what it says when it cannot start.  TAP; needs two virtio-net devices on one
+# network, as tests/run boots them.
+set -u
+
+BDF=0000:00:10.0
+DIR=/run/nhttpd-nom
+n=0 bad=0 pid=
+
+ok() {
+	n=$((n + 1))
+	echo "ok $n - $1"
+}
+
+not_ok() {
+	n=$((n + 1))
+	bad=1
+	echo "not ok $n - $1"
+	sed 's/^/# /' "$DIR/log" 2>/dev/null | tail -20
+}
+
+check() {
+	if [ "$1" -eq 0 ]; then ok "$2"; else not_ok "$2"; fi
+}
+
+skip() {
+	echo "1..0 # SKIP $1"
+	exit 4
+}
+
+# Starts nhttpd, waits until it serves; $pid is its process.
+start() {
+	: >"$DIR/log"
+	nhttpd --root "$DIR/www" --stack nom --device "$BDF" --ip 10.0.0.2/24 --port 80 --idle-timeout-s 4 \
+		--max-connections 150 "$@" >"$DIR/log" 2>&1 &
+	pid=$!
+	tries=0
+	while ! grep -q '^nhttpd: serving' "$DIR/log"; do
+		tries=$((tries + 1))
+		kill -0 "$pid" 2>/dev/null || return 1
+		[ "$tries" -lt 100 ] || return 1
+		busybox usleep 100000
+	done
+}
+
+# Ends it with SIGTERM; its exit status.
+stop() {
+	kill -TERM "$pid"
+	wait "$pid"
+}
+
+# Runs nhttpd, which must end by itself with a status and a word in its message.
+refuses() {
+	what=$1 status=$2 word=$3
+	shift 3
+	busybox timeout 30 nhttpd --root "$DIR/www" --stack nom "$@" >"$DIR/log" 2>&1
+	got=$?
+	if [ "$got" -eq "$status" ] && grep -q "$word" "$DIR/log" && [ "$(grep -c '^nhttpd: ' "$DIR/log")" -eq 1 ]; then
+		ok "refuses: $what"
+	else
+		echo "# status $got, expected $status and \"$word\""
+		not_ok "refuses: $what"
+	fi
+}
+
+get() {
+	nhttpd-blackbox --host 10.0.0.2 --port 80 --match "get: status" >"$DIR/get" 2>&1
+}
+
+[ -e /dev/nom ] || skip "no /dev/nom"
+[ -d /sys/bus/pci/devices/$BDF ] || skip "no network device $BDF"
+mkdir -p "$DIR"
+nhttpd-blackbox --make-root "$DIR/www" || skip "cannot make files"
+other=$(busybox basename "$(echo /sys/bus/pci/devices/0000:00:11.0/virtio*/net/*)")
+if ! ip addr replace 10.0.0.1/24 dev "$other" || ! ip link set "$other" up; then
+	skip "no second network device"
+fi
+
+refuses "a core that is not reserved" 7 "nom_cpus" --device $BDF --ip 10.0.0.2/24 --cpu 0
+refuses "an unknown device" 5 "0000:00:1e.7" --device 0000:00:1e.7 --ip 10.0.0.2/24
+refuses "a device that is no virtio-net" 5 "device" --device 0000:00:1f.0 --ip 10.0.0.2/24
+refuses "more memory than is reserved" 8 "nom_mem" --device $BDF --ip 10.0.0.2/24 --site-bytes 1000000000
+
+start
+check $? "starts"
+refuses "a core that is leased" 7 "another program" --device $BDF --ip 10.0.0.3/24
+nhttpd-blackbox --host 10.0.0.2 --port 80 --idle-s 4 --max-connections 150 >"$DIR/suite" 2>&1
+check $? "black-box suite"
+sed 's/^/# /' "$DIR/suite"
+stop
+check $? "SIGTERM: exit status 0"
+ls /sys/bus/pci/devices/$BDF/virtio*/net/ >/dev/null 2>&1
+check $? "the device is the kernel's again"
+
+start --irq && get
+check $? "starts again, sleeping on interrupts, and serves"
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+start --poll && get
+check $? "starts after kill -9, polling, and serves"
+stop
+check $? "SIGTERM while polling: exit status 0"
+echo "1..$n"
+exit $bad
