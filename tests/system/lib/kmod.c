@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -347,5 +349,28 @@ int k_phys(int grant, uint64_t offset, uint32_t bdf, uint64_t *out)
 
 	if (!ret)
 		*out = p.out_phys;
+	return ret;
+}
+
+static struct stat k_node;	/* of /dev/nom, before the module went */
+
+int k_unload(void)
+{
+	stat(NOM_DEVICE_PATH, &k_node);
+	return syscall(SYS_delete_module, "nom", O_NONBLOCK) ? -errno : 0;
+}
+
+int k_load(void)
+{
+	int fd = open("/lib/nom/nom.ko", O_RDONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	if (!ret && k_node.st_mode &&
+	    (chown(NOM_DEVICE_PATH, k_node.st_uid, k_node.st_gid) ||
+	     chmod(NOM_DEVICE_PATH, k_node.st_mode & 07777)))
+		return -errno;
 	return ret;
 }

@@ -66,6 +66,10 @@ int k_unmap1(int grant, void *va, uint64_t bytes, uint32_t flags);
 int k_map(int grant, bool map, struct nom_map_entry *e, unsigned int nr, uint32_t *done);
 int k_phys(int grant, uint64_t offset, uint32_t bdf, uint64_t *out);
 
+/* --- the module itself; the caller has closed and unmapped all it had of it --- */
+int k_unload(void);			/* -EWOULDBLOCK while somebody holds something */
+int k_load(void);			/* gives /dev/nom its owner and mode back */
+
 /* --- upcalls: traps only, events stay masked.  fn returns 0: go on at rip --- */
 typedef int (*k_trap_fn)(struct nom_frame *frame);
 extern k_trap_fn k_on_trap;
