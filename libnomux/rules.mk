@@ -53,10 +53,11 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 	$(Q)cp -d Documentation/man/nomux*.3 $(DESTDIR)$(mandir)/man3
 	$(Q)cp -d Documentation/man/nomux.7 $(DESTDIR)$(mandir)/man7
 
-# Tests in the guest: build/bin/system/, run by tests/run.
-$(eval $(call nom_prog,system/nomux_upcall,tests/system/nomux_upcall.c tests/system/nomux_canary.S,nomux,))
-$(eval $(call nom_prog,system/nomux_wait,tests/system/nomux_wait.c,nomux,))
-$(call objs,tests/system/nomux_upcall.c tests/system/nomux_wait.c): \
+# Tests in the guest: build/bin/system/, run by tests/run.  They have handlers, too.
+NOMUX_GUEST_TESTS := event grant upcall vfio wait
+$(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
+	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
+$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS))): \
 	private CFLAGS += -mgeneral-regs-only
 
 # The program behind `nomctl bench micro`.
