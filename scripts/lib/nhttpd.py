@@ -24,6 +24,7 @@ PRICE_S = 5
 # times as long in the guest as natively (emulation_factor() measures it anew).
 TIME_SCALE = {"kvm": 1, "tcg": 16}
 LINUX_CPU, NOM_CPU = 0, 1
+IDLE_US = 20000			# nom polls that long before it sleeps: the host may take wrk's core away for some ms
 START_S = 20
 
 VARIANTS = {
@@ -141,7 +142,7 @@ class Server:
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024"]
         if self.variant == "linux-default":
             return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU)]
-        nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU)]
+        nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU), "--idle-us", str(IDLE_US)]
         if self.w_fixed is not None:
             return nom		# W follows through its knob
         return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE]
