@@ -24,9 +24,10 @@ lwip: $(LWIP_TREE)/.stamp ## fetch lwIP and apply our patches
 
 # Unit tests: the stack on a device, a clock and a peer of the tests' own.
 STACK_RIG := tests/unit/stack_rig.c
-STACK_TESTS := tcp
-$(foreach v,o asan/o,$(patsubst %.c,$(B)/$(v)/%.o,$(STACK_RIG))): private CPPFLAGS += $(NOMSTACK_CPPFLAGS)
-$(foreach v,o asan/o,$(patsubst %.c,$(B)/$(v)/%.o,$(STACK_RIG))): $(LWIP_TREE)/.stamp stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h
+STACK_TESTS := tcp hash udp batch csum malformed
+STACK_TEST_OBJS := $(patsubst %.c,$(B)/asan/o/%.o,$(STACK_RIG) $(STACK_TESTS:%=tests/unit/test_stack_%.c))
+$(STACK_TEST_OBJS): private CPPFLAGS += $(NOMSTACK_CPPFLAGS)
+$(STACK_TEST_OBJS): $(LWIP_TREE)/.stamp stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h
 $(foreach t,$(STACK_TESTS),$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c $(STACK_RIG),nomstack lwip,)))
 
 # Instructions per request: tests/perf/stack-cost.sh

@@ -581,7 +581,7 @@ bool rig_tx_pop(struct rig *r, struct rig_frame *out)
 		if (get16(out->data + 12) != 0x0806 || get16(out->data + 20) != 1)
 			return true;
 		r->arp_requests++;
-		if (get32(out->data + 38) == RIG_IP)
+		if (get32(out->data + 38) == get32(out->data + 28))
 			continue;	/* gratuitous */
 		memcpy(f, vnet_mac(r->v), 6);
 		memcpy(f + 6, r->peer_mac, 6);

@@ -42,6 +42,7 @@
 #define MEMP_NUM_TCP_SEG		8192
 #define TCP_PCB_HASH_SIZE		4096
 #define TCP_MSS				1460
+#define TCP_MIN_SND_MSS			88	/* a peer cannot have answers cut into crumbs */
 #define TCP_WND				(44 * TCP_MSS)
 #define TCP_SND_BUF			(44 * TCP_MSS)
 #define TCP_SND_QUEUELEN		256
