@@ -20,3 +20,6 @@ user: $(B)/asan/bin/nhttpd
 # The black-box suite: speaks TCP only, so it runs natively and in the guest.
 NHTTPD_BLACKBOX := $(addprefix tests/tools/nhttpd_blackbox/,client.c hostile.c main.c refused.c suite.c)
 $(eval $(call nom_prog,nhttpd-blackbox,$(NHTTPD_BLACKBOX),,))
+
+$(eval $(call nom_unit,test_http_parse,tests/unit/test_http_parse.c $(NHTTPD_DIR)/http_parse.c,,))
+$(eval $(call nom_unit,test_http_site,tests/unit/test_http_site.c $(NHTTPD_CORE),nomux,))
