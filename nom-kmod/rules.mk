@@ -22,7 +22,7 @@ $(B)/nom.ko: $(KMOD_SRC) $(B)/kernel/release
 
 # VM tests: static, so that any root file system will do.
 KMOD_TESTS := $(patsubst tests/system/%.c,$(B)/bin/system/%,$(wildcard tests/system/kmod_*.c))
-KMOD_TEST_OBJS := $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_nl kmod_upcall)
+KMOD_TEST_OBJS := $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_nl kmod_pci kmod_upcall)
 $(KMOD_TESTS): $(B)/bin/system/%: $(B)/o/tests/system/%.o $(KMOD_TEST_OBJS)
 	$(say) LD $@
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread

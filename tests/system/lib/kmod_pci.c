@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+/* kmod_pci: see kmod_pci.h. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "kmod_pci.h"
+
+#define DEVICES	"/sys/bus/pci/devices"
+
+static int put_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int attr(const char *dev, const char *name, char *out, size_t bytes)
+{
+	char path[256];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), DEVICES "/%s/%s", dev, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = read(fd, out, bytes - 1);
+	close(fd);
+	out[n < 0 ? 0 : n] = 0;
+	return n < 0 ? -EIO : 0;
+}
+
+static int link_name(const char *dev, const char *name, char *out, size_t bytes)
+{
+	char path[256], target[256];
+	const char *last;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), DEVICES "/%s/%s", dev, name);
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n < 0)
+		return -errno;
+	target[n] = 0;
+	last = strrchr(target, '/');
+	last = last ? last + 1 : target;
+	if (strlen(last) >= bytes)
+		return -ENAMETOOLONG;
+	strcpy(out, last);
+	return 0;
+}
+
+bool k_pci_find(struct k_pci *dev)
+{
+	unsigned int domain, bus, slot, fn;
+	DIR *d = opendir(DEVICES);
+	char text[32], driver[64];
+	struct dirent *e;
+
+	memset(dev, 0, sizeof(*dev));
+	while (d && (e = readdir(d))) {
+		if (attr(e->d_name, "vendor", text, sizeof(text)) || strcmp(text, "0x1af4\n") ||
+		    attr(e->d_name, "class", text, sizeof(text)) || strncmp(text, "0x0200", 6))
+			continue;
+		if (link_name(e->d_name, "driver", driver, sizeof(driver)))
+			driver[0] = 0;
+		if (strcmp(e->d_name, dev->slot) > 0 && strcmp(driver, "vfio-pci")) {
+			snprintf(dev->slot, sizeof(dev->slot), "%.31s", e->d_name);
+			strcpy(dev->driver, driver);
+		}
+	}
+	if (d)
+		closedir(d);
+	if (!dev->slot[0] || sscanf(dev->slot, "%x:%x:%x.%x", &domain, &bus, &slot, &fn) != 4)
+		return false;
+	dev->bdf = domain << 16 | bus << 8 | slot << 3 | fn;
+	return true;
+}
+
+int k_pci_move(const struct k_pci *dev, const char *driver)
+{
+	char path[128], now[64];
+	int ret;
+
+	if (!link_name(dev->slot, "driver", now, sizeof(now))) {
+		snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/unbind", now);
+		ret = put_text(path, dev->slot);
+		if (ret)
+			return ret;
+	}
+	snprintf(path, sizeof(path), DEVICES "/%s/driver_override", dev->slot);
+	ret = put_text(path, strcmp(driver, "vfio-pci") ? "\n" : driver);
+	if (ret || !driver[0])
+		return ret;
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/bind", driver);
+	return put_text(path, dev->slot);
+}
+
+int k_pci_group(const struct k_pci *dev, char *out, size_t bytes)
+{
+	return link_name(dev->slot, "iommu_group", out, bytes);
+}
+
+bool k_pci_has_iommu(const struct k_pci *dev)
+{
+	char group[32];
+
+	return !k_pci_group(dev, group, sizeof(group));
+}

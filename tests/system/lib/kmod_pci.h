@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* kmod_pci: a virtio network device for the module's tests, and its drivers. */
+#ifndef KMOD_TEST_PCI_H
+#define KMOD_TEST_PCI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct k_pci {
+	char slot[32];		/* 0000:00:03.0 */
+	uint32_t bdf;
+	char driver[64];	/* what it had when it was found; "": none */
+};
+
+/* the last virtio network device there is, not one that vfio-pci has */
+bool k_pci_find(struct k_pci *dev);
+/* unbind it and bind it to driver; "": to none; -errno */
+int k_pci_move(const struct k_pci *dev, const char *driver);
+int k_pci_group(const struct k_pci *dev, char *out, size_t bytes);
+/* before it is bound to vfio-pci: does an IOMMU stand behind it? */
+bool k_pci_has_iommu(const struct k_pci *dev);
+
+#endif
