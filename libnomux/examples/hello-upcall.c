@@ -18,9 +18,8 @@
 #include <nomux/timer.h>
 #include <nomux/upcall.h>
 
-#define TRAP_UD		6	/* invalid instruction */
-#define TRAP_PF		14	/* page fault */
-#define EVENT_TICK	0	/* any number below 64 will do */
+enum { TRAP_UD = 6, TRAP_PF = 14 };	/* x86's numbers: invalid instruction, page fault */
+#define EVENT_TICK	0		/* any number below 64 will do */
 #define PAGE_BYTES	4096UL
 #define WINDOW_BYTES	(64UL << 20)
 #define TICK_NS		1000000
@@ -36,7 +35,7 @@ static void check(int err, const char *what)
 /* ud2 is two bytes long: go on behind it. */
 static int invalid_instruction(struct nom_frame *frame, void *arg)
 {
-	++*(unsigned int *)arg;
+	*(unsigned int *)arg += 1;
 	frame->rip += 2;
 	return 0;
 }
@@ -53,10 +52,8 @@ static int page_fault(struct nom_frame *frame, void *arg)
 {
 	struct memory *m = arg;
 	struct nom_map_entry page = {
-		.va = frame->cr2 & ~(PAGE_BYTES - 1),
-		.offset = m->used_bytes,
-		.bytes = PAGE_BYTES,
-		.flags = NOM_MAP_READ | NOM_MAP_WRITE,
+		.va = frame->cr2 & ~(PAGE_BYTES - 1), .offset = m->used_bytes,
+		.bytes = PAGE_BYTES, .flags = NOM_MAP_READ | NOM_MAP_WRITE,
 	};
 
 	if (frame->cr2 - (uintptr_t)m->window >= WINDOW_BYTES)
@@ -91,7 +88,8 @@ int main(void)
 	unsigned long i;
 
 	check(nomux_open(&nom), "open /dev/nom");
-	check(nomux_core_claim(nom, NULL, &core), "claim a core");
+	check(nomux_core_claim(nom, NULL, &clock.core), "claim a core");
+	core = clock.core;
 	check(nomux_on_trap(core, TRAP_UD, invalid_instruction, &invalid), "claim #UD");
 	check(nomux_on_trap(core, TRAP_PF, page_fault, &memory), "claim #PF");
 	check(nomux_on_event(core, EVENT_TICK, tick, &clock), "handle ticks");
@@ -104,11 +102,10 @@ int main(void)
 
 	check(nomux_mem_grant(nom, 2UL << 20, &memory.grant), "grant of 2 MiB");
 	check(nomux_mem_window(memory.grant, WINDOW_BYTES, NULL, (void **)&memory.window), "window");
-	for (i = 0; i < 100; i++)	/* 100 pages, far apart, as there is address space */
+	for (i = 0; i < 100; i++)	/* far apart: address space costs nothing */
 		strcpy(memory.window + i * 128 * PAGE_BYTES, "hello");
 	printf("%u page faults, each handled by mapping a page of our own\n", memory.faults);
 
-	clock.core = core;
 	check(nomux_timer_arm(core, EVENT_TICK, TICK_NS, 0), "arm the timer");
 	for (i = 0; clock.ticks < 10; i++)
 		;			/* the application's own work would stand here */

@@ -3,17 +3,18 @@
  * price-watch - print every change of a price, while a core is busy with
  * something else.
  *
- *	scripts/run-guest -- sh -c 'price-watch -n 1 & sleep 1; nomctl price set bandwidth 10'
+ *	scripts/run-guest -- sh -c 'price-watch 1 & sleep 1; nomctl price set bandwidth 10 --unit Gbit'
  *
  * The bulletin board is memory that the kernel writes and everybody reads; a
  * subscription turns a change into an upcall.  Between two changes this program
  * makes no system call: it works (here: counts), and the price comes to it.
  */
+#include <errno.h>
+#include <limits.h>
 #include <linux/nom.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <nomux/board.h>
 #include <nomux/core.h>
@@ -61,43 +62,35 @@ static int print_changes(struct nomux_ctx *nom, void *board, uint64_t *seen)
 
 int main(int argc, char **argv)
 {
-	uint64_t seen[NR_PRICES] = { 0 }, work = 0;
+	/* How many changes to wait for; without argument, for ever. */
+	long left = argc > 1 ? strtol(argv[1], NULL, 10) : LONG_MAX;
+	uint64_t seen[NR_PRICES] = { 0 }, handled = 0, work = 0;
 	volatile uint64_t posted = 0;
-	long changes_wanted = -1;
 	struct nomux_core *core;
 	struct nomux_ctx *nom;
-	uint64_t handled = 0;
 	void *board;
-	int c;
 
-	while ((c = getopt(argc, argv, "n:")) != -1) {
-		if (c != 'n') {
-			fprintf(stderr, "usage: price-watch [-n CHANGES]\n");
-			return 2;
-		}
-		changes_wanted = strtol(optarg, NULL, 10);
-	}
 	check(nomux_open(&nom), "open /dev/nom");
-	board = aligned_alloc(64, (nomux_board_bytes(nom) + 63) & ~63UL);
-	check(board ? 0 : -12, "memory");
+	board = malloc(nomux_board_bytes(nom));
+	check(board ? 0 : -ENOMEM, "memory for the board");
 	check(nomux_core_claim(nom, NULL, &core), "claim a core");
 	check(nomux_on_event(core, EVENT_PRICES, prices_changed, (void *)&posted), "handler");
 	check(nomux_subscribe(core, EVENT_PRICES, 1UL << NOM_BOARD_PRICES), "subscribe");
 	check(nomux_core_enter(core), "enter the core");
 	nomux_unmask(core);
 
-	print_changes(nom, board, seen);		/* what is there already */
+	print_changes(nom, board, seen);	/* what there is already */
 	printf("watching\n");
 	fflush(stdout);
-	while (changes_wanted != 0) {
-		work++;					/* the real work would stand here */
-		if (posted == handled)			/* one load, no system call */
+	while (left > 0) {
+		work++;				/* the real work would stand here */
+		if (posted == handled)		/* one load, no system call */
 			continue;
 		handled = posted;
-		c = print_changes(nom, board, seen);
-		changes_wanted -= changes_wanted > 0 && c ? (c < changes_wanted ? c : changes_wanted) : 0;
+		left -= print_changes(nom, board, seen);
 	}
-	printf("work done meanwhile: %s\n", work ? "some" : "none");
+	printf("work went on meanwhile: %s\n", work > 1 ? "yes" : "no");
+
 	free(board);
 	check(nomux_core_release(core), "release the core");
 	nomux_close(nom);

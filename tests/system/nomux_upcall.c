@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
+#include <unwind.h>
 
 #include <nomux/core.h>
 #include <nomux/ctx.h>
@@ -325,6 +326,55 @@ static void test_unhandled(void)
 	munmap(poison_page, 4096);
 }
 
+/* --------------------------------------------------------- backtraces --- */
+
+static unsigned int frames_seen;
+static bool saw_victim, saw_main;
+static uintptr_t victim_lo, victim_hi;
+static uintptr_t r13_seen;
+
+int main(void);
+
+static _Unwind_Reason_Code frame_seen(struct _Unwind_Context *context, void *arg)
+{
+	uintptr_t ip = _Unwind_GetIP(context);
+
+	frames_seen++;
+	if (ip >= victim_lo && ip < victim_hi) {
+		saw_victim = true;
+		r13_seen = _Unwind_GetGR(context, 13);
+	}
+	saw_main |= _Unwind_FindEnclosingFunction((void *)ip) == (void *)main;
+	return _URC_NO_REASON;
+}
+
+static int unwind(struct nom_frame *frame, void *arg)
+{
+	_Unwind_Backtrace(frame_seen, NULL);
+	frame->rip += 2;
+	return 0;
+}
+
+extern const char victim_insn[], victim_end[];
+
+/* What gdb does: through the handler and the stub to the code that trapped. */
+static void test_backtrace(void)
+{
+	struct nomux_core *core = claim(NOMUX_CORE_SAVE_XSTATE);	/* the unwinder may use SSE */
+
+	victim_lo = (uintptr_t)victim_insn;
+	victim_hi = (uintptr_t)victim_end;
+	T_NEED(nomux_on_trap(core, 6, unwind, NULL));
+	T_NEED(nomux_core_enter(core));
+	__asm__ __volatile__("mov $0x1d1d, %%r13d\n"
+			     "victim_insn: ud2\n"
+			     "victim_end: nop" ::: "r13", "memory");
+	t_ok(saw_victim && saw_main, "a handler's backtrace leads to what it interrupted and to main");
+	t_is((long)r13_seen, 0x1d1d, "  with the registers that had");
+	printf("# %u frames\n", frames_seen);
+	T_NEED(nomux_core_release(core));
+}
+
 /* ------------------------------------------------------------ the lease --- */
 
 static void test_lease(void)
@@ -384,6 +434,7 @@ int main(void)
 	test_traps();
 	test_masking();
 	test_unhandled();
+	test_backtrace();
 	storm(0, count_event, 200000, "200,000 events at random distances, none lost");
 	storm(NOMUX_CORE_SAVE_XSTATE, clobber_sse, 50000,
 	      "50,000 events with handlers that use SSE, none lost");

@@ -1,0 +1,88 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# libnomux's examples do what they say, and price-watch makes no system call
+# between two changes.  TAP; exit status 0, 1, or 4 (skipped).
+set -u
+
+dir=$(mktemp -d)
+pid=
+trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; rm -rf "$dir"' EXIT
+n=0
+bad=0
+
+check()		# STATUS WHAT [FILE to show]
+{
+	n=$((n + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $n - $2"
+	else
+		echo "not ok $n - $2"
+		bad=1
+		[ $# -lt 3 ] || sed 's/^/# /' "$3"
+	fi
+}
+
+wait_line()	# FILE TEXT: up to 10 s
+{
+	tries=100
+	while ! grep -q "$2" "$1"; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		usleep 100000
+	done
+}
+
+# Voluntary switches: a system call that slept would add one.
+switches()
+{
+	sed -n 's/^voluntary_ctxt_switches:[[:space:]]*//p' "/proc/$pid/status"
+}
+
+[ -e /dev/nom ] || { echo "1..0 # SKIP no /dev/nom"; exit 4; }
+
+timeout 30 hello-upcall > "$dir/hello" 2>&1
+check $? "hello-upcall ends well" "$dir/hello"
+cat > "$dir/expected" <<-END
+	on core 1, ours alone
+	an invalid instruction was skipped by its handler (1)
+	100 page faults, each handled by mapping a page of our own
+	10 timer upcalls while the program counted to a number it likes
+END
+cmp -s "$dir/hello" "$dir/expected"
+check $? "  and says what it should" "$dir/hello"
+
+nomctl price set example 1 --unit Gbit > "$dir/set" 2>&1
+check $? "a price is set" "$dir/set"
+: > "$dir/watch"
+price-watch 2 > "$dir/watch" 2>&1 &
+pid=$!
+wait_line "$dir/watch" '^watching'
+check $? "price-watch watches" "$dir/watch"
+grep -q '^example: 1.000000 per Gbit$' "$dir/watch"
+check $? "  and printed the price that was there" "$dir/watch"
+
+# In user mode all the time: what the kernel says of a task that runs there.
+before=$(switches)
+in_user=0
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	[ "$(cat "/proc/$pid/syscall")" = running ] && in_user=$((in_user + 1))
+	usleep 20000
+done
+[ $in_user -eq 20 ]
+check $? "  it makes no system call while nothing changes ($in_user of 20 looks)"
+[ "$before" = "$(switches)" ]
+check $? "  and does not sleep"
+
+nomctl price set example 10 > "$dir/set" 2>&1
+wait_line "$dir/watch" '^example: 10.000000 per Gbit$'
+check $? "a change is printed" "$dir/watch"
+nomctl price set example 2.5 > "$dir/set" 2>&1
+wait_line "$dir/watch" '^example: 2.500000 per Gbit$'
+check $? "another one" "$dir/watch"
+wait "$pid"
+check $? "after two changes it ends" "$dir/watch"
+pid=
+grep -q '^work went on meanwhile: yes$' "$dir/watch"
+check $? "  and its work went on" "$dir/watch"
+echo "1..$n"
+exit $bad
