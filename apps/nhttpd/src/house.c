@@ -155,6 +155,9 @@ static void *house_main(void *arg)
 		if (sig > 0)
 			take_signal(srv, sig);
 		rescan(srv);
+		/* With nobody connected the epoll loop sleeps until told to look. */
+		if (srv->opt->stack == STACK_LINUX && metrics_knobs_changed(&srv->m))
+			wake(srv);
 		if (nomux_now_ns() < next_ns)
 			continue;
 		next_ns += SECOND_NS;

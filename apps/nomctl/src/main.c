@@ -2,6 +2,7 @@
 /* nomctl: look at nom, set prices, start and tune applications, compare results. */
 #include "nomctl.h"
 
+#include <errno.h>
 #include <string.h>
 
 static const struct nomctl_verb *const verbs[] = {
@@ -112,7 +113,7 @@ int main(int argc, char **argv)
 		if (strcmp(verbs[i]->name, argv[1]))
 			continue;
 		ret = run_verb(verbs[i], argc - 2, argv + 2);
-		if (fflush(stdout) && ret == ECON_EXIT_OK)
+		if (fflush(stdout) && errno != EPIPE && ret == ECON_EXIT_OK)
 			return nomctl_fail(ECON_EXIT_FAILED, "cannot write the output: %m");
 		return ret;
 	}
