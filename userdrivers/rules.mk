@@ -25,3 +25,17 @@ $(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
 
 # Inside the guest.
 $(eval $(call nom_prog,system/vnet_vfio,tests/system/vnet_vfio.c,nomdrv nomux,))
+
+# Across a TAP, by tests/scripts/vnet_tap; the hosted half sanitized.
+$(eval $(call nom_prog,tests/vnet_offload,tests/tools/vnet_offload.c,nomdrv nomux,))
+$(B)/asan/tests/vnet_offload: $(call aobjs,tests/tools/vnet_offload.c) $(call alibs,nomdrv nomux)
+$(B)/asan/tests/nom-vhost-backend: $(call aobjs,$(VHOSTBE_DIR)/main.c) $(call alibs,vhostbe)
+DEPS += $(call aobjs,tests/tools/vnet_offload.c $(VHOSTBE_DIR)/main.c)
+NOMDRV_SAN := $(B)/asan/tests/vnet_offload $(B)/asan/tests/nom-vhost-backend
+$(NOMDRV_SAN):
+	$(say) LD-SAN $@
+	$(Q)mkdir -p $(@D) && $(CC) $(OPT) $(SAN) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lpthread -lm
+user: $(NOMDRV_SAN)
+
+# What a frame costs, for tests/perf/vnet-cost.
+$(eval $(call nom_prog,tests/vnet_cost,tests/perf/vnet_cost.c,vhostbe nomdrv nomux,))

@@ -170,11 +170,12 @@ static int queue_size(struct vnet *v, unsigned int index, const struct vnet_opts
 
 static int alloc_private(struct vnet *v)
 {
+	v->rx_dma = calloc(v->rx_nr_bufs, sizeof(*v->rx_dma));
 	v->rx_state = calloc(v->rx_nr_bufs, sizeof(*v->rx_state));
 	v->rx_spare = calloc(v->rx_nr_bufs, sizeof(*v->rx_spare));
 	v->rx_priv = aligned_alloc(64, (size_t)v->rx_nr_bufs * VNET_PRIV_BYTES);
 	v->tx_cookie = calloc(v->txq.size, sizeof(*v->tx_cookie));
-	if (!v->rx_state || !v->rx_spare || !v->rx_priv || !v->tx_cookie)
+	if (!v->rx_dma || !v->rx_state || !v->rx_spare || !v->rx_priv || !v->tx_cookie)
 		return -ENOMEM;
 	memset(v->rx_priv, 0, (size_t)v->rx_nr_bufs * VNET_PRIV_BYTES);
 	return 0;
@@ -231,6 +232,7 @@ static void free_all(struct vnet *v)
 	free(v->rx_priv);
 	free(v->rx_spare);
 	free(v->rx_state);
+	free(v->rx_dma);
 	vring_destroy(&v->txq);
 	vring_destroy(&v->rxq);
 	if (v->mem.m.va)

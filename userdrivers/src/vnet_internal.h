@@ -37,6 +37,7 @@ enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
  * struct vnet - an interface
  *
  * @rxq, @rx_base: receive ring; start of the buffers
+ * @rx_dma: address of each buffer for the device
  * @rx_state: enum vnet_buf_state of each buffer
  * @rx_spare, @rx_nr_spare: buffers neither posted nor held, most recent last
  * @rx_priv: private areas, out of the device's reach
@@ -52,6 +53,7 @@ enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
 struct vnet {
 	struct vring_split rxq;
 	uint8_t *rx_base;
+	uint64_t *rx_dma;
 	uint8_t *rx_state;
 	uint16_t *rx_spare;
 	uint8_t *rx_priv;

@@ -10,7 +10,7 @@
  */
 #include "vnet_internal.h"
 
-#include <errno.h>
+#include <string.h>
 
 unsigned int vnet_rx_pending(const struct vnet *v)
 {
@@ -38,66 +38,105 @@ static inline void spare(struct vnet *v, unsigned int buf)
 	v->rx_spare[v->rx_nr_spare++] = (uint16_t)buf;
 }
 
-unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max)
+__attribute__((cold, noinline))
+static unsigned int ran_ahead(struct vnet *v)
 {
-	struct vring_split *r = &v->rxq;
-	unsigned int n = vring_pending(r), got = 0;
-	uint64_t bytes = 0, csum_ok = 0;
+	vnet__fail(v, "receive queue: used index ran ahead, %u announced, at %u, device says %u",
+		   vring_outstanding(&v->rxq), v->rxq.last_used,
+		   vb_load_used_idx(&v->rxq.used->idx));
+	return 0;
+}
 
-	if (__builtin_expect(!n || v->error, 0))
-		return 0;
-	if (__builtin_expect(n == VRING_BAD, 0)) {
-		vnet__fail(v, "receive queue: used index ran ahead, %u announced, at %u, device says %u",
-			   vring_outstanding(r), r->last_used, vb_load_used_idx(&r->used->idx));
-		return 0;
-	}
-	if (n > max)
-		n = max;
-	while (n--) {
-		const struct virtio_net_hdr_v1 *hdr;
-		unsigned int head, buf;
-		uint8_t flags;
-		uint32_t len;
+/*
+ * The header's first two bytes, flags and gso_type, are read at once; the
+ * device must not write any more, and if it does, any value is handled.
+ */
+static inline unsigned int header_word(const uint8_t *hdr)
+{
+	uint16_t w;
 
-		head = vring_take(r, &len);
-		if (__builtin_expect(head == VRING_BAD, 0)) {
-			vnet__fail(v, "receive queue: used entry %u names descriptor %u, which is not outstanding",
-				   r->last_used, len);
+	memcpy(&w, hdr, sizeof(w));
+	return w;
+}
+
+_Static_assert(VIRTIO_NET_HDR_GSO_NONE == 0 && VNET_RX_CSUM_OK == 1, "header_word() users");
+
+__attribute__((noinline))
+static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned int n)
+{
+	struct vring_split *const r = &v->rxq;
+	const vring_used_elem_t *const ring = r->used->ring;
+	struct vring_slot *const slot = r->slot;
+	uint8_t *const base = v->rx_base + VNET_BUF_SKIP, *const state = v->rx_state;
+	const unsigned int mask = r->mask, csum_mask = v->rx_csum_mask;
+	unsigned int used = r->last_used, free_head = r->free_head, left, got = 0;
+	uint32_t len = 0, bytes = 0, csum_ok = 0, id = 0;
+	enum { FINE, BAD_ID, BAD_LEN } lie = FINE;
+
+	for (left = n; left; left--) {
+		const vring_used_elem_t *e = &ring[used & mask];
+		unsigned int buf, word;
+		uint8_t *hdr;
+
+		id = vb_load_used_elem(&e->id);
+		len = vb_load_used_elem(&e->len);
+		if (__builtin_expect(id > mask || !slot[id].nr, 0)) {
+			lie = BAD_ID;
 			break;
 		}
-		buf = r->slot[head].user;
-		vring_put(r, head);
+		buf = slot[id].user;
+		slot[id] = (struct vring_slot){ .next = (uint16_t)free_head };
+		free_head = id;
+		used++;
 		if (__builtin_expect(len - VNET_HDR_BYTES > VNET_FRAME_MAX_BYTES, 0)) {
 			spare(v, buf);
-			vnet__fail(v, "receive queue: device wrote %u bytes, buffer is %u, header %u",
-				   len, VNET_DESC_BYTES, VNET_HDR_BYTES);
+			lie = BAD_LEN;
+			left--;
 			break;
 		}
 		len -= VNET_HDR_BYTES;
-		hdr = (const void *)vnet__rx_buf(v, buf);
-		if (__builtin_expect(len < VNET_ETH_BYTES ||
-				     hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE, 0)) {
+		hdr = base + ((size_t)buf << VNET_BUF_SHIFT);
+		word = header_word(hdr);
+		if (__builtin_expect(len < VNET_ETH_BYTES || word >> 8, 0)) {
 			v->stats.rx_bad++;
 			spare(v, buf);
 			continue;
 		}
-		flags = (hdr->flags & v->rx_csum_mask) ? VNET_RX_CSUM_OK : 0;
-		v->rx_state[buf] = VNET_BUF_HELD;
-		*out++ = (struct vnet_rx){
-			.data = (uint8_t *)(uintptr_t)hdr + VNET_HDR_BYTES,
-			.len = len,
-			.id = (uint16_t)buf,
-			.flags = flags,
-		};
+		state[buf] = VNET_BUF_HELD;
+		word = (word & csum_mask) != 0;
+		out[got].data = hdr + VNET_HDR_BYTES;
+		out[got].len = len;
+		out[got].id = (uint16_t)buf;
+		out[got].flags = (uint16_t)word;
 		bytes += len;
-		csum_ok += flags;
+		csum_ok += word;
 		got++;
 	}
+	r->last_used = (uint16_t)used;
+	r->free_head = (uint16_t)free_head;
+	r->nr_free += (uint16_t)(n - left);
 	v->stats.rx_packets += got;
 	v->stats.rx_bytes += bytes;
 	v->stats.rx_csum_ok += csum_ok;
 	vring_irq_quiet(r);
+	if (__builtin_expect(lie == BAD_ID, 0))
+		vnet__fail(v, "receive queue: used entry %u names descriptor %u, which is not outstanding",
+			   (uint16_t)used, id);
+	else if (__builtin_expect(lie == BAD_LEN, 0))
+		vnet__fail(v, "receive queue: device wrote %u bytes, buffer is %u, header %u",
+			   len, VNET_DESC_BYTES, VNET_HDR_BYTES);
 	return got;
+}
+
+unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max)
+{
+	unsigned int n = vring_pending(&v->rxq);
+
+	if (!n || __builtin_expect(v->error, 0))
+		return 0;
+	if (__builtin_expect(n == VRING_BAD, 0))
+		return ran_ahead(v);
+	return take_frames(v, out, n < max ? n : max);
 }
 
 void vnet_rx_release(struct vnet *v, uint16_t id)
@@ -112,28 +151,47 @@ void *vnet_rx_priv(struct vnet *v, uint16_t id)
 	return v->rx_priv + (size_t)id * VNET_PRIV_BYTES;
 }
 
-static void post_spares(struct vnet *v)
+/* Length and flags of a receive descriptor never change: vnet__rx_fill() sets them. */
+__attribute__((noinline))
+static void post_spares(struct vnet *v, unsigned int n)
 {
-	struct vring_split *r = &v->rxq;
+	struct vring_split *const r = &v->rxq;
+	struct vring_slot *const slot = r->slot;
+	uint16_t *const avail = r->avail->ring, *spares = v->rx_spare + v->rx_nr_spare;
+	vring_desc_t *const desc = r->desc;
+	const uint64_t *const dma = v->rx_dma;
+	uint8_t *const state = v->rx_state;
+	const unsigned int mask = r->mask;
+	unsigned int d = r->free_head, idx = r->avail_idx, i;
 
-	while (v->rx_nr_spare && r->nr_free) {
-		unsigned int buf = v->rx_spare[--v->rx_nr_spare], d = vring_get(r);
+	for (i = n; i; i--) {
+		unsigned int buf = *--spares, next = slot[d].next;
 
-		v->rx_state[buf] = VNET_BUF_POSTED;
-		r->slot[d].user = (uint16_t)buf;
-		vring_set(r, d, vdma_addr(&v->mem, vnet__rx_buf(v, buf)), VNET_DESC_BYTES,
-			  VRING_DESC_F_WRITE, 0);
-		vring_post(r, d, d, 1);
+		state[buf] = VNET_BUF_POSTED;
+		desc[d].addr = dma[buf];
+		slot[d] = (struct vring_slot){ .tail = (uint16_t)d, .nr = 1, .user = (uint16_t)buf };
+		avail[idx++ & mask] = (uint16_t)d;
+		d = next;
 	}
+	r->free_head = (uint16_t)d;
+	r->avail_idx = (uint16_t)idx;
+	r->nr_free -= (uint16_t)n;
+	v->rx_nr_spare -= (uint16_t)n;
 }
 
+static inline unsigned int postable(const struct vnet *v)
+{
+	return v->rx_nr_spare < v->rxq.nr_free ? v->rx_nr_spare : v->rxq.nr_free;
+}
+
+/* Frequent and mostly empty-handed: no prologue before it is clear that there is work. */
 void vnet_rx_flush(struct vnet *v)
 {
-	if (!v->rx_nr_spare || v->error)
+	unsigned int n = postable(v);
+
+	if (!n || v->error)
 		return;
-	post_spares(v);
-	if (!vring_queued(&v->rxq))
-		return;
+	post_spares(v, n);
 	if (vring_announce(&v->rxq)) {
 		v->dev->ops->kick(v->dev, VNET_RXQ);
 		v->stats.doorbells_rx++;
@@ -146,8 +204,12 @@ void vnet__rx_fill(struct vnet *v)
 {
 	unsigned int i;
 
+	for (i = 0; i < v->rxq.size; i++)
+		vring_set(&v->rxq, i, 0, VNET_DESC_BYTES, VRING_DESC_F_WRITE, 0);
+	for (i = 0; i < v->rx_nr_bufs; i++)
+		v->rx_dma[i] = vdma_addr(&v->mem, vnet__rx_buf(v, i));
 	v->rx_nr_spare = 0;
 	for (i = v->rx_nr_bufs; i-- > 0;)
 		spare(v, i);
-	post_spares(v);
+	post_spares(v, postable(v));
 }

@@ -21,18 +21,24 @@ static inline bool csum_valid(const struct vnet *v, uint32_t len, uint16_t start
 	return !start || (v->tx_csum && (uint32_t)start + offset + 2 <= len);
 }
 
+/* struct virtio_net_hdr_v1 in two stores: it lies at a multiple of 2 only. */
 static inline void write_hdr(struct vnet *v, uint8_t *p, uint16_t csum_start, uint16_t csum_offset)
 {
-	struct virtio_net_hdr_v1 *h = (void *)p;
+	uint64_t first = (uint64_t)csum_start << 48;
+	uint32_t second = csum_offset;
 
-	*h = (struct virtio_net_hdr_v1){
-		.flags = csum_start ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0,
-		.gso_type = VIRTIO_NET_HDR_GSO_NONE,
-		.csum_start = csum_start,
-		.csum_offset = csum_offset,
-	};
-	v->stats.tx_csum_offload += csum_start != 0;
+	if (csum_start) {
+		first |= VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		v->stats.tx_csum_offload++;
+	}
+	memcpy(p, &first, sizeof(first));
+	memcpy(p + 8, &second, sizeof(second));
 }
+
+_Static_assert(offsetof(struct virtio_net_hdr_v1, flags) == 0 &&
+	       offsetof(struct virtio_net_hdr_v1, csum_start) == 6 &&
+	       offsetof(struct virtio_net_hdr_v1, csum_offset) == 8 &&
+	       VIRTIO_NET_HDR_GSO_NONE == 0, "write_hdr() knows the layout");
 
 /* Descriptors for [addr, addr + len): 2 where physical memory breaks off at 2 MiB. */
 static inline unsigned int pieces(const struct vnet *v, const uint8_t *addr, uint32_t len)
@@ -130,22 +136,22 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
 		 uint16_t csum_start, uint16_t csum_offset)
 {
-	struct vring_split *r = &v->txq;
-	uint32_t total = 0;
+	struct vring_split *const r = &v->txq;
+	uint64_t total = 0;
 	unsigned int i, d;
 	uint8_t *buf, *p;
 
 	if (__builtin_expect(v->error, 0))
 		return -EIO;
-	if (!nr_seg || nr_seg > VNET_TX_SEG_MAX)
+	if (nr_seg - 1u >= VNET_TX_SEG_MAX)
 		return -EINVAL;
 	for (i = 0; i < nr_seg; i++) {
-		if (!seg[i].len || seg[i].len > VNET_FRAME_MAX_BYTES)
+		if (!seg[i].len)
 			return -EINVAL;
 		total += seg[i].len;
 	}
-	if (total < VNET_ETH_BYTES || total > v->tx_frame_max ||
-	    !csum_valid(v, total, csum_start, csum_offset))
+	if (total - VNET_ETH_BYTES > v->tx_frame_max - VNET_ETH_BYTES ||
+	    !csum_valid(v, (uint32_t)total, csum_start, csum_offset))
 		return -EINVAL;
 	if (!r->nr_free) {
 		v->stats.tx_full++;
@@ -160,7 +166,7 @@ int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg
 		memcpy(p, seg[i].addr, seg[i].len);
 		p += seg[i].len;
 	}
-	vring_set(r, d, vdma_addr(&v->mem, buf), VNET_HDR_BYTES + total, 0, 0);
+	vring_set(r, d, vdma_addr(&v->mem, buf), VNET_HDR_BYTES + (uint32_t)total, 0, 0);
 	v->tx_cookie[d] = NULL;
 	vring_post(r, d, d, 1);
 	v->stats.tx_packets++;
@@ -188,19 +194,12 @@ static unsigned int reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg
 	return r->nr_free - before;
 }
 
-unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
+__attribute__((noinline))
+static unsigned int reap(struct vnet *v, unsigned int n, vnet_tx_done_fn done, void *arg)
 {
 	struct vring_split *r = &v->txq;
-	unsigned int n, freed = 0;
+	unsigned int freed = 0;
 
-	if (__builtin_expect(v->error, 0))
-		return reap_stopped(v, done, arg);
-	n = vring_pending(r);
-	if (__builtin_expect(n == VRING_BAD, 0)) {
-		vnet__fail(v, "transmit queue: used index ran ahead, %u announced, at %u, device says %u",
-			   vring_outstanding(r), r->last_used, vb_load_used_idx(&r->used->idx));
-		return reap_stopped(v, done, arg);
-	}
 	while (n--) {
 		unsigned int head;
 		void *cookie;
@@ -215,13 +214,31 @@ unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
 		cookie = v->tx_cookie[head];
 		freed += r->slot[head].nr;
 		vring_put(r, head);
-		if (cookie && done)
-			done(cookie, arg);
-		if (__builtin_expect(v->error, 0))	/* done() queued a frame and met the end */
+		if (!cookie || !done)
+			continue;
+		done(cookie, arg);
+		if (__builtin_expect(v->error, 0))	/* it queued a frame and met the end */
 			break;
 	}
 	vring_irq_quiet(r);
 	return freed;
+}
+
+unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
+{
+	struct vring_split *r = &v->txq;
+	unsigned int n = vring_pending(r);
+
+	if (__builtin_expect(v->error, 0))
+		return reap_stopped(v, done, arg);
+	if (!n)
+		return 0;
+	if (__builtin_expect(n == VRING_BAD, 0)) {
+		vnet__fail(v, "transmit queue: used index ran ahead, %u announced, at %u, device says %u",
+			   vring_outstanding(r), r->last_used, vb_load_used_idx(&r->used->idx));
+		return reap_stopped(v, done, arg);
+	}
+	return reap(v, n, done, arg);
 }
 
 unsigned int vnet_tx_room(const struct vnet *v)

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What a frame costs the driver, for tests/perf/vnet-cost, which runs this
+ * under callgrind and counts the instructions below each turn_*() function.
+ *
+ *	vnet_cost rx|tx-copy|tx-zero-copy|idle BATCH
+ *
+ * The device polls, so no doorbell (a system call in hosted mode) is counted;
+ * prints the frames that the counted turns moved.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "nomdrv/vnet.h"
+#include "../tools/vhost_backend/vhostbe.h"
+
+#define FRAMES	32768
+#define LEN	60	/* a small request with its headers, or an ACK */
+
+static struct vhostbe *be;
+static struct vnet *v;
+static unsigned int batch;
+static uint8_t *mem;
+
+static void step(void *arg)
+{
+	vhostbe_step(be);
+}
+
+__attribute__((noinline)) void turn_rx(void);
+__attribute__((noinline)) void turn_tx_copy(void);
+__attribute__((noinline)) void turn_tx_zero_copy(void);
+__attribute__((noinline)) void turn_idle(void);
+
+void turn_rx(void)
+{
+	struct vnet_rx rx[64];
+	unsigned int i, n = vnet_rx_burst(v, rx, batch);
+
+	for (i = 0; i < n; i++)
+		vnet_rx_release(v, rx[i].id);
+	vnet_rx_flush(v);
+}
+
+void turn_tx_copy(void)
+{
+	struct vnet_seg seg = { mem, LEN };
+	unsigned int i;
+
+	vnet_tx_reap(v, NULL, NULL);
+	for (i = 0; i < batch; i++)
+		vnet_tx_copy(v, &seg, 1, 34, 16);
+	vnet_tx_flush(v);
+}
+
+static void done(void *cookie, void *arg)
+{
+}
+
+/* Headers of 54 bytes, and a body from DMA memory. */
+void turn_tx_zero_copy(void)
+{
+	struct vnet_seg seg[2] = { { mem, 54 }, { mem + 64, 1000 } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_start = 34, .csum_offset = 16,
+			      .cookie = mem };
+	unsigned int i;
+
+	vnet_tx_reap(v, done, NULL);
+	for (i = 0; i < batch; i++)
+		vnet_tx(v, &tx);
+	vnet_tx_flush(v);
+}
+
+/* A loop's turn with nothing to do. */
+void turn_idle(void)
+{
+	struct vnet_rx rx[64];
+
+	vnet_rx_burst(v, rx, batch);
+	vnet_rx_flush(v);
+	vnet_tx_reap(v, done, NULL);
+	vnet_tx_flush(v);
+}
+
+int main(int argc, char **argv)
+{
+	struct vhostbe_opts bo = { .sz = sizeof(bo), .flags = VHOSTBE_BUSY };
+	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 64 << 10, .wait = step };
+	static uint8_t frame[LEN], buf[2048];
+	unsigned int i, n;
+	char path[64];
+
+	if (argc != 3 || (batch = (unsigned int)atoi(argv[2])) < 1 || batch > 64)
+		return 2;
+	snprintf(path, sizeof(path), "/tmp/vnet_cost.%d", (int)getpid());
+	if (vhostbe_create(path, &bo, &be) || vnet_open_vhost_user(path, &o, &v))
+		return 1;
+	mem = vnet_dma_alloc(v, 2048, 64);
+	for (n = 0; n < FRAMES; n += batch) {
+		if (!strcmp(argv[1], "rx")) {
+			for (i = 0; i < batch; i++)
+				if (vhostbe_inject(be, frame, LEN, NULL))
+					return 1;
+			turn_rx();
+		} else if (!strcmp(argv[1], "tx-copy")) {
+			turn_tx_copy();
+		} else if (!strcmp(argv[1], "tx-zero-copy")) {
+			turn_tx_zero_copy();
+		} else {
+			turn_idle();
+		}
+		vhostbe_step(be);
+		while (vhostbe_take(be, buf, sizeof(buf), NULL) >= 0)
+			;
+	}
+	printf("%u\n", n);
+	n = (unsigned int)(vnet_stats(v)->rx_packets + vnet_stats(v)->tx_packets);
+	vnet_close(v);
+	vhostbe_destroy(be);
+	return strcmp(argv[1], "idle") && n < FRAMES;
+}
