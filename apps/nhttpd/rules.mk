@@ -23,3 +23,7 @@ $(eval $(call nom_prog,nhttpd-blackbox,$(NHTTPD_BLACKBOX),,))
 
 $(eval $(call nom_unit,test_http_parse,tests/unit/test_http_parse.c $(NHTTPD_DIR)/http_parse.c,,))
 $(eval $(call nom_unit,test_http_site,tests/unit/test_http_site.c $(NHTTPD_CORE),nomux,))
+$(eval $(call nom_unit,test_http_reply,tests/unit/test_http_reply.c $(NHTTPD_CORE),nomux,))
+$(eval $(call nom_unit,test_http_conn,tests/unit/test_http_conn.c $(NHTTPD_CORE) \
+	$(addprefix $(NHTTPD_DIR)/,conn.c metrics.c options.c server.c),nomux,))
+$(eval $(call nom_unit,test_http_options,tests/unit/test_http_options.c $(NHTTPD_DIR)/options.c,,))

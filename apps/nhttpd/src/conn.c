@@ -301,11 +301,13 @@ static uint32_t serve(struct conn *c, const char *data, uint32_t len)
 /* After input or output moved: hold, resume, or close. */
 static void settle(struct conn *c)
 {
-	bool hold;
+	bool hold, last;
 
 	if (c->phase == CONN_CLOSING)
 		return;
-	if (!c->body_left && (c->close_after || (c->eof && c->phase != CONN_BODY))) {
+	last = c->close_after || (c->eof && c->phase != CONN_BODY) ||
+	       (c->srv->drain_until_ns && c->phase == CONN_IDLE);
+	if (last && !c->body_left) {
 		finish(c);
 		return;
 	}
