@@ -22,13 +22,18 @@ $(foreach v,o asan/o,$(patsubst %.c,$(B)/$(v)/%.o,$(LWIP_SRCS) $(NOMSTACK_SRCS))
 .PHONY: lwip
 lwip: $(LWIP_TREE)/.stamp ## fetch lwIP and apply our patches
 
-# Unit tests: the stack on a device, a clock and a peer of the tests' own.
-STACK_RIG := tests/unit/stack_rig.c
+# Unit tests: the stack with a clock and a peer of the tests' own, on a device of
+# the tests' own or (test_stack_vhost) on the real driver.
 STACK_TESTS := tcp hash udp batch csum malformed
-STACK_TEST_OBJS := $(patsubst %.c,$(B)/asan/o/%.o,$(STACK_RIG) $(STACK_TESTS:%=tests/unit/test_stack_%.c))
+STACK_RIG := tests/unit/stack_rig.c
+STACK_TEST_OBJS := $(patsubst %,$(B)/asan/o/tests/unit/%.o,stack_rig stack_rig_device stack_rig_vhost \
+	$(STACK_TESTS:%=test_stack_%) test_stack_vhost)
 $(STACK_TEST_OBJS): private CPPFLAGS += $(NOMSTACK_CPPFLAGS)
 $(STACK_TEST_OBJS): $(LWIP_TREE)/.stamp stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h
-$(foreach t,$(STACK_TESTS),$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c $(STACK_RIG),nomstack lwip,)))
+$(foreach t,$(STACK_TESTS),$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \
+	$(STACK_RIG) tests/unit/stack_rig_device.c,nomstack lwip,)))
+$(eval $(call nom_unit,test_stack_vhost,tests/unit/test_stack_vhost.c $(STACK_RIG) tests/unit/stack_rig_vhost.c,\
+	nomstack lwip vhostbe nomdrv nomux,))
 
 # Instructions per request: tests/perf/stack-cost.sh
 $(eval $(call nom_prog,stack-cost,tests/perf/stack_cost.c,nomstack lwip,))

@@ -47,21 +47,23 @@ struct rig {
 	uint32_t peer_ip;
 	uint8_t peer_mac[6];
 	unsigned arp_requests;		/* answered by the rig */
-	unsigned refill_calls;
 };
 
-/* Device side. */
-extern struct rig_frame *rig_log;	/* frames announced and not yet popped */
-struct rig_device_counts {
-	unsigned tx_flushes, rx_flushes, tx_queued, tx_ring, rx_held;
-};
-void rig_device_reset(uint64_t features, unsigned tx_ring);
-struct rig_device_counts rig_device(void);
-void rig_tx_hold(bool hold);		/* true: the device does not finish sending */
-void rig_tx_fail(bool full);		/* true: the transmit ring is full */
+/* Device side: stack_rig_device.c, or stack_rig_vhost.c (the real driver). */
+struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring);
+void rig_device_quiet(struct rig *r);	/* before the stack is closed */
+void rig_device_close(struct rig *r);	/* asserts that all buffers are back */
 bool rig_inject(struct rig *r, const void *frame, unsigned len, unsigned flags);
 bool rig_tx_pop(struct rig *r, struct rig_frame *out);	/* ARP is answered on the way */
 bool rig_tx_pop_raw(struct rig_frame *out);
+
+/* Of stack_rig_device.c only. */
+struct rig_device_counts {
+	unsigned tx_flushes, rx_flushes, tx_queued, tx_ring, rx_held;
+};
+struct rig_device_counts rig_device(void);
+void rig_tx_hold(bool hold);		/* true: the device does not finish sending */
+void rig_tx_fail(bool full);		/* true: the transmit ring is full */
 unsigned rig_tx_waiting(void);		/* announced frames not yet popped */
 
 void rig_open(struct rig *r, const char *ip4, uint64_t features);
