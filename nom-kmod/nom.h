@@ -43,7 +43,8 @@ struct nom_owner {
 
 void nom_owner_set_current(struct nom_owner *owner);
 
-/* nom_main.c: size-first structs in and out */
+/* nom_main.c */
+extern struct workqueue_struct *nom_wq;	/* unbound; outlives leases and pool */
 int nom_struct_in(void *dst, size_t ksize, size_t min, const void __user *arg,
 		  size_t *usize_out);
 int nom_struct_out(void __user *arg, size_t usize, const void *src, size_t ksize);
@@ -76,10 +77,10 @@ void nom_board_get_memory(struct nom_board_memory *out);
  * @index: of the core's record on the board
  * @notify_mask: events NOM_NOTIFY may post; constant
  * @page: the shared page
- * @lock: protects @attached, @ended, @owner, @binds, @nr_binds and arming
+ * @lock: protects @attached, @ended, @binds, @nr_binds and arming
  * @attached: a thread has entered
  * @ended: nothing may be bound, armed or attached any more
- * @owner: claimer, then the process that entered
+ * @owner: claimer, then the process that entered; under nom_slot_lock
  * @binds: struct nom_bind
  * @nr_binds: length of @binds
  * @timer: the one timer; its callback reads @timer_event
@@ -94,7 +95,7 @@ struct nom_lease {
 	unsigned int index;
 	u64 notify_mask;
 	struct page *page;
-	struct mutex lock;
+	struct mutex lock;		/* see above */
 	bool attached;
 	bool ended;
 	struct nom_owner owner;
@@ -177,7 +178,7 @@ int nom_pool_describe(u64 after, u64 *id_out, u64 *bytes_out, u64 *mapped_out,
  */
 struct nom_grant {
 	struct nom_extent *extent;
-	struct mutex lock;
+	struct mutex lock;		/* see above */
 	struct task_struct *huge_task;
 	unsigned long huge_pfn;
 	bool huge_done;

@@ -36,15 +36,12 @@ static void *nom_board_record(enum nom_board_class class, unsigned int index)
 	return (void *)nom_board + s->offset + (size_t)index * s->stride;
 }
 
-/*
- * The sequence word is odd from begin to end.  The write barrier of begin keeps
- * the odd value ahead of the data, that of end the data ahead of the even
- * value; partners are the read barriers around the reader's copy.
- */
+/* The sequence word is odd from begin to end. */
 static void nom_board_begin(void)
 {
 	lockdep_assert_held(&nom_board_lock);
 	WRITE_ONCE(nom_board->seq, nom_board->seq + 1);
+	/* odd before the data; partner: the reader's second look at seq */
 	smp_wmb();
 }
 
@@ -53,6 +50,7 @@ static void nom_board_end(enum nom_board_class class)
 	WRITE_ONCE(nom_board->section[class].changes,
 		   nom_board->section[class].changes + 1);
 	WRITE_ONCE(nom_board->updated_ns, ktime_get_ns());
+	/* the data before even; partner: the reader's first look at seq */
 	smp_wmb();
 	WRITE_ONCE(nom_board->seq, nom_board->seq + 1);
 }

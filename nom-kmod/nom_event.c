@@ -75,7 +75,7 @@ static int nom_bind_wake(wait_queue_entry_t *wait, unsigned int mode, int sync,
 		WRITE_ONCE(bind->dead, true);
 		/* the lease outlives the work: one reference, if it was queued */
 		nom_get(&bind->lease->u);
-		if (!queue_work(system_unbound_wq, &bind->lease->reap))
+		if (!queue_work(nom_wq, &bind->lease->reap))
 			nom_put(&bind->lease->u);
 	}
 	return taken;

@@ -48,8 +48,8 @@ static unsigned int nom_nr_slots;
 static u64 nom_generation;		/* of the next lease, from 1 on */
 static int nom_cpuhp_state;
 
-/* Protects the slots' lease pointers, nom_generation, and that the board's core
- * records follow them in order.
+/* Protects the slots' lease pointers, leases' owners, nom_generation, and that
+ * the board's core records follow them in order.
  */
 static DEFINE_MUTEX(nom_slot_lock);
 
@@ -186,16 +186,15 @@ static int nom_ioctl_core_enter(struct nom_lease *lease, void __user *arg)
 
 	/* not under the lock: to attach may have to wait for the core */
 	ret = nom_attach(&lease->u, &enter.regs);
-	mutex_lock(&lease->lock);
-	if (ret)
+	if (ret) {
+		mutex_lock(&lease->lock);
 		lease->attached = false;
-	else
-		nom_owner_set_current(&lease->owner);
-	mutex_unlock(&lease->lock);
-	if (ret)
+		mutex_unlock(&lease->lock);
 		return ret;
+	}
 
 	mutex_lock(&nom_slot_lock);
+	nom_owner_set_current(&lease->owner);
 	nom_slot_publish(slot, NOM_CORE_RUNNING, lease);
 	mutex_unlock(&nom_slot_lock);
 	return 0;

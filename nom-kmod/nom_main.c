@@ -20,10 +20,13 @@
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 #include "nom.h"
 
 #define CREATE_TRACE_POINTS
 #include "nom_trace.h"
+
+struct workqueue_struct *nom_wq;
 
 /* The ABI is what its first users were compiled with. */
 static_assert(sizeof(struct nom_info) == 48);
@@ -180,9 +183,12 @@ static int __init nom_init(void)
 {
 	int ret;
 
+	nom_wq = alloc_workqueue("nom", WQ_UNBOUND, 0);
+	if (!nom_wq)
+		return -ENOMEM;
 	ret = nom_pool_init();
 	if (ret)
-		return ret;
+		goto err_wq;
 	ret = nom_lease_init();
 	if (ret)
 		goto err_pool;
@@ -212,6 +218,8 @@ err_lease:
 	nom_lease_exit();
 err_pool:
 	nom_pool_exit();
+err_wq:
+	destroy_workqueue(nom_wq);
 	return ret;
 }
 
@@ -222,6 +230,7 @@ static void __exit nom_exit(void)
 	nom_netlink_exit();
 	nom_lease_exit();
 	nom_pool_exit();
+	destroy_workqueue(nom_wq);
 	/* leases are freed after a grace period, by code that goes with us */
 	rcu_barrier();
 }

@@ -248,7 +248,7 @@ void nom_pool_give_back(struct nom_extent *extent)
 		__module_get(THIS_MODULE);
 		nom_pool_nr_quarantined += extent->nr;
 		list_move_tail(&extent->link, &nom_pool_quarantined);
-		queue_delayed_work(system_unbound_wq, &nom_pool_work,
+		queue_delayed_work(nom_wq, &nom_pool_work,
 				   msecs_to_jiffies(NOM_QUARANTINE_POLL_MS));
 		extent = NULL;
 	} else {
@@ -282,7 +282,7 @@ static void nom_pool_look(struct work_struct *work)
 	if (changed)
 		nom_pool_publish();
 	if (!list_empty(&nom_pool_quarantined))
-		queue_delayed_work(system_unbound_wq, &nom_pool_work,
+		queue_delayed_work(nom_wq, &nom_pool_work,
 				   msecs_to_jiffies(NOM_QUARANTINE_POLL_MS));
 	mutex_unlock(&nom_pool_lock);
 }
@@ -333,7 +333,7 @@ void nom_pool_device_gone(struct pci_dev *pdev)
 			if (told->pdev == pdev)
 				told->clear = true;
 	if (!list_empty(&nom_pool_quarantined))
-		mod_delayed_work(system_unbound_wq, &nom_pool_work, 0);
+		mod_delayed_work(nom_wq, &nom_pool_work, 0);
 	mutex_unlock(&nom_pool_lock);
 }
 

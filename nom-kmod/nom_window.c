@@ -36,7 +36,7 @@
 #include <linux/mm.h>
 #include <linux/pfn_t.h>
 #include <linux/refcount.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include "nom.h"
@@ -274,7 +274,7 @@ static pgprot_t nom_entry_prot(const struct vm_area_struct *vma, u32 flags)
 static int nom_map_small(struct nom_pte_ctx *ctx, unsigned long addr, u64 bytes)
 {
 	pmd_t *pmd = nom_pmd_find(ctx->mm, addr);
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* the page table's */
 	int ret = 0;
 	pte_t *pte;
 
@@ -419,6 +419,13 @@ static int nom_unmap_entry(struct nom_grant *grant, struct mm_struct *mm,
 	end = e->va + e->bytes;
 	for (addr = e->va; addr < end; addr = next) {
 		next = min(end, ALIGN_DOWN(addr, NOM_CHUNK_BYTES) + NOM_CHUNK_BYTES);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (!nom_pmd_find(mm, addr)) {
+			next = min(end, ALIGN_DOWN(addr, PUD_SIZE) + PUD_SIZE);
+			continue;
+		}
 		pmd = nom_pmd_get(mm, addr);
 		if (pmd_none(pmd))
 			continue;
@@ -428,7 +435,6 @@ static int nom_unmap_entry(struct nom_grant *grant, struct mm_struct *mm,
 			ctx.bytes += NOM_CHUNK_BYTES;
 		else
 			return -EINVAL;	/* would take the rest of the entry away, too */
-		cond_resched();
 	}
 	if (!ctx.bytes)
 		return 0;
