@@ -297,6 +297,7 @@ static int explain_failure(int ret)
 		break;
 	default:
 		priced_log("cannot publish: %s", strerror(-ret));
+		return ECON_EXIT_FAILED;
 	}
 	return econ_exit_code(ret);
 }
