@@ -28,3 +28,11 @@ $(KMOD_TESTS): $(B)/bin/system/%: $(B)/o/tests/system/%.o $(KMOD_TEST_OBJS)
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread
 DEPS += $(patsubst %.c,$(B)/o/%.o,$(wildcard tests/system/kmod_*.c)) $(KMOD_TEST_OBJS)
 user: $(KMOD_TESTS)
+
+# What tests/reach/kmod_map runs in a guest that counts instructions.
+KMOD_COSTS := $(B)/bin/reach/kmod_costs
+$(KMOD_COSTS): $(B)/o/tests/reach/kmod_costs.o $(KMOD_TEST_OBJS)
+	$(say) LD $@
+	$(Q)mkdir -p $(@D) $(B)/reach && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread
+DEPS += $(B)/o/tests/reach/kmod_costs.o
+user: $(KMOD_COSTS)
