@@ -50,8 +50,11 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 	$(Q)sed -e 's|@prefix@|$(prefix)|; s|@includedir@|$(includedir)|' \
 		-e 's|@libdir@|$(libdir)|; s|@version@|$(NOMUX_VERSION)|' \
 		libnomux/libnomux.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libnomux.pc
-	$(Q)cp -d Documentation/man/nomux*.3 $(DESTDIR)$(mandir)/man3
-	$(Q)cp -d Documentation/man/nomux.7 $(DESTDIR)$(mandir)/man7
+	$(Q)install -m 644 Documentation/man/nomux*.3 $(DESTDIR)$(mandir)/man3
+	$(Q)install -m 644 Documentation/man/nomux.7 $(DESTDIR)$(mandir)/man7
+	$(Q)cd $(DESTDIR)$(mandir)/man3 && for page in nomux*.3; do \
+		sed -n 's/^\.Nm \(nomux_[a-z0-9_]*\) ,$$/\1/p; s/^\.Nm \(nomux_[a-z0-9_]*\)$$/\1/p' $$page | \
+		sort -u | while read -r name; do [ -e $$name.3 ] || ln -s $$page $$name.3; done; done
 
 # Tests in the guest: build/bin/system/, run by tests/run.  They have handlers, too.
 NOMUX_GUEST_TESTS := event grant thread upcall vfio wait

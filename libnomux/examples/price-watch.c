@@ -3,7 +3,7 @@
  * price-watch - print every change of a price, while a core is busy with
  * something else.
  *
- *	scripts/run-guest -- sh -c 'price-watch 1 & sleep 1; nomctl price set bandwidth 10 --unit Gbit'
+ *	scripts/run-guest -- sh -c 'price-watch -n 1 & sleep 1; nomctl price set bandwidth 10 --unit Gbit'
  *
  * The bulletin board is memory that the kernel writes and everybody reads; a
  * subscription turns a change into an upcall.  Between two changes this program
@@ -62,8 +62,8 @@ static int print_changes(struct nomux_ctx *nom, void *board, uint64_t *seen)
 
 int main(int argc, char **argv)
 {
-	/* How many changes to wait for; without argument, for ever. */
-	long left = argc > 1 ? strtol(argv[1], NULL, 10) : LONG_MAX;
+	/* price-watch [-n CHANGES]: how many to wait for; without, for ever. */
+	long left = argc == 3 && !strcmp(argv[1], "-n") ? strtol(argv[2], NULL, 10) : LONG_MAX;
 	uint64_t seen[NR_PRICES] = { 0 }, handled = 0, work = 0;
 	volatile uint64_t posted = 0;
 	struct nomux_core *core;

@@ -54,7 +54,7 @@ check $? "  and says what it should" "$dir/hello"
 nomctl price set example 1 --unit Gbit > "$dir/set" 2>&1
 check $? "a price is set" "$dir/set"
 : > "$dir/watch"
-price-watch 2 > "$dir/watch" 2>&1 &
+price-watch -n 2 > "$dir/watch" 2>&1 &
 pid=$!
 wait_line "$dir/watch" '^watching'
 check $? "price-watch watches" "$dir/watch"
