@@ -19,7 +19,7 @@
 # Environment: LINUX_SRC (see kernel-fetch.sh), NOM_CACHE, JOBS (default: CPUs),
 # NOM_KCONFIG: fragments of kconfig/ (default "base nom"); others, for example
 # "base nom debug", go to build/kernel-debug.
-# Needs no root.  About 6 GiB of disk for the first build.
+# Needs no root.  3 GiB of disk for the first build.
 
 set -eu -o pipefail
 
@@ -30,7 +30,9 @@ JOBS=${JOBS:-$(nproc)}
 FRAGMENTS=${NOM_KCONFIG:-base nom}
 FLAVOUR=$(echo "$FRAGMENTS" | sed -E 's/\<(base|nom)\>//g; s/^ +| +$//g; s/ +/-/g')
 OUT=$TOP/build/kernel${FLAVOUR:+-$FLAVOUR}
-NEED_MIB=6144
+NEED_MIB=3072	# source 1.7 GiB, build 0.3 GiB, and some to spare
+NEED_BUILD_MIB=1024
+[ -z "$FLAVOUR" ] || NEED_BUILD_MIB=4096	# line numbers, sanitizers
 FULL_OBJECTS=1500	# lines of make output of a first build, for the estimate
 
 say() { printf 'kernel-build: %s\n' "$*" >&2; }
@@ -82,6 +84,10 @@ source_id() {
 
 compute_keys() {
 	local p
+	if ! compgen -G "$CACHE/*/linux/.nom-unpacked" >/dev/null; then
+		mkdir -p "$CACHE" || die "cannot write to $CACHE; set NOM_CACHE"
+		check_space $NEED_MIB
+	fi
 	SRC=$("$TOP/scripts/kernel-fetch.sh" | tail -n 1)
 	[ -n "$SRC" ] || exit 1
 	[ -r "$PATCHES/series" ] || die "no $PATCHES/series"
@@ -247,7 +253,7 @@ progress() {	# pid of make, seconds at start, expected lines
 build() {
 	local start=$SECONDS total=0 pid
 	[ -f "$O/.nom-total" ] || total=$FULL_OBJECTS
-	check_space "$([ -f "$O/vmlinux" ] && echo 512 || echo 4096)"
+	check_space "$([ -f "$O/vmlinux" ] && echo 512 || echo $NEED_BUILD_MIB)"
 	say "building $(basename "$TREE") $(make -s -C "$TREE" kernelversion) with $JOBS jobs; log: $LOG"
 	rm -f "$O/.nom-key"
 	kmake -j"$JOBS" bzImage modules >"$LOG" 2>&1 9>&- &
