@@ -40,3 +40,9 @@ user: $(NOMDRV_SAN)
 
 # What a frame costs, for tests/perf/vnet-cost.
 $(eval $(call nom_prog,tests/vnet_cost,tests/perf/vnet_cost.c,vhostbe nomdrv nomux,))
+
+# The feature matrix in Documentation/userdrivers.rst.
+$(eval $(call nom_prog,tests/vnet_features,tests/tools/vnet_features.c,nomdrv,))
+$(eval $(call nom_unit,test_vnet_features,tests/unit/test_vnet_features.c,nomdrv,))
+
+$(eval $(call nom_example,vnet-ping,userdrivers/examples/vnet-ping.c,nomdrv nomux,))

@@ -259,7 +259,7 @@ static bool drain_tx(struct vnet *v, unsigned int size, vnet_tx_done_fn done, vo
 
 /* ------------------------------------------------------------------- tests --- */
 
-static void test_open(struct vnet *v)
+static void test_open(struct vnet *v, bool iommu)
 {
 	struct vnet *second = NULL;
 	uint64_t f = vnet_features(v);
@@ -269,6 +269,8 @@ static void test_open(struct vnet *v)
 	     "VERSION_1 and EVENT_IDX are negotiated");
 	t_ok(!(f & (BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_MRG_RXBUF))),
 	     "no receive offload that buffers could not hold");
+	t_is(!!(f & BIT(VIRTIO_F_ACCESS_PLATFORM)), iommu, iommu ?
+	     "ACCESS_PLATFORM is negotiated" : "ACCESS_PLATFORM is not offered");
 	t_ok(vnet_link_up(v), "the link is up");
 	t_is(vnet_check(v), 0, "the device is well");
 	t_is(vnet_open_vfio(nom, bdf[1], NULL, &second), -EBUSY, "a second opener is told busy");
@@ -573,8 +575,9 @@ static void test_given_back(void)
 	t_ok(i < 100 && !memcmp(mac, mac_vnet, 6), "and Linux has its interface again");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	bool iommu = argc > 1 && !strcmp(argv[1], "--iommu");
 	char other[64];
 	struct nomux_core *core = NULL;
 	struct vnet *v = NULL;
@@ -604,7 +607,7 @@ int main(void)
 	T_NEED(nomux_core_claim(nom, NULL, &core));
 
 	T_NEED(vnet_open_vfio(nom, bdf[1], NULL, &v));
-	test_open(v);
+	test_open(v, iommu);
 	test_transmit(v);
 	test_transmit_zero_copy(v);
 	test_receive(v);
