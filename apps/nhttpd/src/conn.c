@@ -308,6 +308,9 @@ static void settle(struct conn *c)
 	last = c->close_after || (c->eof && c->phase != CONN_BODY) ||
 	       (c->srv->drain_until_ns && c->phase == CONN_IDLE);
 	if (last && !c->body_left) {
+		/* Requests it sent meanwhile are lost; the answers on their way must not be. */
+		if (c->in_len || c->held || c->srv->drain_until_ns)
+			c->linger = true;
 		finish(c);
 		return;
 	}
@@ -365,13 +368,14 @@ void conn_input(struct conn *c, const char *data, uint32_t len)
 void conn_sent(struct conn *c, uint64_t n)
 {
 	c->pending -= n < c->pending ? n : c->pending;
+	/* Progress; but acknowledgments buy no time for a header block. */
+	if (n && c->phase != CONN_HEADER)
+		c->since_ns = c->srv->now_ns;
 	if (c->phase != CONN_BODY) {
 		if (!c->pending && c->gen)
 			drop_gen(c);
 		return;
 	}
-	if (n)
-		c->since_ns = c->srv->now_ns;
 	if (c->body_left && !push_body(c))
 		return;
 	if (!c->pending && !c->body_left && c->gen)
@@ -445,7 +449,10 @@ static void expire(struct conn *c)
 		metric_add(&srv->m, M_TIMEOUTS, 1);
 	switch (c->phase) {
 	case CONN_IDLE:
-		finish(c);
+		if (c->pending)
+			give_up(c);
+		else
+			finish(c);
 		break;
 	case CONN_HEADER:
 		reject(c, 408);
@@ -463,7 +470,7 @@ void conn_sweep(struct server *srv)
 		struct conn *c = &srv->conn[i];
 
 		if (c->phase != CONN_FREE &&
-		    srv->now_ns - c->since_ns > (c->phase == CONN_CLOSING ? LINGER_NS : srv->idle_ns))
+		    srv->now_ns - c->since_ns > (c->phase == CONN_CLOSING && !c->pending ? LINGER_NS : srv->idle_ns))
 			expire(c);
 	}
 	while (srv->high_water && srv->conn[srv->high_water - 1].phase == CONN_FREE)
@@ -472,11 +479,15 @@ void conn_sweep(struct server *srv)
 
 void conn_close_idle(struct server *srv)
 {
-	for (uint32_t i = 0; i < srv->high_water; i++)
-		if (srv->conn[i].phase == CONN_IDLE) {
-			finish(&srv->conn[i]);
-			srv->net->flush(&srv->conn[i]);
-		}
+	for (uint32_t i = 0; i < srv->high_water; i++) {
+		struct conn *c = &srv->conn[i];
+
+		if (c->phase != CONN_IDLE)
+			continue;
+		c->linger = c->pending > 0;
+		finish(c);
+		srv->net->flush(c);
+	}
 }
 
 void conn_abort_all(struct server *srv)

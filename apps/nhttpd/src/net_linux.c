@@ -122,9 +122,11 @@ static void linux_finish(struct conn *c)
 		doom(c);
 }
 
+/* Once all was written and shut down, the kernel delivers it without us. */
 static void linux_abort(struct conn *c)
 {
-	c->net_flags |= NET_ABORT;
+	if (!(c->net_flags & NET_SHUT))
+		c->net_flags |= NET_ABORT;
 	doom(c);
 }
 
