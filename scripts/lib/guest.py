@@ -209,6 +209,11 @@ class Guest:
         """The kernel image."""
         return self.kernel / "bzImage" if self.kernel.is_dir() or not self.kernel.exists() else self.kernel
 
+    @property
+    def pid(self):
+        """QEMU's process."""
+        return self._qemu.pid
+
     def bdf(self, nic=0):
         """PCI address of a network device."""
         return f"0000:00:{NIC_SLOT + nic:02x}.0"
