@@ -23,7 +23,7 @@ static const struct nomstack_knob knobs[] = {
 		1, NOMSTACK__BATCH_LIMIT, 64 },
 	[ZC_MIN_BYTES] = { "zc_min_bytes", "bytes",
 		"frames at least this long are sent from where they lie, shorter ones are copied into one descriptor",
-		0, 2048, 512 },
+		0, 2048, 1024 },
 };
 
 #define NR_KNOBS (sizeof(knobs) / sizeof(knobs[0]))
