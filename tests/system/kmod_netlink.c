@@ -78,14 +78,14 @@ static void names(void)
 	t_eq(price_on_board("t.unit", &p), -ENOENT, "none of them is on the board");
 	t_eq(set(longest, "core-hour", 1), 0, "the longest name");
 	t_eq(price_on_board(longest, &p), 0, "is on the board");
-	t_ok(set(too_long, "core-hour", 1) < 0, "a longer name");
-	t_ok(set("t.unit", "abcdefghijklmnopqrstuvwx", 1) < 0, "a longer unit");
+	t_eq(set(too_long, "core-hour", 1), -EINVAL, "a longer name");
+	t_eq(set("t.unit", "abcdefghijklmnopqrstuvwx", 1), -EINVAL, "a longer unit");
 
 	k_nl_begin(&req, family, NOM_GENL_CMD_SET_PRICE, 0);
 	k_nl_put(&req, NOM_GENL_A_PRICE_NAME, "nonul", 5);
 	k_nl_str(&req, NOM_GENL_A_PRICE_UNIT, "Gbit");
 	k_nl_s64(&req, NOM_GENL_A_PRICE_UCR, 1);
-	t_ok(k_nl_talk(sock, &req, NULL, NULL) < 0, "a name without its end");
+	t_eq(k_nl_talk(sock, &req, NULL, NULL), -EINVAL, "a name without its end");
 	k_nl_begin(&req, family, NOM_GENL_CMD_SET_PRICE, 0);
 	k_nl_str(&req, NOM_GENL_A_PRICE_NAME, "t.new");
 	t_eq(k_nl_talk(sock, &req, NULL, NULL), -EINVAL, "no value");
@@ -98,6 +98,11 @@ static void names(void)
 	t_ok(k_nl_talk(sock, &req, NULL, NULL) < 0, "half a value");
 	k_nl_begin(&req, family, NOM_GENL_CMD_SET_PRICE, 0);
 	t_eq(k_nl_talk(sock, &req, NULL, NULL), -EINVAL, "nothing at all");
+	k_nl_begin(&req, family, NOM_GENL_CMD_SET_PRICE, 0);
+	k_nl_str(&req, NOM_GENL_A_PRICE_NAME, "t.new");
+	k_nl_s64(&req, NOM_GENL_A_PRICE_UCR, 1);
+	k_nl_s64(&req, NOM_GENL_A_MAX + 1, 1);
+	t_eq(k_nl_talk(sock, &req, NULL, NULL), -EINVAL, "an unknown attribute");
 	k_nl_begin(&req, family, 99, 0);
 	t_eq(k_nl_talk(sock, &req, NULL, NULL), -EOPNOTSUPP, "an unknown command");
 	k_nl_begin(&req, family, NOM_GENL_CMD_CORE_NTF, 0);
