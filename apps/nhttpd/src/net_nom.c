@@ -352,18 +352,28 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	return end;
 }
 
-/* Work from first packet to the first poll without any. */
-static void work(struct server *srv, uint64_t now_ns)
+/*
+ * Work, from the first packet to the first poll without any; under load that
+ * may be never, so the ticks happen in here as well.
+ */
+static bool work(struct server *srv, uint64_t now_ns)
 {
+	bool end = false;
+	unsigned nr;
+
 	BUSY_BEGIN();
 	srv->now_ns = now_ns;
-	while (nomstack_poll(net.stack))
+	do {
+		nr = nomstack_poll(net.stack);
 		if (net.doomed)
 			bury();
-	if (net.doomed)
-		bury();
+		srv->now_ns = nomux_now_ns();
+		if (srv->now_ns >= net.next_tick_ns)
+			end = tick(srv, srv->now_ns);
+	} while (nr && !end);
 	metric_add(&srv->m, M_POLLS, 1);
 	BUSY_END();
+	return end;
 }
 
 static void sleep_hosted(struct server *srv, uint64_t ns)
@@ -422,7 +432,7 @@ static void loop(struct server *srv)
 	uint64_t last_ns = nomux_now_ns(), idle_since_ns = last_ns;
 
 	for (;;) {
-		uint64_t now_ns = nomux_now_ns(), turn_ns = now_ns - last_ns, next_ns;
+		uint64_t now_ns = nomux_now_ns(), turn_ns = now_ns - last_ns, next_ns = 0;
 
 		last_ns = now_ns;
 		if (now_ns >= net.next_tick_ns) {
@@ -434,11 +444,10 @@ static void loop(struct server *srv)
 			if (end)
 				return;
 		}
-		if (vnet_rx_pending(net.vnet)) {
-			work(srv, now_ns);
-			idle_since_ns = now_ns;
-		} else if (due(turn_ns, &next_ns)) {
-			work(srv, now_ns);
+		if (vnet_rx_pending(net.vnet) || due(turn_ns, &next_ns)) {
+			if (work(srv, now_ns))
+				return;
+			idle_since_ns = last_ns = srv->now_ns;
 		} else if (may_sleep && now_ns - idle_since_ns >= net.idle_us * 1000) {
 			idle_sleep(srv, next_ns);
 			last_ns = nomux_now_ns();	/* the sleep was no turn */

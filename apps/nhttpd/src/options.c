@@ -56,7 +56,7 @@ static const struct option_def {
 	{ "poll", NULL, SET, NOM, AT(idle), IDLE_POLL, 0, 0, "never sleep" },
 	{ "irq", NULL, SET, NOM, AT(idle), IDLE_IRQ, 0, 0, "sleep until the device's interrupt as soon as there is nothing to do" },
 	{ "auto", NULL, SET, NOM, AT(idle), IDLE_AUTO, 0, 0, "poll, and sleep after --idle-us without work (default)" },
-	{ "idle-us", "N", NUMBER, NOM, AT(idle_us), 1, 10000000, 1000, "see --auto" },
+	{ "idle-us", "N", NUMBER, NOM, AT(idle_us), 1, 10000000, 10000, "see --auto" },
 	{ "pause", "auto|on|off", CHOICE, NOM, AT(pause), 0, 0, PAUSE_AUTO,
 	  "PAUSE instruction in the poll loop; auto: not on an emulated CPU" },
 	{ "busy-poll-us", "N", NUMBER, LINUX, AT(busy_poll_us), 0, 1000000, 0,
