@@ -16,3 +16,4 @@ $(eval $(call nom_prog,priced,$(addprefix econd/src/,priced.c priced_source.c pr
 $(foreach t,money valuation axiom terms table controller price ledger, \
 	$(eval $(call nom_unit,test_econ_$(t),tests/unit/test_econ_$(t).c,econ,-ljansson)))
 $(eval $(call nom_unit,test_econ_options,tests/unit/test_econ_options.c,econtool,-lnl-genl-3 -lnl-3))
+$(eval $(call nom_unit,test_econ_source,tests/unit/test_econ_source.c econd/src/priced_source.c,econ,-ljansson))

@@ -19,6 +19,10 @@ int econ_err_set(const struct econ_err *err, int ret, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->buf + len, err->n - (size_t)len, fmt, ap);
 	va_end(ap);
+	/* A message may quote the file, and ends up on somebody's terminal. */
+	for (char *c = err->buf; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
 	return ret;
 }
 

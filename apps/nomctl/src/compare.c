@@ -191,7 +191,7 @@ static void print_table(json_t *root)
 	json_t *results = json_object_get(root, "results"), *r;
 	size_t i;
 
-	printf("medians of %d boots; profits at time scale %g\n\n",
+	printf("medians over %d boots; profits at time scale %g\n\n",
 	       (int)json_integer_value(json_object_get(root, "runs")),
 	       json_number_value(json_object_get(json_object_get(root, "terms"), "time_scale")));
 	json_array_foreach(results, i, r)

@@ -12,14 +12,18 @@
 
 int nomctl_fail(int code, const char *fmt, ...)
 {
+	char line[1024];
 	va_list ap;
 
-	fflush(stdout);
-	fprintf(stderr, "nomctl: ");
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	/* It may quote a file or a page, and ends up on somebody's terminal. */
+	for (char *c = line; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	fflush(stdout);
+	fprintf(stderr, "nomctl: %s\n", line);
 	return code;
 }
 

@@ -110,7 +110,9 @@ static bool interface_up(const char *bdf, char *name, size_t n)
 		glob_t g = { 0 };
 
 		snprintf(pattern, sizeof(pattern), patterns[i], bdf);
-		for (size_t k = 0; !glob(pattern, 0, NULL, &g) && k < g.gl_pathc && !up; k++) {
+		if (glob(pattern, 0, NULL, &g))
+			g.gl_pathc = 0;
+		for (size_t k = 0; k < g.gl_pathc && !up; k++) {
 			char *end = strrchr(g.gl_pathv[k], '/');
 
 			if (nomctl_read(g.gl_pathv[k], text, sizeof(text)) <= 0 ||
