@@ -133,6 +133,31 @@ static void zeroed(void)
 	close(grant);
 }
 
+static int grant_for_ever(void *unused)
+{
+	for (;;)
+		close(k_grant(nom, memory().total_bytes));
+	return 0;
+}
+
+/* Most of these die while their memory is being zeroed. */
+static void killed_on_the_way(void)
+{
+	uint64_t before = memory().free_bytes;
+	unsigned int i, ended = 0, back = 0;
+	pid_t pid;
+
+	for (i = 0; i < 20; i++) {
+		pid = t_spawn(grant_for_ever, NULL);
+		t_sleep_ms(3 + 7 * i);
+		kill(pid, SIGKILL);
+		ended += t_reap(pid) == 128 + SIGKILL;
+		back += memory().free_bytes == before;
+	}
+	t_eq(ended, 20, "twenty processes killed while memory is granted to them");
+	t_eq(back, 20, "each time it came back at once");
+}
+
 static void references(void)
 {
 	uint64_t before = memory().free_bytes;
@@ -644,6 +669,7 @@ int main(void)
 	before = memory().free_bytes;
 	exhaust();
 	zeroed();
+	killed_on_the_way();
 	references();
 	small();
 	huge();
