@@ -273,6 +273,12 @@ static void test_vnet_sends_without_copy_and_returns_the_cookie_once(void **stat
 	assert_memory_equal(got, head, sizeof(head));
 	assert_memory_equal(got + 54, body, 1400);
 	assert_int_equal(vnet_tx_room(p.v), 256);
+	/* A copied frame in the same descriptor does not bring it back. */
+	assert_int_equal(vnet_tx_copy(p.v, seg, 1, 0, 0), 0);
+	vnet_tx_flush(p.v);
+	vhostbe_step(p.be);
+	assert_int_equal(vnet_tx_reap(p.v, t_done, &calls), 1);
+	assert_int_equal(calls, 1);
 	t_close(&p);
 }
 
