@@ -24,13 +24,19 @@ PRICE_S = 5
 # times as long in the guest as natively (emulation_factor() measures it anew).
 TIME_SCALE = {"kvm": 1, "tcg": 16}
 LINUX_CPU, NOM_CPU = 0, 1
-IDLE_US = 20000			# nom polls that long before it sleeps: the host may take wrk's core away for some ms
+IDLE_US = 100000		# nom polls that long before it sleeps: the host may take wrk's core away for some ms
+BUSY_POLL_US = 50		# linux-tuned: sockets poll the device that long
+DEFER_IRQS, FLUSH_NS = 200, 200000	# linux-tuned: napi_defer_hard_irqs, gro_flush_timeout
 START_S = 20
 
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, core 0",
+    "linux-tuned": "in-tree stack, busy polling: busy_poll, SO_PREFER_BUSY_POLL, napi_defer_hard_irqs, gro_flush_timeout; core 0",
     "nom": "private stack and driver, reserved core 1, price-aware",
 }
+
+
+DEFAULT_VARIANTS = ("linux-default", "nom")
 
 
 class ServerError(Exception):
@@ -140,16 +146,22 @@ class Server:
 
     def command(self):
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024"]
-        if self.variant == "linux-default":
-            return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU)]
+        if self.variant != "nom":
+            busy = ["--busy-poll-us", str(BUSY_POLL_US)] if self.variant == "linux-tuned" else []
+            return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU), *busy]
         nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU), "--idle-us", str(IDLE_US)]
         if self.w_fixed is not None:
             return nom		# W follows through its knob
         return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE]
 
     def __enter__(self):
-        if self.variant == "linux-default":
-            self.guest.capture(f"ip addr replace {ADDRESS}/{PREFIX} dev eth0 && ip link set eth0 up", timeout=20)
+        if self.variant != "nom":
+            tuned = self.variant == "linux-tuned"
+            self.guest.capture(
+                f"ip addr replace {ADDRESS}/{PREFIX} dev eth0 && ip link set eth0 up && "
+                f"echo {BUSY_POLL_US if tuned else 0} | tee /proc/sys/net/core/busy_poll > /proc/sys/net/core/busy_read && "
+                f"echo {DEFER_IRQS if tuned else 0} > /sys/class/net/eth0/napi_defer_hard_irqs && "
+                f"echo {FLUSH_NS if tuned else 0} > /sys/class/net/eth0/gro_flush_timeout", timeout=20)
         else:
             self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
         self.job = self.guest.spawn(self.command())
