@@ -57,10 +57,12 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 		sort -u | while read -r name; do [ -e $$name.3 ] || ln -s $$page $$name.3; done; done
 
 # Tests in the guest: build/bin/system/, run by tests/run.  They have handlers, too.
-NOMUX_GUEST_TESTS := event grant pair thread upcall vfio wait
+NOMUX_GUEST_TESTS := event grant thread upcall vfio wait
 $(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
 	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
-$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS))): \
+# For a guest with two reserved cores: tests/scripts/nomux_two_cores takes it there.
+$(eval $(call nom_prog,tests/nomux_pair,tests/system/nomux_pair.c,nomux,))
+$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair)): \
 	private CFLAGS += -mgeneral-regs-only
 
 # The program behind `nomctl bench micro`.

@@ -64,7 +64,7 @@ static void *poster(void *arg)
 		seed ^= seed << 17;
 		n = (seed >> 20) % job->spread;
 		if (i % 32 == 0)
-			n += 50 * job->spread;	/* long enough to be asleep for sure */
+			n += 20 * job->spread;	/* long enough to be asleep for sure */
 		while (n)
 			n--;
 		post(job);
@@ -176,8 +176,8 @@ int main(void)
 	struct nomux_core_opts opts = {
 		.sz = sizeof(opts), .cpu = NOMUX_CPU_ANY, .notify_mask = 1ULL << EV,
 	};
-	struct job by_eventfd = { .nr = 60000, .spread = 400 };
-	struct job by_notify = { .nr = 60000, .spread = 2000, .notify = true };
+	struct job by_eventfd = { .nr = 40000, .spread = 400 };
+	struct job by_notify = { .nr = 40000, .spread = 1000, .notify = true };
 	struct job among_signals = { .nr = 30000, .spread = 1000 };
 	timer_t timer;
 	int err;
@@ -196,8 +196,8 @@ int main(void)
 	nomux_unmask(core);
 
 	test_bounds();
-	lockstep(&by_eventfd, "60,000 wake-ups by an eventfd, none lost");
-	lockstep(&by_notify, "60,000 wake-ups by notification, none lost");
+	lockstep(&by_eventfd, "40,000 wake-ups by an eventfd, none lost");
+	lockstep(&by_notify, "40,000 wake-ups by notification, none lost");
 	timer = signal_timer(200000);
 	lockstep(&among_signals, "30,000 wake-ups among signals on the sleeper, none lost");
 	timer_delete(timer);
