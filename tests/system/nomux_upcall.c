@@ -132,7 +132,7 @@ static void test_storm_with_signals(void)
 	timer_settime(timer, 0, &each, NULL);
 	storm(0, count_event, 100000, "100,000 events among signals on the same thread, none lost");
 	timer_delete(timer);
-	t_ok(signals > 100, "  signals were handled meanwhile");
+	t_ok(signals >= 10, "  signals were handled meanwhile");
 	printf("# %d signals\n", (int)signals);
 }
 

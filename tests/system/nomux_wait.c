@@ -201,7 +201,7 @@ int main(void)
 	timer = signal_timer(200000);
 	lockstep(&among_signals, "30,000 wake-ups among signals on the sleeper, none lost");
 	timer_delete(timer);
-	t_ok(signals > 100, "  signals were handled meanwhile");
+	t_ok(signals >= 10, "  signals were handled meanwhile");
 	printf("# %d signals\n", (int)signals);
 
 	T_NEED(nomux_core_release(core));
