@@ -81,7 +81,7 @@ static vm_fault_t nom_window_huge_fault(struct vm_fault *vmf, unsigned int order
 	/* only the task that put itself there finds itself there */
 	if (READ_ONCE(grant->huge_task) != current)
 		return VM_FAULT_SIGBUS;
-	if (order != PMD_ORDER)
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) || order != PMD_ORDER)
 		return VM_FAULT_FALLBACK;
 	if (!pmd_none(*vmf->pmd))
 		return VM_FAULT_SIGBUS;

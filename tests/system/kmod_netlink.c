@@ -152,7 +152,9 @@ static void see_core(const struct k_nl_msg *m, void *arg)
 {
 	struct seen *s = arg;
 
-	s->nr++;
+	/* of several cores keep the one that is leased, if there is one */
+	if (s->nr++ && k_nl_u32(m, NOM_GENL_A_STATE) == NOM_CORE_FREE)
+		return;
 	s->state = k_nl_u32(m, NOM_GENL_A_STATE);
 	s->handle = k_nl_u64(m, NOM_GENL_A_HANDLE);
 	s->pid = k_nl_u32(m, NOM_GENL_A_PID);
