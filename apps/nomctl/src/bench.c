@@ -51,7 +51,7 @@ static int find_command(char **command_out, const char **option_out)
 		return nomctl_fail(ECON_EXIT_NO_NOM, "bench: this kernel has no nom, and there is no source tree to boot one from");
 	}
 	free(script);
-	return 0;
+	return *command_out ? 0 : nomctl_fail(ECON_EXIT_FAILED, "bench: no memory");
 }
 
 /* What the command printed, as JSON. */

@@ -144,6 +144,8 @@ static const char *ratio(double base, double v, int better, char *buf, size_t n)
 		return v > base ? "gain" : "loss";
 	if (isinf(x))
 		return better > 0 ? "from 0" : "to 0";
+	if (x >= 1000)
+		return ">1000x";
 	snprintf(buf, n, "%.2fx", x);
 	return buf;
 }

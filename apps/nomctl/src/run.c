@@ -200,7 +200,7 @@ static int give_device_back(struct device *d)
 
 static int only_give_back(const char *bdf)
 {
-	char driver[64];
+	char driver[64] = "";
 	int ret;
 
 	if (!well_formed(bdf))
