@@ -45,6 +45,8 @@ int nomux_open(struct nomux_ctx **ctx_out)
 	if (!ctx)
 		return -ENOMEM;
 	ctx->fd = open(NOM_DEVICE_PATH, O_RDWR | O_CLOEXEC);
+	if (ctx->fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS))
+		ctx->fd = open(NOM_DEVICE_PATH, O_RDONLY | O_CLOEXEC);
 	if (ctx->fd < 0) {
 		err = errno == ENXIO || errno == ENODEV ? -ENOENT : -errno;
 		nomux_log(LOG_INFO, "nomux: cannot open %s: %s", NOM_DEVICE_PATH, strerror(-err));

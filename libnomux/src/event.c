@@ -114,7 +114,7 @@ int nomux_timer_arm(struct nomux_core *core, unsigned int event, uint64_t ns, un
 
 	if (!core || event >= NOM_NR_EVENTS)
 		return -EINVAL;
-	return nomux__syscall3(SYS_ioctl, core->fd, NOM_CORE_TIMER, (long)(uintptr_t)&timer);
+	return (int)nomux__syscall3(SYS_ioctl, core->fd, NOM_CORE_TIMER, (long)(uintptr_t)&timer);
 }
 
 int nomux_notify(struct nomux_ctx *ctx, uint64_t handle, unsigned int event)
@@ -125,5 +125,5 @@ int nomux_notify(struct nomux_ctx *ctx, uint64_t handle, unsigned int event)
 
 	if (!ctx || event >= NOM_NR_EVENTS)
 		return -EINVAL;
-	return nomux__syscall3(SYS_ioctl, ctx->fd, NOM_NOTIFY, (long)(uintptr_t)&notify);
+	return (int)nomux__syscall3(SYS_ioctl, ctx->fd, NOM_NOTIFY, (long)(uintptr_t)&notify);
 }

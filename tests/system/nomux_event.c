@@ -5,6 +5,7 @@
  */
 #include <linux/nom.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -145,6 +146,44 @@ static void test_notify(void)
 	t_is((long)got[EV_FD], 0, "nothing of that was posted");
 }
 
+/* Others may be allowed to look, and no more. */
+static int read_only(uint64_t unused)
+{
+	struct nomux_core *none = NULL;
+	struct nomux_mem *mem = NULL;
+	struct nomux_ctx *mine;
+	static uint64_t board[65536 / 8];
+
+	if (setgid(65534) || setuid(65534) || nomux_open(&mine))
+		return 1;
+	if (nomux_board_snapshot(mine, board, sizeof(board)))
+		return 2;
+	if (nomux_core_claim(mine, NULL, &none) != -EPERM || none)
+		return 3;
+	if (nomux_mem_grant(mine, 2 << 20, &mem) != -EPERM || mem)
+		return 4;
+	return 0;
+}
+
+static int no_access(uint64_t unused)
+{
+	struct nomux_ctx *mine;
+
+	return setgid(65534) || setuid(65534) ? 255 : -nomux_open(&mine);
+}
+
+static void test_access(void)
+{
+	struct stat st;
+
+	T_NEED(stat(NOM_DEVICE_PATH, &st) ? -errno : 0);
+	T_NEED(chmod(NOM_DEVICE_PATH, 0664) ? -errno : 0);
+	t_is(in_child(read_only, 0), 0, "who may only read the device reads the board, and no more");
+	T_NEED(chmod(NOM_DEVICE_PATH, 0660) ? -errno : 0);
+	t_is(in_child(no_access, 0), EACCES, "who may not, does not: EACCES");
+	T_NEED(chmod(NOM_DEVICE_PATH, st.st_mode & 07777) ? -errno : 0);
+}
+
 static void test_board(void)
 {
 	uint64_t before = nomux_board_changes(nom, NOM_BOARD_MEMORY);
@@ -212,6 +251,7 @@ int main(void)
 	nomux_unmask(core);
 	test_timer();
 	test_notify();
+	test_access();
 	test_board();
 	test_eventfd();
 	T_NEED(nomux_core_release(core));

@@ -15,10 +15,13 @@ struct nomux_ctx;
  * nomux_open - open /dev/nom and map the bulletin board
  * @ctx_out: the context; give back with nomux_close()
  *
+ * Who may only read /dev/nom can read the bulletin board, and gets -EPERM for
+ * leases and grants.
+ *
  * Threads: any; a context may be shared by threads.
  *
  * Return: 0, -ENOENT (this kernel has no nom, or its module is not loaded),
- * -EACCES or -EPERM (no access to /dev/nom), -EPROTO (the kernel speaks
+ * -EACCES (no access to /dev/nom), -EPROTO (the kernel speaks
  * another version of the ABI), -EMFILE, -ENOMEM.
  */
 NOMUX_API int nomux_open(struct nomux_ctx **ctx_out);
