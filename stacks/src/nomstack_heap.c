@@ -19,6 +19,10 @@
 #include <errno.h>
 #include <string.h>
 
+#if !MEM_LIBC_MALLOC && !MEM_CUSTOM_ALLOCATOR
+#error "this heap is not used: set MEM_LIBC_MALLOC (lwIP 2.1) or MEM_CUSTOM_ALLOCATOR (2.2) in lwipopts.h"
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #else

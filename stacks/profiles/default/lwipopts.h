@@ -30,7 +30,14 @@
 
 /* Memory.  PBUF_RAM comes from our heap, in DMA memory. */
 #define MEM_ALIGNMENT			8
+#if __has_include("lwip/acd.h")			/* 2.2 */
+#define MEM_CUSTOM_ALLOCATOR		1
+#define MEM_CUSTOM_MALLOC		nomstack__heap_alloc
+#define MEM_CUSTOM_CALLOC		nomstack__heap_zalloc
+#define MEM_CUSTOM_FREE			nomstack__heap_free
+#else						/* 2.1, with the names of arch/cc.h */
 #define MEM_LIBC_MALLOC			1
+#endif
 #define MEMP_NUM_PBUF			4096
 #define PBUF_POOL_SIZE			0	/* receive uses the ring's own buffers */
 #define LWIP_SUPPORT_CUSTOM_PBUF	1
