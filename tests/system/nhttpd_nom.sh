@@ -70,6 +70,11 @@ get() {
 	nhttpd-blackbox --host 10.0.0.2 --port 80 --match "get: status" >"$DIR/get" 2>&1
 }
 
+stat() {
+	busybox usleep 50000
+	nomctl stat --json nhttpd | sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p"
+}
+
 [ -e /dev/nom ] || skip "no /dev/nom"
 [ -d /sys/bus/pci/devices/$BDF ] || skip "no network device $BDF"
 mkdir -p "$DIR"
@@ -97,10 +102,16 @@ check $? "the device is the kernel's again"
 
 start --irq && get
 check $? "starts again, sleeping on interrupts, and serves"
+[ "$(stat interrupts)" -gt 0 ] && [ "$(stat loop.sleeps)" -gt 0 ]
+check $? "it did sleep, and interrupts woke it"
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null
 start --poll && get
 check $? "starts after kill -9, polling, and serves"
+before=$(stat interrupts)	# one may have come while the device was being set up
+nhttpd-blackbox --host 10.0.0.2 --port 80 --match "keep-alive: 100" >/dev/null
+[ "$(stat http.requests)" -gt 100 ] && [ "$(stat interrupts)" -eq "$before" ] && [ "$(stat loop.syscalls)" -eq 0 ]
+check $? "polling: no interrupt, no system call"
 stop
 check $? "SIGTERM while polling: exit status 0"
 echo "1..$n"

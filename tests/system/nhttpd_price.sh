@@ -95,6 +95,9 @@ nomctl price set bandwidth 0 >/dev/null
 becomes price.bandwidth 0 && becomes w_us 20
 check $? "price 0 is a price: W = 20"
 
+[ "$(stat price.upcalls)" -ge 2 ]
+check $? "the changes came as upcalls"
+
 nomctl tune nhttpd w_us=7 >/dev/null && becomes w_us 7
 check $? "W set by hand"
 ! nomctl tune nhttpd w_us=999999999 >/dev/null 2>&1 && [ "$(stat w_us)" = 7 ]

@@ -105,7 +105,7 @@ static bool push_body(struct conn *c)
 		c->body += n;
 		c->body_left -= n;
 		c->since_ns = c->srv->now_ns;
-		if (!send_bytes(c, body, n, c->body_left ? SEND_MORE : 0))
+		if (!send_bytes(c, body, n, 0))
 			return false;
 	}
 	return true;

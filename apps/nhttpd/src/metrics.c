@@ -27,6 +27,7 @@ static const struct {
 	[M_RESCANS] = { "site.rescans", "scans", NOMUX_COUNTER },
 	[M_W_US] = { "w_us", "us", NOMUX_GAUGE },
 	[M_PRICE] = { "price.bandwidth", "ucr/Gbit", NOMUX_GAUGE },
+	[M_PRICE_UPCALLS] = { "price.upcalls", "events", NOMUX_COUNTER },
 	[M_DECISIONS] = { "controller.changes", "decisions", NOMUX_COUNTER },
 	[M_POLLS] = { "loop.busy_turns", "turns", NOMUX_COUNTER },
 	[M_SLEEPS] = { "loop.sleeps", "sleeps", NOMUX_COUNTER },

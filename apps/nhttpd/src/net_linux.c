@@ -511,8 +511,6 @@ static int setup(struct server *srv, char *where, size_t where_bytes)
 	ret = server_load_site(srv, mem, mem + bytes, bytes);
 	if (!ret)
 		ret = open_listener(srv, where, where_bytes);
-	if (!ret)
-		ret = pin(srv);
 	if (!ret && listen_add()) {
 		die_message("cannot set up: %s", strerror(errno));
 		ret = EXIT_OTHER;
@@ -532,6 +530,11 @@ int net_linux_run(struct server *srv)
 	ret = setup(srv, where, sizeof(where));
 	if (!ret)
 		ret = house_start(srv);
+	if (!ret) {
+		ret = pin(srv);		/* this thread only: the house thread exists already */
+		if (ret)
+			house_stop(srv);
+	}
 	if (!ret) {
 		atomic_store(&srv->wake, linux_wake);
 		server_tick(srv, nomux_now_ns());

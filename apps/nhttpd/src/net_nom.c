@@ -64,7 +64,8 @@ static struct nom_net {
 	struct conn *doomed;		/* slots to be freed after this poll */
 	int wake_fd;			/* hosted */
 	int wake_event, price_event, irq_event;
-	volatile uint32_t price_flag;	/* upcall sets */
+	volatile uint64_t price_posts;	/* upcall adds */
+	uint64_t price_seen;
 	bool pause, broken, w_said;
 	uint64_t w_us;
 	uint64_t gap_ns;		/* how far turns of the loop lie apart, decaying maximum */
@@ -201,7 +202,7 @@ static const struct nomstack_tcp_ops tcp_ops = {
 __attribute__((target("general-regs-only")))
 static void on_price_event(unsigned int event, uint64_t count, void *arg)
 {
-	net.price_flag = 1;
+	net.price_posts += count;
 }
 
 /* Only ends nomux_wait(); what to do is in server.stop and friends. */
@@ -325,8 +326,9 @@ static bool tick(struct server *srv, uint64_t now_ns)
 
 	net.next_tick_ns = now_ns + TICK_NS;
 	end = server_tick(srv, now_ns);
-	if (net.price_flag || price_board_changed(srv)) {
-		net.price_flag = 0;
+	if (net.price_posts != net.price_seen || price_board_changed(srv)) {
+		net.price_seen = net.price_posts;
+		metric_set(&srv->m, M_PRICE_UPCALLS, net.price_seen);
 		price_read(srv);
 	}
 	if (metrics_knobs_changed(&srv->m))
@@ -445,6 +447,9 @@ static void loop(struct server *srv)
 				return;
 		}
 		if (vnet_rx_pending(net.vnet) || due(turn_ns, &next_ns)) {
+			/* The stack tells how late it may be called from how late it was. */
+			if (net.w_us)
+				nomstack_idle_done(net.stack);
 			if (work(srv, now_ns))
 				return;
 			idle_since_ns = last_ns = srv->now_ns;

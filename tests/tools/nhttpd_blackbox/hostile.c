@@ -42,7 +42,10 @@ static const char *t_slowloris(void)
 		if (poll(&p, 1, 50) > 0)
 			break;
 	}
-	bad = !client_reply(&c, &r, false) ? "not answered" : r.status != 408 ? why("status %d", r.status) : NULL;
+	if (now_ms() - began >= limit)
+		bad = "still waited for after its time";
+	else
+		bad = !client_reply(&c, &r, false) ? "not answered" : r.status != 408 ? why("status %d", r.status) : NULL;
 	reply_free(&r);
 	if (!bad && now_ms() - began < (uint64_t)target.idle_s * 900)
 		bad = "too early";

@@ -181,9 +181,29 @@ static const char *t_fields(void)
 	return NULL;
 }
 
+/* The answer must survive the body that is still being sent. */
+static const char *t_long_body(void)
+{
+	enum { BODY = 400000 };
+	const char *bad = NULL;
+	char *text = malloc(BODY + 256);
+	size_t head = (size_t)sprintf(text, "PUT /a.txt HTTP/1.1\r\n" H "Content-Length: %d\r\n\r\n", BODY);
+
+	memset(text + head, 'x', BODY);
+	for (int i = 0; !bad && i < 20; i++) {
+		int status = ask(text, head + BODY, NULL);
+
+		if (status != 405)
+			bad = why("status %d", status);
+	}
+	free(text);
+	return bad;
+}
+
 const struct test suite_refused[] = {
 	{ "refused: malformed, ambiguous, out of the root, not supported", t_table },
 	{ "refused: lines and headers one byte too long", t_lengths },
 	{ "refused: too many fields", t_fields },
+	{ "refused: a body of 400 kB does not cost the answer", t_long_body },
 	{ NULL, NULL },
 };
