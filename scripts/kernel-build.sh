@@ -178,7 +178,7 @@ patch_tree() {
 	while read -r p; do
 		out=$(patch -p1 -N -s -F2 --no-backup-if-mismatch -d "$stage" -i "$PATCHES/$p" 2>&1) || {
 			f=$(sed -n -E 's/.*saving rejects to file (.*)\.rej.*/\1/p; s/^The next patch would (create|delete) the file ([^,]*),.*/\2/p; s/.*[Cc]an.t find file to patch.*/(a file that does not exist here)/p' <<<"$out" | sort -u | tr '\n' ' ')
-			printf '%s\n' "$out" | head -n 20 >&2
+			head -n 20 <<<"$out" >&2
 			die "$p does not apply to ${f:-the source }of $(basename "$SRC"): this source is too different from $(head -n 1 "$PATCHES/BASE")"
 		}
 	done < <(series)

@@ -46,7 +46,7 @@ from_override() {
 
 installed_intact() {
 	[ -r "/usr/src/$PACKAGE.tar.xz" ] && command -v dpkg >/dev/null &&
-		[ -z "$(dpkg -V "$PACKAGE" 2>&1)" ]
+		changed=$(dpkg -V "$PACKAGE" 2>&1) && [ -z "$changed" ]
 }
 
 # apt with the machine's configuration, but its own state, cache and sources
