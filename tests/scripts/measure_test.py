@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""measure_test - the arithmetic between the plugin's file and the report (TAP)
+
+No guest is booted: what a counting boot yields is tests/reach's business.
+"""
+import importlib.machinery
+import importlib.util
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.dont_write_bytecode = True
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts/lib"))
+import count  # noqa: E402
+import hostload  # noqa: E402
+import httpload  # noqa: E402
+import nhttpd  # noqa: E402
+
+TESTS = []
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def script(name):
+    """A script without .py, as a module."""
+    loader = importlib.machinery.SourceFileLoader(name.replace("-", "_"), str(ROOT / "scripts" / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+@test
+def python_and_c_agree_on_the_layout():
+    program = """#include <stdio.h>
+#include <stddef.h>
+#include "layout.h"
+int main(void) { struct count_file f; printf("%zu %zu %zu %zu %d %d %d %d %d\\n", sizeof(f), offsetof(struct count_file, name),
+	offsetof(struct count_file, vcpu), sizeof(f.vcpu[0]), COUNT_VCPUS, COUNT_SYMBOLS, COUNT_NAME, COUNT_WORDS, COUNT_DOORBELL); }
+"""
+    subprocess.run(["cc", f"-I{ROOT}/scripts/tcg-count", "-x", "c", "-", "-o", TMP / "layout"], input=program, text=True, check=True)
+    seen = [int(word) for word in subprocess.run([TMP / "layout"], capture_output=True, text=True, check=True).stdout.split()]
+    want = [count.VCPUS_AT + count.VCPUS * count.VCPU.size, count.NAMES_AT, count.VCPUS_AT, count.VCPU.size, count.VCPUS,
+            count.SYMBOLS, count.NAME, len(count.WORDS), count.WORDS.index("doorbell")]
+    assert seen == want, f"{seen} in C, {want} in Python"
+
+
+def load_plugin(arguments):
+    plugin = count.usable_plugin()
+    return subprocess.run(["qemu-system-x86_64", "-M", "none", "-accel", "tcg", "-display", "none", "-nodefaults", "-monitor", "stdio",
+                           "-plugin", f"{plugin},{arguments}"], input="quit\n", capture_output=True, text=True, timeout=60, check=False)
+
+
+@test
+def plugin_writes_a_file_that_reads_as_zero():
+    done = load_plugin(f"out={TMP}/counts,alpha=0xffffffff81000000,beta=4096")
+    assert done.returncode == 0, done.stderr
+    counters = count.Counters.__new__(count.Counters)
+    counters.path, counters._map = TMP / "counts", None
+    reading = counters.read()
+    assert len(reading.words) == count.VCPUS
+    assert {"alpha", "beta", "user_busy"} <= set(reading.vcpu(0)), reading.vcpu(0)
+    assert not any(any(words.values()) for words in reading.words)
+
+
+@test
+def plugin_refuses_bad_arguments():
+    for arguments, message in ((f"out={TMP}/c,alpha=twelve", "alpha=twelve is not NAME=ADDRESS"), ("alpha=1", "must be out=FILE"),
+                               (f"out={TMP}/none/c", "No such file"), (f"out={TMP}/c," + ",".join(f"s{i}=1" for i in range(25)), "at most 24")):
+        done = load_plugin(arguments)
+        assert done.returncode != 0 and message in done.stderr, f"{arguments}: {done.returncode} {done.stderr}"
+
+
+@test
+def foreign_files_are_refused():
+    (TMP / "foreign").write_bytes(bytes(count.VCPUS_AT + count.VCPUS * count.VCPU.size))
+    counters = count.Counters.__new__(count.Counters)
+    counters.path, counters._map = TMP / "foreign", None
+    try:
+        counters.read()
+    except count.CountError as error:
+        assert "not written by this plugin" in str(error)
+    else:
+        raise AssertionError("a file of zeroes was taken")
+
+
+def counts(**core):
+    """Counts with the given figures on each of two cores."""
+    names = [w for w in count.WORDS if w] + [s for symbols in count.EVENTS.values() for s in symbols]
+    return count.Counts([{**dict.fromkeys(names, 0), **core.get(f"cpu{n}", {})} for n in range(2)])
+
+
+@test
+def in_tree_request_is_all_of_core_0():
+    cost = nhttpd.per_request("linux-default", counts(
+        cpu0={"user_idle": 100000, "kernel_idle": 900000, "do_syscall_64": 300, "vp_notify": 90, "vp_notify_with_data": 10,
+              "common_interrupt": 150, "__switch_to_asm": 20},
+        cpu1={"kernel_idle": 5000, "common_interrupt": 50, "do_syscall_64": 7}), {}, 100)
+    assert cost["instructions_per_request"] == {"user": 1000.0, "kernel": 9000.0}
+    assert cost["doorbells_per_request"] == 1.0 and cost["syscalls_per_request"] == 3.0
+    assert cost["interrupts_per_request"] == 2.0, "device interrupts count wherever they are handled"
+    assert cost["other_core_instructions_per_request"] == 50.0 and cost["other_core_events"]["syscalls"] == 7
+
+
+@test
+def nom_request_is_busy_work_and_all_of_ring_0():
+    core1 = {"user_busy": 350000, "user_idle": 700000, "kernel_idle": 900, "kernel_busy": 100, "begin": 5, "end": 5}
+    cost = nhttpd.per_request("nom", counts(cpu1=core1), {"doorbells_rx": 2, "doorbells_tx": 8}, 100)
+    assert cost["instructions_per_request"] == {"user": 3500.0, "kernel": 10.0}
+    assert cost["idle_polling_instructions_per_request"] == 7000.0 and cost["doorbells_per_request"] == 0.1
+    try:
+        nhttpd.per_request("nom", counts(cpu1={**core1, "begin": 0}), {"doorbells_rx": 0, "doorbells_tx": 0}, 100)
+    except nhttpd.ServerError:
+        pass
+    else:
+        raise AssertionError("a loop without brackets was taken for one that never works")
+
+
+@test
+def scenario_changes_one_thing_at_a_time():
+    compare = script("compare-nhttpd")
+    args = type("", (), {"connections": [64, 1], "prices": [1, 10]})
+    cells = compare.scenario(args)
+    assert cells == [(64, 1), (64, 10), (1, 10), (1, 1)]
+    assert all((a[0] == b[0]) != (a[1] == b[1]) for a, b in zip(cells, cells[1:]))
+
+
+@test
+def other_peoples_cpu_is_seen():
+    others = hostload.Others([])
+    spinner = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    try:
+        time.sleep(1.5)
+        assert others.share() > 0.05, f"a spinning process reads as {others.share()}"
+        ours = hostload.Others([spinner.pid])
+        busy = hostload.Others([])
+        time.sleep(1.5)
+        assert ours.share() < busy.share() - 0.02, f"{ours.share()} with the spinner ours, {busy.share()} without"
+    finally:
+        spinner.kill()
+        spinner.wait()
+
+
+@test
+def load_generator_needs_an_answer():
+    try:
+        httpload.wait_until_served("127.0.0.1", 9, "/", 1, 0.5)
+    except httpload.LoadError as error:
+        assert "is not served within" in str(error)
+    else:
+        raise AssertionError("port 9 served a file")
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def hang_up():
+        listener.settimeout(0.2)
+        while not stop.is_set():
+            try:
+                listener.accept()[0].close()
+            except OSError:
+                pass
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    try:
+        httpload.run(f"http://127.0.0.1:{listener.getsockname()[1]}/", 1, 1)
+    except httpload.LoadError as error:
+        assert "no request was answered" in str(error), error
+    else:
+        raise AssertionError("figures from a server that hangs up")
+    finally:
+        stop.set()
+        thread.join()
+        listener.close()
+
+
+def raw_lines():
+    """A comparison in which nom has three times the rate and half the jitter, but more ring 3 instructions."""
+    lines = [{"machine": {"accelerator": "tcg", "kernel": "6.12.0-test", "cores": 2, "time_scale": 16, "settings": {
+        "file_bytes": 175, "scenario": [{"connections": 64, "price": 1}]}}}]
+    for boot in range(1, 4):
+        for variant, rate, sd in (("linux-default", 1000, 600), ("nom", 3000, 300)):
+            lines.append({"kind": "time", "boot": boot, "variant": variant, "connections": 64, "price": 1,
+                          "requests_per_s": rate + boot, "errors": 0, "bytes_per_request": 400, "other_cpu": 0.5, "host_load": 1.0,
+                          "latency_us": {"mean": 1000, "sd": sd, "p50": 900, "p90": 950, "p99": 2000, "p999": 3000, "max": 4000}})
+    for variant, user, kernel in (("linux-default", 1000, 9000), ("nom", 2500, 0)):
+        lines.append({"kind": "count", "boot": 4, "variant": variant, "connections": 64, "price": 1, "errors": 0, "bytes_per_request": 400,
+                      "instructions_per_request": {"user": user, "kernel": kernel}, "doorbells_per_request": 0.5,
+                      "interrupts_per_request": 0, "syscalls_per_request": 0, "context_switches_per_request": 0})
+    return lines
+
+
+@test
+def report_says_ratios_and_what_got_slower():
+    directory = TMP / "report"
+    directory.mkdir()
+    (directory / "raw.jsonl").write_text("".join(json.dumps(line) + "\n" for line in raw_lines()))
+    subprocess.run([ROOT / "build/bin/nomctl", "compare", directory / "raw.jsonl", "--json", directory / "compare.json"], check=True,
+                   stdout=subprocess.DEVNULL)
+    done = subprocess.run([ROOT / "scripts/report", "--out", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (directory / "index.html").read_text()
+    assert "3.0×" in page and "0.50×" in page and "1/4.0" in page, "ratios are missing"
+    assert "Instructions, ring 3 at 64 connections, $1/Gb: 2,500 against 1,000" in page, "what got slower is missing"
+    assert "Others took 50% of this machine" in page, "a disturbed comparison must say so"
+    assert page.count("<svg") == 5 and "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert (directory / "plots/throughput.gp").exists() and (directory / "plots/throughput.dat").exists()
+
+
+@test
+def report_without_data_says_what_to_run():
+    done = subprocess.run([ROOT / "scripts/report", "--out", TMP], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "run scripts/compare-nhttpd first" in done.stderr, done.stderr
+
+
+def main():
+    print(f"1..{len(TESTS)}", flush=True)
+    bad = 0
+    for number, function in enumerate(TESTS, 1):
+        name = function.__name__.replace("_", " ")
+        try:
+            function()
+            print(f"ok {number} - {name}", flush=True)
+        except Exception as error:  # a test may break in any way
+            bad += 1
+            print(f"not ok {number} - {name}")
+            for line in f"{type(error).__name__}: {error}".splitlines():
+                print(f"# {line}", flush=True)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="nom-measure-") as temporary:
+        TMP = pathlib.Path(temporary)
+        sys.exit(main())
