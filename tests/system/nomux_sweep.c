@@ -32,11 +32,13 @@ static volatile unsigned long writes, timers;
 static void on_write(unsigned int event, uint64_t count, void *arg)
 {
 	writes += count;
+	t_clobber_registers();
 }
 
 static void on_timer(unsigned int event, uint64_t count, void *arg)
 {
 	timers += count;
+	t_clobber_registers();
 }
 
 int main(void)

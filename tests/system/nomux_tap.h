@@ -57,6 +57,16 @@ static inline bool t_is(long got, long want, const char *what)
 	}									\
 } while (0)
 
+/* What a handler may do to the registers at worst; restoring them is the stub's. */
+static inline void t_clobber_registers(void)
+{
+	__asm__ __volatile__("mov $-1, %%rax; mov %%rax, %%rcx; mov %%rax, %%rdx; mov %%rax, %%rsi\n\t"
+			     "mov %%rax, %%rdi; mov %%rax, %%r8; mov %%rax, %%r9; mov %%rax, %%r10\n\t"
+			     "mov %%rax, %%r11; std; cld; stc"
+			     ::: "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+				 "cc", "memory");
+}
+
 static inline int t_end(void)
 {
 	printf("1..%d\n", t_ran);

@@ -28,6 +28,7 @@
 #define EV 5
 
 unsigned long canary_spin(volatile int *stop, unsigned long *rounds);
+unsigned long canary_flip(void);
 
 static struct nomux_ctx *nom;
 static volatile uint64_t got;
@@ -38,6 +39,7 @@ static int efd;
 static void count_event(unsigned int event, uint64_t count, void *arg)
 {
 	got += count;
+	t_clobber_registers();
 }
 
 /* What a handler compiled for SSE would do, and only with SAVE_XSTATE may. */
@@ -64,16 +66,20 @@ static void *producer(void *arg)
 {
 	uint64_t one = 1, i, seed = 88172645463325252ULL;
 	struct timespec nap = { .tv_nsec = 1000000 };
+	volatile unsigned int n;
 	int patience = 10000;
 
 	for (i = 0; i < nr_posts; i++) {
 		seed ^= seed << 13;
 		seed ^= seed >> 7;
 		seed ^= seed << 17;
-		for (volatile unsigned int n = (seed >> 20) % 300; n; n--)
+		for (n = (seed >> 20) % 300; n; n--)
 			;
 		if (write(efd, &one, sizeof(one)) != sizeof(one))
 			abort();
+		/* Where the two cores take turns, a storm is one upcall: let it arrive. */
+		for (n = 1000; i % 64 == 0 && got <= i && n; n--)
+			sched_yield();
 	}
 	while (got != nr_posts && patience--)
 		nanosleep(&nap, NULL);
@@ -171,6 +177,17 @@ static void ud_in_event(unsigned int event, uint64_t count, void *arg)
 	__asm__ __volatile__("ud2" ::: "memory", "r12");
 }
 
+static int flip(struct nom_frame *frame, void *arg)
+{
+	unsigned int i;
+
+	for (i = NOMUX_GPR_RAX; i <= NOMUX_GPR_R15; i++)
+		frame->gprs[i] ^= 1;
+	frame->rip += 2;
+	t_clobber_registers();
+	return 0;
+}
+
 static void test_traps(void)
 {
 	struct nomux_core *core = claim(0);
@@ -192,6 +209,9 @@ static void test_traps(void)
 
 	__asm__ __volatile__("mov $1, %%r12d\n\tud2\n\tmov %%r12, %0" : "=r" (r12) :: "r12", "memory");
 	t_is((long)r12, 0x1234, "a handler changes a register of what it interrupted");
+	T_NEED(nomux_on_trap(core, 6, flip, NULL));
+	t_is((long)canary_flip(), 0, "and any other of them");
+	T_NEED(nomux_on_trap(core, 6, on_ud, core));
 	for (i = 0; i < 100; i++)
 		__asm__ __volatile__("ud2" ::: "memory", "r12");
 	t_is(uds, 101, "101 invalid instructions handled");

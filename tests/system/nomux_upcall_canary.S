@@ -116,4 +116,43 @@ canary_spin:
 	pop	%rbx
 	ret
 	.size	canary_spin, . - canary_spin
+
+/*
+ * unsigned long canary_flip(void)
+ *
+ * Run ud2 with a pattern in all registers.  The handler flips bit 0 of each in
+ * the frame; returns the or of all that did not come back so.
+ */
+	.text
+	.globl	canary_flip
+	.type	canary_flip, @function
+canary_flip:
+	push	%rbx
+	push	%rbp
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	.set	i, 0x100
+	.irp	reg, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+	mov	$i, %\reg
+	.set	i, i + 0x100
+	.endr
+	ud2
+	.set	i, 0x100
+	.irp	reg, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+	xor	$i + 1, %\reg
+	.set	i, i + 0x100
+	.endr
+	.irp	reg, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+	or	%\reg, %rax
+	.endr
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbp
+	pop	%rbx
+	ret
+	.size	canary_flip, . - canary_flip
 	.section .note.GNU-stack, "", @progbits
