@@ -70,6 +70,10 @@ $(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair sweep)
 $(eval $(call nom_prog,nom-micro,tests/perf/micro.c tests/perf/micro_nom.c tests/perf/micro_linux.c,nomux,))
 $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 
+comma := ,
+
 # Hosted unit tests.
 $(foreach t,args board clock page thread, \
 	$(eval $(call nom_unit,test_nomux_$(t),tests/unit/test_nomux_$(t).c,nomux,)))
+$(eval $(call nom_unit,test_nomux_faults,tests/unit/test_nomux_faults.c,nomux, \
+	$(foreach f,calloc malloc mmap mprotect link posix_fallocate mkostemp pread,-Wl$(comma)--wrap=$(f))))

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Each allocation and each system call fails once, with all others well: the
+ * caller gets an error, and nothing stays behind - no memory (the sanitizer
+ * looks at the end), no file, no descriptor, no mapping.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <nomux/log.h>
+#include <nomux/page.h>
+#include <nomux/peek.h>
+#include <nomux/thread.h>
+
+/* The linker sends these calls of the library here: see rules.mk. */
+static int countdown = -1;
+
+static bool fails_now(int err)
+{
+	if (countdown < 0 || countdown-- != 0)
+		return false;
+	errno = err;
+	return true;
+}
+
+void *__real_calloc(size_t n, size_t bytes);
+void *__wrap_calloc(size_t n, size_t bytes);
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__real_mmap(void *p, size_t bytes, int prot, int flags, int fd, off_t off);
+void *__wrap_mmap(void *p, size_t bytes, int prot, int flags, int fd, off_t off);
+int __real_mprotect(void *p, size_t bytes, int prot);
+int __wrap_mprotect(void *p, size_t bytes, int prot);
+int __real_link(const char *from, const char *to);
+int __wrap_link(const char *from, const char *to);
+int __real_posix_fallocate(int fd, off_t off, off_t len);
+int __wrap_posix_fallocate(int fd, off_t off, off_t len);
+int __real_mkostemp(char *template, int flags);
+int __wrap_mkostemp(char *template, int flags);
+ssize_t __real_pread(int fd, void *buf, size_t n, off_t off);
+ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t off);
+
+void *__wrap_calloc(size_t n, size_t bytes)
+{
+	return fails_now(ENOMEM) ? NULL : __real_calloc(n, bytes);
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+	return fails_now(ENOMEM) ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_mmap(void *p, size_t bytes, int prot, int flags, int fd, off_t off)
+{
+	return fails_now(ENOMEM) ? MAP_FAILED : __real_mmap(p, bytes, prot, flags, fd, off);
+}
+
+int __wrap_mprotect(void *p, size_t bytes, int prot)
+{
+	return fails_now(ENOMEM) ? -1 : __real_mprotect(p, bytes, prot);
+}
+
+int __wrap_link(const char *from, const char *to)
+{
+	return fails_now(EACCES) ? -1 : __real_link(from, to);
+}
+
+int __wrap_posix_fallocate(int fd, off_t off, off_t len)
+{
+	return fails_now(ENOSPC) ? ENOSPC : __real_posix_fallocate(fd, off, len);
+}
+
+int __wrap_mkostemp(char *template, int flags)
+{
+	return fails_now(EACCES) ? -1 : __real_mkostemp(template, flags);
+}
+
+ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t off)
+{
+	return fails_now(EIO) ? -1 : __real_pread(fd, buf, n, off);
+}
+
+struct left {
+	unsigned int files, fds, maps;
+};
+
+static unsigned int count_dir(const char *path, const char *match)
+{
+	struct dirent *e;
+	unsigned int n = 0;
+	DIR *d = opendir(path);
+
+	while (d && (e = readdir(d)))
+		n += strstr(e->d_name, match) != NULL;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static struct left look(void)
+{
+	struct left l = { 0 };
+	char line[512], pid[16], perms[5];
+	unsigned long lo, hi;
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {	/* ours: the page, guards of stacks */
+		if (sscanf(line, "%lx-%lx %4s", &lo, &hi, perms) != 3)
+			continue;
+		l.maps += strstr(line, "/dev/shm/") || (hi - lo == 4096 && !strcmp(perms, "---p"));
+	}
+	if (f)
+		fclose(f);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	l.files = count_dir("/dev/shm", pid);
+	l.fds = count_dir("/proc/self/fd", "");
+	return l;
+}
+
+/* Fail the first, second, ... call of each sort until the whole succeeds. */
+static unsigned int sweep(int (*make)(void), void (*undo)(void))
+{
+	struct left before = look(), after;
+	unsigned int failures;
+	int err;
+
+	for (failures = 0; failures < 100; failures++) {
+		countdown = (int)failures;
+		err = make();
+		if (countdown >= 0) {		/* not reached: nothing failed any more */
+			countdown = -1;
+			assert_int_equal(err, 0);
+			undo();
+			break;
+		}
+		assert_true(err < 0);
+		after = look();
+		assert_int_equal(after.files, before.files);
+		assert_int_equal(after.fds, before.fds);
+		assert_int_equal(after.maps, before.maps);
+	}
+	after = look();
+	assert_int_equal(after.files, before.files);
+	assert_int_equal(after.fds, before.fds);
+	return failures;
+}
+
+static struct nomux_page *page;
+static struct nomux_peek *peek;
+static struct nomux_thread *thread;
+
+static int make_page(void)
+{
+	return nomux_page_create("faults", &page);
+}
+
+static void undo_page(void)
+{
+	nomux_page_destroy(page);
+}
+
+static int make_peek(void)
+{
+	return nomux_peek_open(getpid(), &peek);
+}
+
+static void undo_peek(void)
+{
+	nomux_peek_close(peek);
+}
+
+static void body(void *arg) { }
+
+static int make_thread(void)
+{
+	return nomux_thread_create(body, NULL, NULL, &thread);
+}
+
+static void undo_thread(void)
+{
+	nomux_join(thread);
+}
+
+static void drop(int level, const char *msg, void *arg) { }
+
+static void test_page(void **state)
+{
+	assert_true(sweep(make_page, undo_page) >= 5);
+}
+
+static void test_peek(void **state)
+{
+	assert_int_equal(make_page(), 0);
+	assert_true(sweep(make_peek, undo_peek) >= 3);
+	undo_page();
+}
+
+static void test_thread(void **state)
+{
+	assert_true(sweep(make_thread, undo_thread) >= 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_page),
+		cmocka_unit_test(test_peek),
+		cmocka_unit_test(test_thread),
+	};
+
+	alarm(60);
+	nomux_set_log_fn(drop, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
