@@ -21,6 +21,8 @@ $(eval $(call nom_lib,nomdrvfake,userdrivers/src/vtrans_fake.c))
 $(eval $(call nom_unit,test_vring_split,tests/unit/test_vring_split.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))
+$(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))
 $(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
 
