@@ -50,7 +50,7 @@
 #define SCRATCH_BYTES 65536
 #define READ_BYTES 16384
 #define READS_MAX 8		/* per turn and connection, so that one cannot starve the others */
-#define ROOM_BYTES (1U << 20)
+#define ROOM_BYTES (1U << 19)	/* of a body, per turn */
 
 /* conn.net_flags */
 enum { NET_FINISH = 1, NET_ABORT = 2, NET_LISTED = 4, NET_HELD = 8, NET_SHUT = 16 };

@@ -201,7 +201,20 @@ bool client_closed(struct client *c, int ms)
 	return ret == 0;
 }
 
-int ask(const void *request, size_t len, bool *closed_out)
+bool client_finished(struct client *c, int ms)
+{
+	uint64_t until = now_ms() + (uint64_t)ms;
+	ssize_t n;
+
+	do {
+		if (!wait_for(c->fd, POLLIN, until))
+			return false;
+		n = recv(c->fd, c->buf, sizeof(c->buf), 0);
+	} while (n > 0);
+	return n == 0;
+}
+
+int ask(const void *request, size_t len, bool *fin_out)
 {
 	struct client c;
 	struct reply r;
@@ -210,8 +223,8 @@ int ask(const void *request, size_t len, bool *closed_out)
 	if (client_open(&c) && (client_send(&c, request, len) || true) && client_reply(&c, &r, false)) {
 		status = r.status;
 		reply_free(&r);
-		if (closed_out)
-			*closed_out = client_closed(&c, 1000);
+		if (fin_out)
+			*fin_out = client_finished(&c, 3000);
 	}
 	client_close(&c);
 	return status;

@@ -49,13 +49,17 @@ bool client_reply(struct client *c, struct reply *r, bool head_only);
 /* Has the server closed (FIN or RST) with nothing more to read, within @ms? */
 bool client_closed(struct client *c, int ms);
 
+/* The same, but it has to be a FIN: a reset can destroy what is still on its way. */
+bool client_finished(struct client *c, int ms);
+
 void reply_free(struct reply *r);
 
 /* Value of a field, in a static buffer; NULL: not there. */
 const char *reply_field(const struct reply *r, const char *name);
 
-/* Send on a fresh connection, take one status; 0: none.  @closed_out may be NULL. */
-int ask(const void *request, size_t len, bool *closed_out);
+/* Send on a fresh connection, take one status; 0: none.  @fin_out (may be NULL): was
+ * the connection then ended in an orderly way? */
+int ask(const void *request, size_t len, bool *fin_out);
 int ask_text(const char *request);
 
 uint64_t now_ms(void);

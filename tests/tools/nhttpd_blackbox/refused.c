@@ -191,10 +191,13 @@ static const char *t_long_body(void)
 
 	memset(text + head, 'x', BODY);
 	for (int i = 0; !bad && i < 20; i++) {
-		int status = ask(text, head + BODY, NULL);
+		bool fin = false;
+		int status = ask(text, head + BODY, &fin);
 
 		if (status != 405)
 			bad = why("status %d", status);
+		else if (!fin)
+			bad = "ended by a reset";
 	}
 	free(text);
 	return bad;
