@@ -12,7 +12,8 @@
  * middle of whatever the thread was doing.  They must not use FPU or SSE
  * registers: compile their file with -mgeneral-regs-only, or claim the core
  * with NOMUX_CORE_SAVE_XSTATE.  They must not call what is not reentrant
- * (malloc, stdio), as a signal handler must not.
+ * (malloc, stdio), as a signal handler must not; nor, without saved state, the C
+ * library's memcpy(), memset() and string functions, which use SSE.
  */
 #ifndef NOMUX_UPCALL_H
 #define NOMUX_UPCALL_H
