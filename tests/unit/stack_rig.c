@@ -302,7 +302,7 @@ void peer_send(struct peer *p, unsigned flags, const void *data, unsigned len)
 	p->seq += len + !!(flags & SYN) + !!(flags & FIN);
 }
 
-static bool parse(struct peer *p, struct seg *s)
+bool peer_parse(struct peer *p, struct seg *s)
 {
 	const uint8_t *ip = s->frame.data + 14, *t;
 	unsigned ip_len, hdr;
@@ -338,7 +338,7 @@ static bool parse(struct peer *p, struct seg *s)
 bool peer_recv(struct peer *p, struct seg *out)
 {
 	while (rig_tx_pop(p->r, &out->frame))
-		if (parse(p, out))
+		if (peer_parse(p, out))
 			return true;
 	return false;
 }

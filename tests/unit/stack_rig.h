@@ -105,6 +105,7 @@ unsigned peer_frame(struct peer *p, uint8_t *f, unsigned flags, uint32_t seq, ui
 		    unsigned len);
 void peer_send(struct peer *p, unsigned flags, const void *data, unsigned len);	/* at p->seq, which advances */
 void peer_send_at(struct peer *p, unsigned flags, uint32_t seq, const void *data, unsigned len);
+bool peer_parse(struct peer *p, struct seg *s);		/* s->frame; false: not for this peer */
 bool peer_recv(struct peer *p, struct seg *out);	/* next segment for this peer; sums are checked */
 void peer_none(struct peer *p);				/* asserts that nothing comes */
 void peer_handshake(struct peer *p);

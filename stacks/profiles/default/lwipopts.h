@@ -56,7 +56,7 @@
 #define TCP_OVERSIZE			512	/* room after a piece sent with NOMSTACK_SEND_MORE */
 #define TCP_LISTEN_BACKLOG		1
 #define TCP_DEFAULT_LISTEN_BACKLOG	255
-#define TCP_MSL				2000	/* ms; TIME-WAIT lasts twice as long */
+#define TCP_TIME_WAIT_TIMEOUT		4000	/* ms */
 #define TCP_MAXRTX			8	/* a vanished peer is given up after some minutes */
 #define SO_REUSE			1	/* listen again while old connections end */
 
