@@ -86,10 +86,11 @@ struct vnet_opts {
  * Only modern devices: one with legacy registers alone is refused with a log
  * line that says so (start QEMU with disable-legacy=on).
  *
- * Return: 0, -ENOENT (no such function), -EBUSY (in use), -EPERM,
+ * Return: 0, what nomux_vfio_open() returns (-EBUSY: in use or its network
+ * interface is up; -EPERM; -ENODEV: no such function; -ENOENT: no vfio-pci),
  * -ENODEV (not virtio-net), -EOPNOTSUPP (legacy device, or one that lacks
  * VIRTIO_F_VERSION_1), -EPROTO (registers that contradict the specification),
- * -ETIMEDOUT (reset does not finish), -ENOMEM, -EINVAL (options).
+ * -ETIMEDOUT (reset does not finish), -ENOMEM, -EINVAL or -E2BIG (options).
  */
 int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opts *opts,
 		   struct vnet **out);
@@ -103,8 +104,8 @@ int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opt
  * The same rings without a virtual machine and without nom: memory is a memfd
  * that the back-end maps too.
  *
- * Return: 0, -errno of connect(2), -EOPNOTSUPP, -EPROTO, -ETIMEDOUT (no reply
- * within 5 s), -ENOMEM, -EINVAL (options).
+ * Return: 0, -errno of connect(2), -ENAMETOOLONG, -EOPNOTSUPP, -EPROTO,
+ * -ETIMEDOUT (no reply within 5 s), -ENOMEM, -EINVAL or -E2BIG (options).
  */
 int vnet_open_vhost_user(const char *socket_path, const struct vnet_opts *opts,
 			 struct vnet **out);
