@@ -21,16 +21,17 @@ enum { EXPECT_NONE, EXPECT_CONTINUE, EXPECT_OTHER };
 #define TARGET	2	/* visible ASCII except '#' */
 #define VALUE	4	/* field value: HTAB, SP, visible ASCII, obs-text */
 #define HOST	8	/* host and port: unreserved, sub-delims, '%', ':', '[', ']' */
+#define PATH	16	/* '%', '?', '/', '.': may make a target differ from its decoded form */
 #define T	(TOKEN | TARGET | VALUE)
 #define H	(TOKEN | TARGET | VALUE | HOST)
 #define V	(TARGET | VALUE)
 
 static const uint8_t class_of[256] = {
 	['\t'] = VALUE, [' '] = VALUE,
-	['!'] = H, ['"'] = V, ['#'] = TOKEN | VALUE, ['$' ... '\''] = H,
+	['!'] = H, ['"'] = V, ['#'] = TOKEN | VALUE, ['$'] = H, ['%'] = H | PATH, ['&' ... '\''] = H,
 	['('] = V | HOST, [')'] = V | HOST, ['*'] = H, ['+'] = H, [','] = V | HOST,
-	['-'] = H, ['.'] = H, ['/'] = V, ['0' ... '9'] = H,
-	[':'] = V | HOST, [';'] = V | HOST, ['<'] = V, ['='] = V | HOST, ['>' ... '@'] = V,
+	['-'] = H, ['.'] = H | PATH, ['/'] = V | PATH, ['0' ... '9'] = H,
+	[':'] = V | HOST, [';'] = V | HOST, ['<'] = V, ['='] = V | HOST, ['>'] = V, ['?'] = V | PATH, ['@'] = V,
 	['A' ... 'Z'] = H, ['['] = V | HOST, ['\\'] = V, [']'] = V | HOST,
 	['^'] = T, ['_'] = H, ['`'] = T, ['a' ... 'z'] = H,
 	['{'] = V, ['|'] = T, ['}'] = V, ['~'] = H,
@@ -55,17 +56,25 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* The path as the site sees it, without decoding?  Saves the copy. */
-static bool is_plain(const char *s, uint32_t len)
+/*
+ * Length of the target at @s, which ends at the first byte that cannot be part
+ * of it.  *plain_out: it is its own decoded form (saves the copy).
+ */
+static uint32_t scan_target(const char *s, uint32_t len, bool *plain_out)
 {
-	char last = 0;
+	bool plain = true;
+	uint32_t i;
 
-	for (uint32_t i = 0; i < len; i++) {
-		if (s[i] == '%' || s[i] == '?' || (last == '/' && (s[i] == '/' || s[i] == '.')))
-			return false;
-		last = s[i];
+	for (i = 0; i < len; i++) {
+		uint8_t class = class_of[(uint8_t)s[i]];
+
+		if (!(class & TARGET))
+			break;
+		if ((class & PATH) && (s[i] == '%' || s[i] == '?' || (i && s[i - 1] == '/')))
+			plain = false;
 	}
-	return true;
+	*plain_out = plain;
+	return i;
 }
 
 static int parse_version(struct http_request *req, const char *s, uint32_t len)
@@ -103,7 +112,6 @@ static int parse_target(struct http_request *req, const char *buf, uint32_t off,
 
 	if (len && s[0] == '/') {
 		req->target = (struct http_span){ off, len };
-		req->plain = is_plain(s, len);
 		return 0;
 	}
 	if (len > 7 && !strncasecmp(s, "http://", 7)) {
@@ -113,6 +121,7 @@ static int parse_target(struct http_request *req, const char *buf, uint32_t off,
 			end++;
 		if (end == 7 || end == len || s[end] == '?' || !all_of(s + 7, end - 7, HOST))
 			return -400;	/* no host, or no path to give a span to */
+		req->plain = false;
 		return parse_target(req, buf, off + end, len - end);
 	}
 	if (req->method == HTTP_GET || req->method == HTTP_HEAD)
@@ -136,8 +145,7 @@ static int parse_request_line(struct http_request *req, const char *buf, uint32_
 	req->method = parse_method(s, method_len);
 	s = sp + 1;
 	len -= method_len + 1;
-	for (target_len = 0; target_len < len && (class_of[(uint8_t)s[target_len]] & TARGET); target_len++)
-		;
+	target_len = scan_target(s, len, &req->plain);
 	if (!target_len || target_len == len || s[target_len] != ' ')
 		return -400;
 	ret = parse_version(req, s + target_len + 1, len - target_len - 1);
@@ -200,10 +208,17 @@ static void parse_connection(struct http_parser *p, const char *s, uint32_t len)
 
 static int parse_host(struct http_parser *p, const char *s, uint32_t len)
 {
-	if (p->seen & SEEN_HOST)
+	if ((p->seen & SEEN_HOST) || !all_of(s, len, HOST))
 		return -400;
 	p->seen |= SEEN_HOST;
-	return all_of(s, len, HOST) ? 0 : -400;
+	return 0;
+}
+
+/* Every request has it, mostly alone: no call for four letters. */
+static bool is_host(const char *name, uint32_t len)
+{
+	return len == 4 && (name[0] | 32) == 'h' && (name[1] | 32) == 'o' && (name[2] | 32) == 's' &&
+	       (name[3] | 32) == 't';
 }
 
 /*
@@ -216,10 +231,6 @@ static int parse_known_field(struct http_parser *p, const char *buf, const char 
 	struct http_span span = { value - buf, len };
 
 	switch (name_len) {
-	case 4:
-		if (!strncasecmp(name, "host", 4))
-			return parse_host(p, value, len);
-		break;
 	case 6:
 		if (!strncasecmp(name, "expect", 6))
 			p->expect = len == 12 && !strncasecmp(value, "100-continue", 12) && p->expect != EXPECT_OTHER ?
@@ -261,14 +272,16 @@ static int parse_field(struct http_parser *p, const char *buf, uint32_t off, uin
 		return -400;
 	value = name + name_len + 1;
 	len -= name_len + 1;
-	if (!all_of(value, len, VALUE))
-		return -400;
 	while (len && (*value == ' ' || *value == '\t')) {
 		value++;
 		len--;
 	}
 	while (len && (value[len - 1] == ' ' || value[len - 1] == '\t'))
 		len--;
+	if (is_host(name, name_len))
+		return parse_host(p, value, len);
+	if (!all_of(value, len, VALUE))
+		return -400;
 	return parse_known_field(p, buf, name, name_len, value, len);
 }
 
