@@ -101,7 +101,8 @@ struct nomstack {
 	bool tx_offload;
 	bool tx_waiting;		/* tx_since_ns is valid */
 	bool tx_blocked;		/* a frame met a full ring */
-	bool in_timers, in_poll;
+	bool in_timers;
+	bool in_poll;			/* callbacks may be running: nothing is recycled */
 	bool dhcp;
 
 	struct nomstack_conn *dirty;
@@ -112,6 +113,7 @@ struct nomstack {
 	struct udp_bind udps[NOMSTACK_MAX_UDP];
 	struct nomstack_stats st;
 	struct netif netif;
+	uint8_t bounce[VNET_FRAME_MAX_BYTES];	/* a frame in more pieces than the driver takes */
 };
 
 extern struct nomstack *nomstack__the;	/* NULL while no stack is open */

@@ -231,6 +231,7 @@ unsigned nomstack_poll(struct nomstack *s)
 	s->now_ns = nomstack__clock(s);
 	nomstack__batch_clock(s);
 	nr = nomstack__batch_take(s);
+	s->in_poll = true;
 	if (nr) {
 		for (i = 0; i < nr; i++)
 			nomstack__rx_frame(s, &s->hold[s->hold_head + i]);
@@ -239,6 +240,7 @@ unsigned nomstack_poll(struct nomstack *s)
 			nomstack__tcp_batch_end(s);
 	}
 	run_timers(s);
+	s->in_poll = false;
 	if (s->dirty || s->zombies || s->tx_blocked)
 		nomstack__tcp_flush(s);
 	nomstack__batch_tx(s);

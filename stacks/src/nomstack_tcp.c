@@ -445,7 +445,7 @@ void nomstack__tcp_flush(struct nomstack *s)
 		s->tx_blocked = false;
 		tcp_txnow();
 	}
-	while ((c = s->zombies)) {
+	while (!s->in_poll && (c = s->zombies)) {
 		s->zombies = c->next;
 		c->next = s->free_conns;
 		s->free_conns = c;

@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define ETH_BYTES 14
-#define MAX_SEGS 8
+#define MAX_SEGS VNET_TX_SEG_MAX
 
 static inline uint16_t load16(const uint8_t *p)
 {
@@ -116,8 +116,16 @@ err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p)
 	for (q = p; q; q = q->next) {
 		if (!q->len)
 			continue;
-		if (unlikely(n == MAX_SEGS))
-			return ERR_BUF;
+		if (unlikely(n == MAX_SEGS)) {
+			/* Many small pieces sent without a copy: put them together. */
+			if (p->tot_len > sizeof(s->bounce))
+				return ERR_BUF;
+			pbuf_copy_partial(p, s->bounce, p->tot_len, 0);
+			seg[0] = (struct vnet_seg){ s->bounce, p->tot_len };
+			n = 1;
+			copy = true;
+			break;
+		}
 		seg[n].addr = q->payload;
 		seg[n].len = q->len;
 		n++;

@@ -766,6 +766,30 @@ static void test_send_more_joins_segments(void **state)
 	rig_close(&rig);
 }
 
+/* More pieces than a frame may have: put together, nothing lost. */
+static void test_many_small_pieces(void **state)
+{
+	static const char piece[] = "a piece of twenty b.";
+	char *dma, buf[4000];
+	unsigned i, n = 0;
+
+	for (int in_dma = 0; in_dma < 2; in_dma++) {
+		begin_established();
+		rig_knob(&rig, "zc_min_bytes", 0);
+		dma = nomstack_dma_alloc(rig.s, 20);
+		memcpy(dma, piece, 20);
+		for (i = 0; i < 100; i++)
+			assert_int_equal(nomstack_tcp_send(app.c, in_dma ? dma : piece, 20,
+							   i < 99 ? NOMSTACK_SEND_MORE : 0), 0);
+		nomstack_poll(rig.s);
+		n = peer_recv_data(&peer, buf, sizeof(buf));
+		assert_int_equal(n, 2000);
+		for (i = 0; i < 100; i++)
+			assert_memory_equal(buf + i * 20, piece, 20);
+		rig_close(&rig);
+	}
+}
+
 /* A segment the device still reads is neither changed nor sent again. */
 static void test_zero_copy_segment_stays_until_sent(void **state)
 {
@@ -853,6 +877,7 @@ int main(void)
 		cmocka_unit_test(test_pause_closes_the_window),
 		cmocka_unit_test(test_bulk_with_backpressure),
 		cmocka_unit_test(test_send_more_joins_segments),
+		cmocka_unit_test(test_many_small_pieces),
 		cmocka_unit_test(test_zero_copy_segment_stays_until_sent),
 		cmocka_unit_test(test_full_ring_delays_and_recovers),
 		cmocka_unit_test(test_stats_and_idle),

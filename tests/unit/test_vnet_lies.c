@@ -232,6 +232,45 @@ static void test_vnet_each_failure_of_set_up_leaves_nothing(void **state)
 	}
 }
 
+/* Linked with --wrap: the allocation that is to fail, counted down; -1: none. */
+static int fail_alloc = -1;
+
+void *__real_calloc(size_t n, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+
+static bool t_alloc_fails(void)
+{
+	return fail_alloc >= 0 && fail_alloc-- == 0;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return t_alloc_fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size)
+{
+	return t_alloc_fails() ? NULL : __real_aligned_alloc(align, size);
+}
+
+static void test_vnet_each_allocation_that_fails_leaves_nothing(void **state)
+{
+	int nth, err = -ENOMEM;
+
+	for (nth = 0; err; nth++) {
+		struct vtrans_fake *f = vtrans_fake_create();
+
+		fail_alloc = nth;
+		err = t_create_err(f);
+		fail_alloc = -1;
+		if (err)
+			assert_int_equal(err, -ENOMEM);
+	}
+	assert_true(nth > 8);	/* the vnet, memory, two rings, five arrays */
+}
+
 /* ---------------------------------------------------------------- receive --- */
 
 static void test_vnet_rx_index_ahead(void **state)
@@ -595,6 +634,7 @@ int main(void)
 		cmocka_unit_test(test_vnet_only_known_features_are_negotiated),
 		cmocka_unit_test(test_vnet_without_a_mac_makes_a_local_one),
 		cmocka_unit_test(test_vnet_each_failure_of_set_up_leaves_nothing),
+		cmocka_unit_test(test_vnet_each_allocation_that_fails_leaves_nothing),
 		cmocka_unit_test(test_vnet_rx_index_ahead),
 		cmocka_unit_test(test_vnet_rx_index_ahead_of_what_is_posted),
 		cmocka_unit_test(test_vnet_rx_bad_ids),
