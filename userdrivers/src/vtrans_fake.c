@@ -108,8 +108,11 @@ static int fake_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dm
 	f->dma.bytes = bytes;
 	f->dma.va = aligned_alloc(NOMDRV_CHUNK_BYTES, bytes);
 	f->dma.chunk_dma = calloc(nr, sizeof(uint64_t));
-	if (!f->dma.va || !f->dma.chunk_dma)
-		abort();
+	if (!f->dma.va || !f->dma.chunk_dma) {
+		free(f->dma.va);
+		free(f->dma.chunk_dma);
+		return -ENOMEM;
+	}
 	memset(f->dma.va, 0, bytes);
 	for (i = 0; i < nr; i++)
 		f->dma.chunk_dma[i] = BASE + ((f->contiguous ? i : nr - i) << NOMDRV_CHUNK_SHIFT);
