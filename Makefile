@@ -88,9 +88,14 @@ $(B)/asan/o/%.o: %.c | $(HDR)/asm/nom.h
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 $(B)/asan/o/%.o: %.S | $(HDR)/asm/nom.h
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/lib/lib%.a $(B)/asan/lib/lib%.a:
+# Two rules: one pattern rule with two targets would claim to make both at once.
+archive = $(Q)mkdir -p $(@D) && rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+$(B)/lib/lib%.a:
 	$(say) AR $@
-	$(Q)mkdir -p $(@D) && rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+	$(archive)
+$(B)/asan/lib/lib%.a:
+	$(say) AR-SAN $@
+	$(archive)
 $(PROGS) $(EXAMPLES):
 	$(say) LD $@
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS) -lpthread -lm
