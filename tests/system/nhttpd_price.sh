@@ -59,6 +59,7 @@ other=$(busybox basename "$(echo /sys/bus/pci/devices/0000:00:11.0/virtio*/net/*
 if ! ip addr replace 10.0.0.1/24 dev "$other" || ! ip link set "$other" up; then
 	skip "no second network device"
 fi
+trap 'ip addr del 10.0.0.1/24 dev "$other"; ip link set "$other" down' EXIT
 
 : >$DIR/log
 nhttpd --root $DIR/www --stack nom --device $BDF --ip 10.0.0.2/24 --port 80 --terms $DIR/terms.json \
@@ -78,8 +79,10 @@ becomes w_us 0
 check $? "nobody connected: W = 0"
 
 clients=
+busybox mkfifo $DIR/silence
+exec 3<>$DIR/silence		# never ends, says nothing
 for _ in 1 2 3 4 5 6 7 8; do
-	busybox sleep 60 | busybox nc 10.0.0.2 80 >/dev/null &
+	busybox nc 10.0.0.2 80 <&3 >/dev/null &
 	clients="$clients $!"
 done
 becomes http.connections 8
@@ -119,7 +122,6 @@ check $? "priced killed: the last price stays, serving goes on"
 
 # shellcheck disable=SC2086 # a list of process ids
 kill $clients 2>/dev/null
-busybox killall sleep nc 2>/dev/null
 nomctl price set bandwidth 0 >/dev/null
 becomes http.connections 0 && becomes w_us 0
 check $? "load gone: W = 0 although bandwidth costs nothing"
