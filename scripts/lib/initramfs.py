@@ -14,12 +14,15 @@ import re
 import shutil
 import stat
 import subprocess
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 GUEST = BUILD / "guest"
 ROOM_BYTES = 256 << 20		# what must be free before we start to write
-KEEP = 4			# images kept; older ones go
+KEEP = 4			# images kept; older ones go,
+KEEP_STRIPPED = 100		# of the stripped programs as well,
+YOUNG_S = 120			# but not what another run may be about to use
 
 PASSWD = """root:x:0:0:root:/root:/bin/sh
 nobody:x:65534:65534:nobody:/:/bin/false
@@ -129,6 +132,7 @@ def compile_agent():
         except subprocess.CalledProcessError as error:
             raise ImageError(f"the guest's agent does not compile: {' '.join(command)}\n{error.stderr}") from None
         made.rename(agent)
+    os.utime(agent)
     return agent
 
 
@@ -158,14 +162,18 @@ def stripped(path):
         return contents
     key = hashlib.sha256(contents).hexdigest()[:24]
     cache = GUEST / "stripped" / key
-    if not cache.exists():
+    try:
+        os.utime(cache)		# in use: not the next to go
+        return cache.read_bytes()
+    except FileNotFoundError:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        made = cache.with_name(f"{key}.{os.getpid()}")
-        done = subprocess.run(["strip", "-g", "-o", str(made), str(path)], capture_output=True, check=False)
-        if done.returncode:
-            return contents
-        made.rename(cache)
-    return cache.read_bytes()
+    made = cache.with_name(f"{key}.{os.getpid()}")
+    done = subprocess.run(["strip", "-g", "-o", str(made), str(path)], capture_output=True, check=False)
+    if done.returncode:
+        return contents
+    contents = made.read_bytes()
+    made.rename(cache)
+    return contents
 
 
 def which(name):
@@ -238,6 +246,19 @@ def collect(say, build=BUILD, extra=()):
     return tree
 
 
+def prune(pattern, keep):
+    """Delete all but the `keep` latest files, except young ones."""
+    def age(path):
+        try:
+            return time.time() - path.stat().st_mtime
+        except FileNotFoundError:	# another run pruned it
+            return 0
+
+    for path in sorted(GUEST.glob(pattern), key=age)[keep:]:
+        if age(path) > YOUNG_S:
+            path.unlink(missing_ok=True)
+
+
 def make(say=lambda line: None, extra=(), build=BUILD):
     """Returns the path of an image that holds the current build and `extra` (source, path) pairs."""
     try:
@@ -258,9 +279,9 @@ def make(say=lambda line: None, extra=(), build=BUILD):
                 made.rename(image)
             finally:
                 made.unlink(missing_ok=True)
-        old = sorted(GUEST.glob("initramfs-*.cpio"), key=lambda p: p.stat().st_mtime, reverse=True)
-        for path in old[KEEP:]:
-            path.unlink(missing_ok=True)
+        prune("initramfs-*.cpio", KEEP)
+        prune("agent-*", KEEP)
+        prune("stripped/*", KEEP_STRIPPED)
         return image
     except OSError as error:
         raise ImageError(f"cannot make the guest's root file system: {error}") from None
