@@ -24,6 +24,7 @@
  * acknowledgment has come (a retransmission on its way out).
  */
 #define REUSE_AFTER_NS (2 * SECOND_NS)
+#define RETRY_NS 100000000ULL		/* a rescan that has to wait for that */
 
 static struct {
 	pthread_t thread;
@@ -146,13 +147,15 @@ static void *house_main(void *arg)
 	signals(&set);
 	while (!atomic_load(&house.end)) {
 		uint64_t now_ns = nomux_now_ns();
-		struct timespec ts = { 0 };
+		uint64_t sleep_ns = now_ns < next_ns ? next_ns - now_ns : 0;
+		struct timespec ts;
 		int sig;
 
-		if (now_ns < next_ns)
-			ts.tv_nsec = next_ns - now_ns < 100000000 ? next_ns - now_ns : 100000000;
+		if (house.rescan && sleep_ns > RETRY_NS)
+			sleep_ns = RETRY_NS;
+		ts = (struct timespec){ sleep_ns / SECOND_NS, sleep_ns % SECOND_NS };
 		sig = sigtimedwait(&set, NULL, &ts);
-		if (sig > 0)
+		if (sig > 0 && !atomic_load(&house.end))
 			take_signal(srv, sig);
 		rescan(srv);
 		/* With nobody connected the epoll loop sleeps until told to look. */
@@ -203,6 +206,7 @@ void house_stop(struct server *srv)
 	if (!house.running)
 		return;
 	atomic_store(&house.end, true);
+	pthread_kill(house.thread, SIGHUP);	/* ends its sleep */
 	pthread_join(house.thread, NULL);
 	house.running = false;
 	ledger_line(srv);
