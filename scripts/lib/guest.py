@@ -273,7 +273,7 @@ class Guest:
                 cmd += ["-netdev", f"tap,id=n{n},ifname=t{n},script=no,downscript=no{vhost}"]
             else:
                 cmd += ["-netdev", f"hubport,id=n{n},hubid=0"]
-            cmd += ["-device", f"virtio-net-pci,netdev=n{n},mac={self.mac(n)},disable-legacy=on,addr={NIC_SLOT + n:#x}{eventfd}"]
+            cmd += ["-device", f"virtio-net-pci,netdev=n{n},mac={self.mac(n)},disable-legacy=on,addr={NIC_SLOT + n:#x},romfile={eventfd}"]
         if self.icount:
             cmd += ["-icount", "shift=0"]
         for spec in self.plugin:
