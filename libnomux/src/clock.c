@@ -47,7 +47,9 @@ static bool tsc_usable(void)
 	if (nomux__sysfs_read("/sys/devices/system/clocksource/clocksource0/current_clocksource",
 			      source, sizeof(source)) < 0)
 		return false;
-	return strcmp(source, "tsc") == 0;
+	/* "tsc-early" in the first seconds after boot: the same counter, its rate
+	 * not refined yet. */
+	return strcmp(source, "tsc") == 0 || strcmp(source, "tsc-early") == 0;
 }
 
 static void read_both(uint64_t *tsc_out, uint64_t *ns_out)
