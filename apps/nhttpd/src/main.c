@@ -32,8 +32,7 @@ int main(int argc, char **argv)
 	if (ret == OPTIONS_SHOWN)
 		return EXIT_OK;
 	house_block_signals();
-	if (nomux_clock_init())
-		nomux_log(LOG_WARNING, "nhttpd: no usable time stamp counter: each look at the clock is a system call");
+	nomux_clock_init();
 	srv.opt = &opt;
 	srv.lim = (struct http_limits){ opt.line_bytes, opt.header_bytes, opt.header_fields };
 	srv.idle_ns = opt.idle_timeout_s * 1000000000ULL;

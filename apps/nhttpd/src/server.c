@@ -5,6 +5,7 @@
 #include "conn.h"
 #include "site.h"
 
+#include <nomux/clock.h>
 #include <nomux/log.h>
 
 #include <errno.h>
@@ -32,6 +33,8 @@ void server_announce(struct server *srv, const char *where)
 	printf("nhttpd: serving %u files of %s, %s, stack %s, pid %d\n", site_nr_files(srv->site), srv->opt->root,
 	       where, srv->opt->stack == STACK_NOM ? "nom" : "linux", (int)getpid());
 	fflush(stdout);
+	if (!nomux_clock.ready)
+		nomux_log(LOG_WARNING, "nhttpd: no usable time stamp counter: the clock is asked of the kernel instead");
 }
 
 int server_load_site(struct server *srv, void *mem0, void *mem1, size_t bytes)
