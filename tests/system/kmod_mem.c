@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 #include "lib/kmod.h"
 
@@ -626,13 +627,15 @@ static int stress(void *unused)
 {
 	pthread_t threads[3];
 	volatile unsigned int turn, seen = 0;
+	struct timespec began, now;
 	unsigned int i;
 
 	st_grant = k_grant(nom, 2 * CHUNK);
 	st_window = k_window(st_grant, 2 * CHUNK, PROT_READ | PROT_WRITE);
 	for (i = 0; i < 3; i++)
 		pthread_create(&threads[i], NULL, mapper, (void *)(uintptr_t)(i + 1));
-	for (turn = 0; turn < 60000; turn++) {
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	for (turn = 0;; turn++) {
 		volatile uint32_t *p = (void *)(st_window + (turn * 37 & 1023) * PAGE);
 
 		if (!sigsetjmp(out, 1)) {
@@ -645,6 +648,9 @@ static int stress(void *unused)
 		if (turn % 64 == 0) {
 			char *w = k_window(st_grant, CHUNK, PROT_READ | PROT_WRITE);
 
+			clock_gettime(CLOCK_MONOTONIC, &now);
+			if (now.tv_sec - began.tv_sec > 3)
+				break;
 			if (w == MAP_FAILED || k_map1(st_grant, w, 0, CHUNK, RW | HUGE))
 				st_bad++;
 			munmap(w, CHUNK);
