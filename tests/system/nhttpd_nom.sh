@@ -93,6 +93,15 @@ refuses "more memory than is reserved" 8 "nom_mem" --device $BDF --ip 10.0.0.2/2
 start
 check $? "starts"
 refuses "a core that is leased" 7 "another program" --device $BDF --ip 10.0.0.3/24
+echo fresh >"$DIR/www/fresh.txt"
+kill -HUP "$pid"
+tries=0
+until [ "$(busybox wget -q -O - http://10.0.0.2/fresh.txt 2>/dev/null)" = fresh ] || [ $tries -gt 30 ]; do
+	tries=$((tries + 1))
+	busybox usleep 100000
+done
+[ $tries -le 30 ]
+check $? "SIGHUP: a new file is served"
 nhttpd-blackbox --host 10.0.0.2 --port 80 --idle-s 4 --max-connections 150 >"$DIR/suite" 2>&1
 check $? "black-box suite"
 sed 's/^/# /' "$DIR/suite"
