@@ -10,8 +10,13 @@ KMOD_LOG := $(KMOD_DIR)/build.log
 module: kernel ## nom.ko, against the patched kernel
 	$(Q)$(MAKE) --no-print-directory $(B)/nom.ko
 
-# The release file is newer whenever the kernel was built again.
-$(B)/nom.ko: $(KMOD_SRC) $(B)/kernel/release
+# build/kernel/release is a link into the kernel's cache, and an older result may be linked
+# again: go by which result it is, not by its age.
+KMOD_AGAINST := $(KMOD_DIR)/against-$(notdir $(patsubst %/,%,$(dir $(realpath $(B)/kernel/release))))
+$(KMOD_AGAINST):
+	$(Q)mkdir -p $(@D) && rm -f $(@D)/against-* && touch $@
+
+$(B)/nom.ko: $(KMOD_SRC) $(KMOD_AGAINST)
 	$(say) MODULE $@
 	$(Q)mkdir -p $(KMOD_DIR) && cp -Rpu nom-kmod/. $(KMOD_DIR)/
 	$(Q)$(MAKE) --no-print-directory -C $(B)/kernel/tree M=$(CURDIR)/$(KMOD_DIR) W=1 modules \
