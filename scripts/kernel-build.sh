@@ -385,4 +385,4 @@ main() {
 	esac
 }
 
-main "$@"
+main "$@"; exit
