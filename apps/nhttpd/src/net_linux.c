@@ -10,10 +10,12 @@
  * with each event, and the next epoll_wait asks the socket again only to find
  * it empty.  Counted in a TCG guest, Linux 6.12.117, kernel instructions per
  * request, level- and edge-triggered: 18,736 and 18,396 with one connection,
- * 14,254 and 14,167 with 8, 13,594 and 13,482 with 64.  A read that returns less than asked for has emptied the socket
- * (what comes later is a new edge), so no read is made to see EAGAIN; only an
- * announced FIN (EPOLLRDHUP) is read for.  EPOLLOUT is registered from the
- * start and costs nothing: its edge comes only after a write met a full buffer.
+ * 14,254 and 14,167 with 8, 13,594 and 13,482 with 64.
+ *
+ * A read that returns less than asked for has emptied the socket (what comes
+ * later is a new edge), so no read is made to see EAGAIN; only an announced FIN
+ * (EPOLLRDHUP) is read for.  EPOLLOUT is registered from the start and costs
+ * nothing: its edge comes only after a write met a full buffer.
  *
  * Answers of one turn on a connection are gathered and leave by one write or
  * writev; TCP_NODELAY is inherited from the listener.
