@@ -15,6 +15,7 @@
  */
 #include "conn.h"
 #include "house.h"
+#include "nom_open.h"
 #include "price.h"
 #include "server.h"
 #include "site.h"
@@ -23,7 +24,6 @@
 #include <nomstack/nomstack.h>
 #include <nomux/clock.h>
 #include <nomux/core.h>
-#include <nomux/ctx.h>
 #include <nomux/log.h>
 #include <nomux/notify.h>
 #include <nomux/upcall.h>
@@ -31,10 +31,8 @@
 #include <linux/nom.h>
 
 #include <arpa/inet.h>
-#include <cpuid.h>
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -50,8 +48,6 @@
 #define CHECK_NS 1000000000ULL
 #define SLEEP_MAX_NS 100000000ULL	/* knobs are looked at that often when idle */
 #define FLUSH_NS 50000000ULL		/* after the last connection: its FIN is on its way */
-#define DHCP_MS 15000
-#define ARENA_BYTES (16 << 20)		/* the stack's own share of DMA memory */
 #define WINDOW_BYTES 65536		/* what a peer can have on its way when it is held */
 
 /* conn.net_flags */
@@ -464,135 +460,6 @@ static void loop(struct server *srv)
 
 /* --------------------------------------------------------------- set-up --- */
 
-/* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
-static bool emulated_cpu(void)
-{
-	unsigned eax, ebx, ecx, edx;
-	char id[13] = "";
-
-	__cpuid(1, eax, ebx, ecx, edx);
-	if (!(ecx & (1u << 31)))
-		return false;
-	__cpuid(0x40000000, eax, ebx, ecx, edx);
-	memcpy(id, &ebx, 4);
-	memcpy(id + 4, &ecx, 4);
-	memcpy(id + 8, &edx, 4);
-	return !strcmp(id, "TCGTCGTCGTCG");
-}
-
-static int open_nom(struct server *srv)
-{
-	struct nomux_core_opts core_opts = { .sz = sizeof(core_opts), .cpu = srv->opt->cpu };
-	struct nom_info info = { .size = sizeof(info) };
-	int ret = nomux_open(&srv->nomux);
-
-	if (ret) {
-		die_message("cannot open %s: %s: %s", NOM_DEVICE_PATH, strerror(-ret),
-			    ret == -ENOENT ? "this kernel has no nom; boot the patched kernel and load nom.ko, or use --stack linux" :
-			    ret == -EPERM || ret == -EACCES ? "run as root, or as a user that may open it" :
-			    ret == -EPROTO ? "kernel module and this program are of different versions; build both from one tree" :
-			    "see the kernel log");
-		return EXIT_NO_NOM;
-	}
-	core_opts.notify_mask = ~0ULL;
-	ret = nomux_core_claim(srv->nomux, &core_opts, &net.core);
-	if (ret) {
-		char which[32] = "a reserved core";
-
-		if (srv->opt->cpu >= 0)
-			snprintf(which, sizeof(which), "core %d", (int)srv->opt->cpu);
-		die_message("cannot lease %s: %s: %s", which, strerror(-ret),
-			    ret == -EBUSY ? "held by another program (nomctl status shows by whom)" :
-			    ret == -ENOENT ? "not reserved; boot with nom_cpus=LIST (nomctl doctor shows what is missing)" :
-			    "nomctl doctor shows what is missing");
-		return EXIT_NO_CORE;
-	}
-	if (!nomux_info(srv->nomux, &info) && !info.out_mem_bytes) {
-		die_message("this kernel has reserved no memory for DMA: boot with nom_mem=SIZE, 128M say");
-		return EXIT_NO_MEMORY;
-	}
-	return EXIT_OK;
-}
-
-static int open_device(struct server *srv)
-{
-	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = ARENA_BYTES + 2 * (size_t)srv->opt->site_bytes };
-	const char *device = srv->opt->device, *advice = "see the lines above";
-	char bdf[32];
-	int ret;
-
-	if (!strncmp(device, "unix:", 5)) {
-		ret = vnet_open_vhost_user(device + 5, &opts, &net.vnet);
-		if (ret == -ENOENT || ret == -ECONNREFUSED)
-			advice = "no vhost-user back-end listens there; start one (nom-vhost-backend --socket PATH --tap IFNAME)";
-	} else {
-		/* "00:03.0" is short for "0000:00:03.0" */
-		snprintf(bdf, sizeof(bdf), "%s%s", strlen(device) == 7 ? "0000:" : "", device);
-		ret = vnet_open_vfio(srv->nomux, bdf, &opts, &net.vnet);
-	}
-	if (!ret)
-		return EXIT_OK;
-	switch (ret) {
-	case -ENOENT:
-	case -ENODEV:
-		if (strncmp(device, "unix:", 5))
-			advice = "no such PCI function, or not a virtio-net device (nomctl status, lspci -D)";
-		break;
-	case -EBUSY:
-		advice = "held by another program or driver (nomctl status shows by whom)";
-		break;
-	case -EPERM:
-	case -EACCES:
-		advice = "taking a device away from the kernel needs root";
-		break;
-	case -EOPNOTSUPP:
-		advice = "only modern virtio (QEMU: disable-legacy=on), and without an IOMMU vfio.enable_unsafe_noiommu_mode=1";
-		break;
-	case -ENOMEM:
-		die_message("--device %s: %s: %zu bytes of DMA memory are not free: boot with more nom_mem=, end other nom programs (nomctl status), or lower --site-bytes",
-			    device, strerror(ENOMEM), opts.arena_bytes);
-		return EXIT_NO_MEMORY;
-	}
-	die_message("--device %s: %s: %s", device, strerror(-ret), advice);
-	return EXIT_DEVICE;
-}
-
-/* SIGTERM while waiting for the DHCP server: nobody else listens yet. */
-static bool term_pending(void)
-{
-	sigset_t set;
-
-	return !sigpending(&set) && (sigismember(&set, SIGTERM) || sigismember(&set, SIGINT));
-}
-
-static int open_stack(struct server *srv)
-{
-	struct nomstack_opts opts = {
-		.sz = sizeof(opts), .vnet = net.vnet, .ip4 = srv->opt->ip, .gateway = srv->opt->gateway,
-		.hostname = srv->opt->name,
-	};
-	int ret = nomstack_open(&opts, &net.stack);
-
-	if (ret) {
-		die_message("cannot open the network stack: %s%s", strerror(-ret),
-			    ret == -EINVAL ? ": --ip takes ADDR/LEN (10.0.0.2/24) or dhcp, --gateway an address" :
-			    ret == -ENOMEM ? ": boot with more nom_mem=" : "");
-		return ret == -EINVAL ? EXIT_USAGE : ret == -ENOMEM ? EXIT_NO_MEMORY : EXIT_DEVICE;
-	}
-	for (int ms = 0; ; ms += 200) {
-		ret = nomstack_wait_address(net.stack, 200);
-		if (ret != -ETIMEDOUT || ms >= DHCP_MS || term_pending())
-			break;
-	}
-	if (!ret)
-		return EXIT_OK;
-	if (ret == -ETIMEDOUT)
-		die_message("no DHCP server answered in %d s: give a fixed address with --ip ADDR/LEN", DHCP_MS / 1000);
-	else
-		die_message("--device %s: the device failed while asking for an address", srv->opt->device);
-	return ret == -ETIMEDOUT ? EXIT_ADDRESS : EXIT_DEVICE;
-}
-
 /* From here on this thread lives on the leased core. */
 static int enter_core(struct server *srv)
 {
@@ -629,7 +496,7 @@ static int setup(struct server *srv)
 			    (long long)srv->opt->max_connections);
 		return EXIT_OTHER;
 	}
-	ret = hosted ? EXIT_OK : open_nom(srv);
+	ret = hosted ? EXIT_OK : nom_open_core(srv, &net.core);
 	if (ret)
 		return ret;
 	if (net.core) {
@@ -638,9 +505,9 @@ static int setup(struct server *srv)
 		nomux_on_event(net.core, net.wake_event, on_wake_event, NULL);
 		nomux_on_event(net.core, net.price_event, on_price_event, NULL);
 	}
-	ret = open_device(srv);
+	ret = nom_open_device(srv, &net.vnet);
 	if (!ret)
-		ret = open_stack(srv);
+		ret = nom_open_stack(srv, net.vnet, &net.stack);
 	if (ret)
 		return ret;
 	mem[0] = nomstack_dma_alloc(net.stack, bytes);
@@ -719,7 +586,7 @@ int net_nom_run(struct server *srv)
 
 	net.wake_fd = -1;
 	net.idle_us = srv->opt->idle == IDLE_IRQ ? 0 : srv->opt->idle_us;
-	net.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !emulated_cpu());
+	net.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !nom_emulated_cpu());
 	srv->net = &nom_ops;
 	ret = setup(srv);
 	if (!ret)

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nom_open.c - core, device and stack, and what to say when one cannot be had
+ *
+ * One message for each failure: what failed, why, and what to do about it; and
+ * one exit status for each kind.
+ */
+#include "nom_open.h"
+
+#include "server.h"
+
+#include <nomdrv/vnet.h>
+#include <nomstack/nomstack.h>
+#include <nomux/core.h>
+#include <nomux/ctx.h>
+
+#include <linux/nom.h>
+
+#include <cpuid.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DHCP_MS 15000
+#define ARENA_BYTES (16 << 20)	/* the stack's own share of DMA memory */
+
+/* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
+bool nom_emulated_cpu(void)
+{
+	unsigned eax, ebx, ecx, edx;
+	char id[13] = "";
+
+	__cpuid(1, eax, ebx, ecx, edx);
+	if (!(ecx & (1u << 31)))
+		return false;
+	__cpuid(0x40000000, eax, ebx, ecx, edx);
+	memcpy(id, &ebx, 4);
+	memcpy(id + 4, &ecx, 4);
+	memcpy(id + 8, &edx, 4);
+	return !strcmp(id, "TCGTCGTCGTCG");
+}
+
+int nom_open_core(struct server *srv, struct nomux_core **core_out)
+{
+	struct nomux_core_opts core_opts = { .sz = sizeof(core_opts), .cpu = srv->opt->cpu };
+	struct nom_info info = { .size = sizeof(info) };
+	int ret = nomux_open(&srv->nomux);
+
+	if (ret) {
+		die_message("cannot open %s: %s: %s", NOM_DEVICE_PATH, strerror(-ret),
+			    ret == -ENOENT ? "this kernel has no nom; boot the patched kernel and load nom.ko, or use --stack linux" :
+			    ret == -EPERM || ret == -EACCES ? "run as root, or as a user that may open it" :
+			    ret == -EPROTO ? "kernel module and this program are of different versions; build both from one tree" :
+			    "see the kernel log");
+		return EXIT_NO_NOM;
+	}
+	core_opts.notify_mask = ~0ULL;
+	ret = nomux_core_claim(srv->nomux, &core_opts, core_out);
+	if (ret) {
+		char which[32] = "a reserved core";
+
+		if (srv->opt->cpu >= 0)
+			snprintf(which, sizeof(which), "core %d", (int)srv->opt->cpu);
+		die_message("cannot lease %s: %s: %s", which, strerror(-ret),
+			    ret == -EBUSY ? "held by another program (nomctl status shows by whom)" :
+			    ret == -ENOENT ? "not reserved; boot with nom_cpus=LIST (nomctl doctor shows what is missing)" :
+			    "nomctl doctor shows what is missing");
+		return EXIT_NO_CORE;
+	}
+	if (!nomux_info(srv->nomux, &info) && !info.out_mem_bytes) {
+		die_message("this kernel has reserved no memory for DMA: boot with nom_mem=SIZE, 128M say");
+		return EXIT_NO_MEMORY;
+	}
+	return EXIT_OK;
+}
+
+int nom_open_device(struct server *srv, struct vnet **vnet_out)
+{
+	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = ARENA_BYTES + 2 * (size_t)srv->opt->site_bytes };
+	const char *device = srv->opt->device, *advice = "see the lines above";
+	char bdf[32];
+	int ret;
+
+	if (!strncmp(device, "unix:", 5)) {
+		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
+		if (ret == -ENOENT || ret == -ECONNREFUSED)
+			advice = "no vhost-user back-end listens there; start one (nom-vhost-backend --socket PATH --tap IFNAME)";
+	} else {
+		/* "00:03.0" is short for "0000:00:03.0" */
+		snprintf(bdf, sizeof(bdf), "%s%s", strlen(device) == 7 ? "0000:" : "", device);
+		ret = vnet_open_vfio(srv->nomux, bdf, &opts, vnet_out);
+	}
+	if (!ret)
+		return EXIT_OK;
+	switch (ret) {
+	case -ENOENT:
+	case -ENODEV:
+		if (strncmp(device, "unix:", 5))
+			advice = "no such PCI function, or not a virtio-net device (nomctl status, lspci -D)";
+		break;
+	case -EBUSY:
+		advice = "held by another program or driver (nomctl status shows by whom)";
+		break;
+	case -EPERM:
+	case -EACCES:
+		advice = "taking a device away from the kernel needs root";
+		break;
+	case -EOPNOTSUPP:
+		advice = "only modern virtio (QEMU: disable-legacy=on), and without an IOMMU vfio.enable_unsafe_noiommu_mode=1";
+		break;
+	case -ENOMEM:
+		die_message("--device %s: %s: %zu bytes of DMA memory are not free: boot with more nom_mem=, end other nom programs (nomctl status), or lower --site-bytes",
+			    device, strerror(ENOMEM), opts.arena_bytes);
+		return EXIT_NO_MEMORY;
+	}
+	die_message("--device %s: %s: %s", device, strerror(-ret), advice);
+	return EXIT_DEVICE;
+}
+
+/* SIGTERM while waiting for the DHCP server: nobody else listens yet. */
+static bool term_pending(void)
+{
+	sigset_t set;
+
+	return !sigpending(&set) && (sigismember(&set, SIGTERM) || sigismember(&set, SIGINT));
+}
+
+int nom_open_stack(struct server *srv, struct vnet *vnet, struct nomstack **stack_out)
+{
+	struct nomstack_opts opts = {
+		.sz = sizeof(opts), .vnet = vnet, .ip4 = srv->opt->ip, .gateway = srv->opt->gateway,
+		.hostname = srv->opt->name,
+	};
+	int ret = nomstack_open(&opts, stack_out);
+
+	if (ret) {
+		die_message("cannot open the network stack: %s%s", strerror(-ret),
+			    ret == -EINVAL ? ": --ip takes ADDR/LEN (10.0.0.2/24) or dhcp, --gateway an address" :
+			    ret == -ENOMEM ? ": boot with more nom_mem=" : "");
+		return ret == -EINVAL ? EXIT_USAGE : ret == -ENOMEM ? EXIT_NO_MEMORY : EXIT_DEVICE;
+	}
+	for (int ms = 0; ; ms += 200) {
+		ret = nomstack_wait_address(*stack_out, 200);
+		if (ret != -ETIMEDOUT || ms >= DHCP_MS || term_pending())
+			break;
+	}
+	if (!ret)
+		return EXIT_OK;
+	if (ret == -ETIMEDOUT)
+		die_message("no DHCP server answered in %d s: give a fixed address with --ip ADDR/LEN", DHCP_MS / 1000);
+	else
+		die_message("--device %s: the device failed while asking for an address", srv->opt->device);
+	return ret == -ETIMEDOUT ? EXIT_ADDRESS : EXIT_DEVICE;
+}
