@@ -122,6 +122,14 @@ def accelerator(wanted="auto"):
     return "tcg", why
 
 
+def host_tsc_khz():
+    """Frequency of the host's time stamp counter, which emulated guests read."""
+    try:
+        return int(subprocess.run([initramfs.compile_tool("tsc-khz")], capture_output=True, text=True, check=True).stdout)
+    except initramfs.ImageError as error:
+        raise GuestError(EX_HOST, str(error)) from None
+
+
 def exit_code(status):
     """A wait status as run-guest's exit code: (code, note or None)."""
     if os.WIFSIGNALED(status):
@@ -243,6 +251,8 @@ class Guest:
             # The IO-APIC's timer check counts ticks over a few emulated milliseconds; on a
             # busy host none may come, and the kernel gives up.  KVM guests skip it as well.
             words.append("no_timer_check")
+            if not self.icount and os.uname().machine == "x86_64":
+                words.append(f"tsc_early_khz={host_tsc_khz()}")
         if self.nom_cpus:
             words.append(f"nom_cpus={self.nom_cpus}")
         if self.nom_mem:
@@ -254,7 +264,7 @@ class Guest:
         words += self.append
         accel = "kvm" if self.accel == "kvm" else f"tcg,thread={'single' if self.icount else 'multi'}"
         cmd = ["qemu-system-x86_64", "-accel", accel, "-cpu", "host" if self.accel == "kvm" else "max",
-               "-M", "q35", "-smp", str(self.smp), "-m", str(self.mem),
+               "-name", "nom-guest,debug-threads=on", "-M", "q35", "-smp", str(self.smp), "-m", str(self.mem),
                "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
                "-kernel", str(self.image), "-initrd", str(initrd), "-append", " ".join(words),
                "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
@@ -340,7 +350,7 @@ class Guest:
             with open(self._stderr_path, "wb") as stderr:
                 # stdin is a pipe nobody writes to: the console takes no input.
                 self._qemu = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
-                                              pass_fds=[theirs.fileno()], preexec_fn=die_with_parent, start_new_session=True)
+                                              pass_fds=[theirs.fileno()], preexec_fn=die_with_parent, process_group=0)
         except OSError as error:
             raise GuestError(EX_HOST, f"cannot start QEMU: {error}") from None
         finally:
@@ -530,6 +540,12 @@ class Guest:
 
     def __exit__(self, *_):
         self.stop()
+
+    def yield_vcpus(self):
+        """Let vCPUs run only when no other thread of the host wants their core."""
+        for task in pathlib.Path(f"/proc/{self._qemu.pid}/task").iterdir():
+            if (task / "comm").read_text(encoding="ascii", errors="replace").startswith("CPU "):
+                os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
 
     # -- commands ------------------------------------------------------------
 

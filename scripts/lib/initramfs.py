@@ -117,23 +117,24 @@ class Tree:
         return out
 
 
-def compile_agent():
-    """build/guest/agent, from scripts/guest/agent.c; static, needs only a C compiler."""
-    source = ROOT / "scripts/guest/agent.c"
+def compile_tool(name):
+    """build/guest/NAME, from scripts/guest/NAME.c; static, needs only a C compiler."""
+    source = ROOT / f"scripts/guest/{name}.c"
     key = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    agent = GUEST / f"agent-{key}"
-    if not agent.exists():
-        made = GUEST / f"agent-{key}.{os.getpid()}"
+    tool = GUEST / f"{name}-{key}"
+    if not tool.exists():
+        GUEST.mkdir(parents=True, exist_ok=True)
+        made = GUEST / f"{name}-{key}.{os.getpid()}"
         command = ["cc", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Os", "-static", "-s", "-o", str(made), str(source)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except FileNotFoundError:
-            raise ImageError("no C compiler (cc) for the guest's agent: run scripts/install-deps") from None
+            raise ImageError(f"no C compiler (cc) for scripts/guest/{name}.c: run scripts/install-deps") from None
         except subprocess.CalledProcessError as error:
-            raise ImageError(f"the guest's agent does not compile: {' '.join(command)}\n{error.stderr}") from None
-        made.rename(agent)
-    os.utime(agent)
-    return agent
+            raise ImageError(f"scripts/guest/{name}.c does not compile: {' '.join(command)}\n{error.stderr}") from None
+        made.rename(tool)
+    os.utime(tool)
+    return tool
 
 
 def shared_libraries(paths):
@@ -201,7 +202,7 @@ def collect(say, build=BUILD, extra=()):
     tree.data("etc/group", GROUP.encode())
     tree.data("etc/hosts", b"127.0.0.1 localhost\n")
     tree.file(ROOT / "scripts/guest/init", "init", 0o755)
-    tree.file(compile_agent(), "lib/nom/agent", 0o755)
+    tree.file(compile_tool("agent"), "lib/nom/agent", 0o755)
 
     busybox = which("busybox")
     if not busybox or shared_libraries([busybox]):
