@@ -541,11 +541,14 @@ class Guest:
     def __exit__(self, *_):
         self.stop()
 
-    def yield_vcpus(self):
-        """Let vCPUs run only when no other thread of the host wants their core."""
+    def pin(self, vcpu, own, rest):
+        """Keep one vCPU on the host cores `own`, all other threads of QEMU on `rest`."""
         for task in pathlib.Path(f"/proc/{self._qemu.pid}/task").iterdir():
-            if (task / "comm").read_text(encoding="ascii", errors="replace").startswith("CPU "):
-                os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
+            try:
+                name = (task / "comm").read_text(encoding="ascii", errors="replace")
+                os.sched_setaffinity(int(task.name), own if name.startswith(f"CPU {vcpu}/") else rest)
+            except (FileNotFoundError, ProcessLookupError):
+                pass		# a worker thread that has just ended
 
     # -- commands ------------------------------------------------------------
 

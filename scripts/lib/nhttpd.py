@@ -138,6 +138,10 @@ def per_request(variant, counts, stat, requests):
     }
 
 
+def serving_vcpu(variant):
+    return NOM_CPU if variant == "nom" else LINUX_CPU
+
+
 class Server:
     """nhttpd in the guest for the length of a with block."""
 
