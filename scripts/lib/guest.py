@@ -20,6 +20,7 @@ Python, as virtme-ng: sockets, threads and deadlines are its standard library.
 """
 import ctypes
 import fcntl
+import functools
 import io
 import os
 import pathlib
@@ -128,6 +129,24 @@ def host_tsc_khz():
         return int(subprocess.run([initramfs.compile_tool("tsc-khz")], capture_output=True, text=True, check=True).stdout)
     except initramfs.ImageError as error:
         raise GuestError(EX_HOST, str(error)) from None
+
+
+@functools.cache
+def may_yield():
+    """May we leave SCHED_IDLE again?  Not without CAP_SYS_NICE, as most users' limits are."""
+    allowed = []
+
+    def there_and_back():
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+        try:
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_OTHER, os.sched_param(0))
+            allowed.append(True)
+        except PermissionError:
+            pass
+    thread = threading.Thread(target=there_and_back)
+    thread.start()
+    thread.join()
+    return bool(allowed)
 
 
 def exit_code(status):
@@ -542,11 +561,20 @@ class Guest:
         self.stop()
 
     def pin(self, vcpu, own, rest):
-        """Keep one vCPU on the host cores `own`, all other threads of QEMU on `rest`."""
+        """Keep one vCPU on the host cores `own`, all other threads of QEMU on `rest`; there, other vCPUs step aside.
+
+        A scheduler that lets whoever runs finish his turn (4 ms where the tick is that long) has the
+        load generator wait for a vCPU that does housekeeping.  SCHED_IDLE makes it yield at once, where
+        that can be taken back later: see may_yield().
+        """
+        yields = may_yield()
         for task in pathlib.Path(f"/proc/{self._qemu.pid}/task").iterdir():
             try:
                 name = (task / "comm").read_text(encoding="ascii", errors="replace")
-                os.sched_setaffinity(int(task.name), own if name.startswith(f"CPU {vcpu}/") else rest)
+                serves = name.startswith(f"CPU {vcpu}/")
+                os.sched_setaffinity(int(task.name), own if serves else rest)
+                if yields and name.startswith("CPU "):
+                    os.sched_setscheduler(int(task.name), os.SCHED_OTHER if serves else os.SCHED_IDLE, os.sched_param(0))
             except (FileNotFoundError, ProcessLookupError):
                 pass		# a worker thread that has just ended
 
