@@ -5,18 +5,9 @@
 set -u
 
 DIR=/run/nhttpd-linux
-n=0 bad=0
-
-check() {
-	n=$((n + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n - $2"
-	else
-		bad=1
-		echo "not ok $n - $2"
-		sed 's/^/# /' "$DIR/log"
-	fi
-}
+# shellcheck source=tests/system/tap.inc
+. "${0%/*}/tap.inc"
+LOG=$DIR/log
 
 mkdir -p "$DIR"
 nhttpd-blackbox --make-root "$DIR/www"
@@ -42,5 +33,4 @@ check $? "--cpu of a reserved core is refused"
 kill -TERM $pid
 wait $pid
 check $? "SIGTERM: exit status 0"
-echo "1..$n"
-exit $bad
+finish

@@ -8,28 +8,10 @@ set -u
 
 BDF=0000:00:10.0
 DIR=/run/nhttpd-nom
-n=0 bad=0 pid=
-
-ok() {
-	n=$((n + 1))
-	echo "ok $n - $1"
-}
-
-not_ok() {
-	n=$((n + 1))
-	bad=1
-	echo "not ok $n - $1"
-	sed 's/^/# /' "$DIR/log" 2>/dev/null | tail -20
-}
-
-check() {
-	if [ "$1" -eq 0 ]; then ok "$2"; else not_ok "$2"; fi
-}
-
-skip() {
-	echo "1..0 # SKIP $1"
-	exit 4
-}
+# shellcheck source=tests/system/tap.inc
+. "${0%/*}/tap.inc"
+pid=
+LOG=$DIR/log
 
 # Starts nhttpd, waits until it serves; $pid is its process.
 start() {
@@ -125,5 +107,4 @@ nhttpd-blackbox --host 10.0.0.2 --port 80 --match "keep-alive: 100" >/dev/null
 check $? "polling: no interrupt, no system call"
 stop
 check $? "SIGTERM while polling: exit status 0"
-echo "1..$n"
-exit $bad
+finish

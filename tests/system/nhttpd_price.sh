@@ -8,24 +8,9 @@ set -u
 
 BDF=0000:00:10.0
 DIR=/run/nhttpd-price
-n=0 bad=0
-
-check() {
-	n=$((n + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n - $2"
-	else
-		bad=1
-		echo "not ok $n - $2"
-		nomctl stat nhttpd 2>&1 | sed 's/^/# /'
-		sed 's/^/# /' "$DIR/log"
-	fi
-}
-
-skip() {
-	echo "1..0 # SKIP $1"
-	exit 4
-}
+# shellcheck source=tests/system/tap.inc
+. "${0%/*}/tap.inc"
+LOG=$DIR/log
 
 stat() {
 	nomctl stat --json nhttpd | sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p"
@@ -134,5 +119,4 @@ grep -q '"price_usd_per_gbit": 10.00, .*"w_us": 0' $DIR/ledger && grep -q '"w_us
 saw=$?
 [ $saw -eq 0 ] || tail -n 20 $DIR/ledger | sed 's/^/# /'
 check $saw "the ledger saw prices, W and what the table expects"
-echo "1..$n"
-exit $bad
+finish

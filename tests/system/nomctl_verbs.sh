@@ -8,33 +8,9 @@ set -u
 BDF=0000:00:10.0
 DIR=/run/nomctl-test
 OUT=$DIR/out
-n=0 bad=0
-
-ok() {
-	n=$((n + 1))
-	echo "ok $n - $1"
-}
-
-not_ok() {
-	n=$((n + 1))
-	bad=1
-	echo "not ok $n - $1"
-	sed 's/^/# /' $OUT 2>/dev/null | tail -20
-}
-
-check() {
-	if [ "$1" -eq 0 ]; then ok "$2"; else not_ok "$2"; fi
-}
-
-until_true() {
-	tries=$(($1 * 10))
-	shift
-	while ! "$@" >/dev/null 2>&1; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		usleep 100000
-	done
-}
+# shellcheck source=tests/system/tap.inc
+. "${0%/*}/tap.inc"
+LOG=$OUT
 
 # fails STATUS WORD WHAT -- COMMAND...: ends with STATUS; its first line has WORD
 fails() {
@@ -267,5 +243,4 @@ fails 1 "cannot write" "compare: nowhere to write" -- nomctl compare $DIR/raw.js
 echo '{"boot": 1, "variant": "nom",' >>$DIR/raw.jsonl
 fails 5 "raw.jsonl, line 4" "compare: a malformed line is named" -- nomctl compare $DIR/raw.jsonl
 fails 5 "No such file" "compare: no such file" -- nomctl compare $DIR/nothing
-echo "1..$n"
-exit $bad
+finish

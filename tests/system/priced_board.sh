@@ -8,34 +8,9 @@ set -u
 DIR=/run/priced-test
 LOG=$DIR/log
 FILE=$DIR/prices.json
-n=0 bad=0 pid=
-
-ok() {
-	n=$((n + 1))
-	echo "ok $n - $1"
-}
-
-not_ok() {
-	n=$((n + 1))
-	bad=1
-	echo "not ok $n - $1"
-	sed 's/^/# /' "$LOG" 2>/dev/null | tail -20
-}
-
-check() {
-	if [ "$1" -eq 0 ]; then ok "$2"; else not_ok "$2"; fi
-}
-
-# until SECONDS COMMAND...: try every 100 ms
-until_true() {
-	tries=$(($1 * 10))
-	shift
-	while ! "$@" >/dev/null 2>&1; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		usleep 100000
-	done
-}
+# shellcheck source=tests/system/tap.inc
+. "${0%/*}/tap.inc"
+pid=
 
 # The price in micro-credits, and its age in whole seconds, from the board.
 price() {
@@ -215,5 +190,4 @@ grep '^bandwidth' $DIR/app | tail -6 | sed 's/^bandwidth: \([0-9]*\)\..*/\1/' | 
 check $? "each step reaches a leaseholder as an upcall"
 kill $app $pid
 wait $app $pid 2>/dev/null
-echo "1..$n"
-exit $bad
+finish
