@@ -6,6 +6,7 @@ to the last has come.  It corrects its latencies for requests that a stall kept
 it from sending (coordinated omission), for both variants alike.
 """
 import json
+import os
 import pathlib
 import shutil
 import socket
@@ -54,7 +55,8 @@ def run(url, connections, seconds):
     """wrk's figures as a dict (load.lua), for `seconds` (whole ones) of load."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(SCRIPT), url]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent,
+                              env={**os.environ, "NOM_CONNECTIONS": str(connections)})
     except subprocess.TimeoutExpired:
         raise LoadError(f"wrk did not end: {' '.join(command)}") from None
     except OSError as error:
@@ -66,5 +68,7 @@ def run(url, connections, seconds):
             result = json.loads(line[7:].replace("nan", "0"))
             if not result["requests"]:
                 raise LoadError(f"no request was answered ({result['errors']} errors)")
+            if abs(result["samples"] - result["requests"]) > max(2, result["requests"] // 1000):
+                raise LoadError(f"wrk's correction could not be told apart: {result['samples']} latencies of {result['requests']} requests")
             return result
     raise LoadError(f"wrk failed (exit {done.returncode}): {(done.stderr or done.stdout).strip()[-200:]}")

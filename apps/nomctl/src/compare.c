@@ -91,6 +91,8 @@ static const struct row {
 	{ "latency_us", "p50", "latency, p50 us", -1, 0 },
 	{ "latency_us", "p99", "latency, p99 us", -1, 0 },
 	{ "latency_us", "p999", "latency, p99.9 us", -1, 0 },
+	{ "latency_corrected_us", "mean", "corrected: mean us", -1, 0 },
+	{ "latency_corrected_us", "sd", "corrected: sd us", -1, 0 },
 	{ "instructions_per_request", "user", "instructions, user", -1, 0 },
 	{ "instructions_per_request", "kernel", "instructions, kernel", -1, 0 },
 	{ "instructions_per_request", "+", "instructions, both", -1, 0 },
