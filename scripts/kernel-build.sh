@@ -25,6 +25,7 @@ set -eu -o pipefail
 
 TOP=$(cd "$(dirname "$0")/.." && pwd)
 CACHE=${NOM_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/nom}/kernel
+case $CACHE in /*) ;; *) CACHE=$PWD/$CACHE ;; esac	# apt and make look from elsewhere
 PATCHES=$TOP/linux-patches
 JOBS=${JOBS:-$(nproc)}
 FRAGMENTS=${NOM_KCONFIG:-base nom}

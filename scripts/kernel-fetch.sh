@@ -22,6 +22,7 @@ set -eu
 LINUX=6.12
 PACKAGE=linux-source-$LINUX
 CACHE=${NOM_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/nom}/kernel
+case $CACHE in /*) ;; *) CACHE=$PWD/$CACHE ;; esac	# apt and make look from elsewhere
 TARBALL=$CACHE/src/$PACKAGE.tar.xz
 
 say() { printf 'kernel-fetch: %s\n' "$*" >&2; }

@@ -26,6 +26,7 @@ set -eu
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 PATCHES=$ROOT/stacks/patches/lwip
 CACHE=${NOM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nom}/lwip
+case $CACHE in /*) ;; *) CACHE=$PWD/$CACHE ;; esac	# apt and make look from elsewhere
 NEED_KIB=65536		# a cold run: package indexes, source, two trees
 
 say() { printf 'lwip-fetch: %s\n' "$*"; }
@@ -152,6 +153,8 @@ main() {
 	OUT=${1:-$ROOT/build/lwip}
 	command -v patch >/dev/null || die "patch is missing: install the package patch"
 	mkdir -p "$CACHE" "$(dirname "$OUT")" || die "cannot create $CACHE"
+	# Absolute: apt takes a relative Dir:: as below its root directory.
+	OUT=$(cd "$(dirname "$OUT")" && pwd)/$(basename "$OUT")
 	WORK=$(mktemp -d "$(dirname "$OUT")/.lwip-fetch.XXXXXX") || die "cannot create a directory beside $OUT"
 	trap 'rm -rf "$WORK"' EXIT
 	trap 'exit 1' INT TERM HUP
