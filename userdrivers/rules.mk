@@ -10,7 +10,7 @@ $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
 
 # The test device: a library for unit tests, and a program.
 VHOSTBE_DIR := tests/tools/vhost_backend
-VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_net.c be_port.c)
+VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_net.c be_port.c be_tso.c)
 
 $(eval $(call nom_lib,vhostbe,$(VHOSTBE_SRCS),-Iuserdrivers/src))
 $(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_DIR)/main.c,vhostbe,))

@@ -324,6 +324,76 @@ static void test_vnet_tx_refuses_what_it_cannot_send(void **state)
 	t_close(&p);
 }
 
+/* A frame of @payload bytes behind TCP/IPv4 headers, as a stack would lay it out. */
+static void t_tso_headers(uint8_t *h, uint32_t payload)
+{
+	memset(h, 0, 54);
+	memcpy(h, "\x52\x54\0\0\0\1\x52\x54\0\0\0\2\x08\x00\x45", 15);
+	h[16] = (uint8_t)((40 + payload) >> 8);
+	h[17] = (uint8_t)(40 + payload);
+	h[23] = 6;
+	h[46] = 0x50;
+	h[47] = 0x18;
+}
+
+static void test_vnet_segmentation_is_left_to_the_device(void **state)
+{
+	uint8_t head[54], got[2048];
+	struct vnet_seg seg[2] = { { head, sizeof(head) } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_start = 34, .csum_offset = 16,
+		.tso_bytes = 1000, .hdr_bytes = 54 };
+	struct pair p;
+	uint8_t *mem;
+	uint32_t i;
+
+	t_open(&p, NULL, NULL);
+	mem = vnet_dma_alloc(p.v, 65496, 64);
+	assert_non_null(mem);
+	for (i = 0; i < 65496; i++)
+		mem[i] = (uint8_t)(i * 7);
+	seg[1] = (struct vnet_seg){ mem, 4321 };
+	t_tso_headers(head, 4321);
+	assert_int_equal(vnet_tx(p.v, &tx), 0);
+	vnet_tx_flush(p.v);
+	vhostbe_step(p.be);
+	assert_null(vhostbe_last_error(p.be));
+	for (i = 0; i < 5; i++) {
+		uint32_t n = i < 4 ? 1000 : 321;
+
+		assert_int_equal(vhostbe_take(p.be, got, sizeof(got), NULL), 54 + n);
+		assert_memory_equal(got + 54, mem + 1000 * i, n);
+		assert_int_equal(got[40] << 8 | got[41], 1000 * i);
+		assert_int_equal(got[47], i < 4 ? 0x10 : 0x18);
+	}
+	assert_int_equal(vhostbe_take(p.be, got, sizeof(got), NULL), -EAGAIN);
+	assert_int_equal(vnet_stats(p.v)->tx_tso, 1);
+	assert_int_equal(vnet_stats(p.v)->doorbells_tx, 1);
+
+	/* The longest there is goes, one byte more does not. */
+	seg[1].len = 65496;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	seg[1].len = 65495;
+	t_tso_headers(head, 65495);
+	assert_int_equal(vnet_tx(p.v, &tx), 0);
+	tx.hdr_bytes = 53;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.hdr_bytes = 54;
+	tx.csum_start = 0;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.csum_start = 54;	/* not within the headers */
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.csum_start = 34;
+	tx.tso_bytes = 0;	/* without: as long as the MTU allows */
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.tso_bytes = 1000;
+	tx.nr_seg = 1;		/* no payload */
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.nr_seg = VNET_TSO_SEG_MAX + 1;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	assert_int_equal(vnet_tx_queued(p.v), 1);
+	t_close(&p);
+}
+
 static void test_vnet_checksum_offload_both_ways(void **state)
 {
 	struct vhostbe_meta meta;
@@ -363,6 +433,29 @@ static void test_vnet_checksum_offload_both_ways(void **state)
 	assert_int_equal(rx[2].flags, 0);
 	assert_int_equal(vnet_stats(p.v)->rx_csum_ok, 2);
 	t_close(&p);
+}
+
+/* TSO without CSUM makes no sense to the specification, and is not asked for. */
+static void test_vnet_no_segmentation_without_checksums(void **state)
+{
+	struct vhostbe_opts bo = { .sz = sizeof(bo), .features_off = 1ull << VIRTIO_NET_F_CSUM };
+	struct vnet_opts vo = { .sz = sizeof(vo), .features_off = 1ull << VIRTIO_NET_F_CSUM };
+	int round;
+
+	for (round = 0; round < 2; round++) {
+		uint8_t head[54];
+		struct vnet_seg seg[2] = { { head, sizeof(head) } };
+		struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_start = 34, .csum_offset = 16,
+			.tso_bytes = 1000, .hdr_bytes = 54 };
+		struct pair p;
+
+		t_open(&p, round ? &vo : NULL, round ? NULL : &bo);
+		assert_false(vnet_features(p.v) & 1ull << VIRTIO_NET_F_HOST_TSO4);
+		seg[1] = (struct vnet_seg){ vnet_dma_alloc(p.v, 4000, 64), 4000 };
+		t_tso_headers(head, 4000);
+		assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+		t_close(&p);
+	}
 }
 
 static void test_vnet_without_offloads_refuses_them(void **state)
@@ -786,6 +879,8 @@ int main(void)
 		cmocka_unit_test(test_vnet_sends_copies),
 		cmocka_unit_test(test_vnet_sends_without_copy_and_returns_the_cookie_once),
 		cmocka_unit_test(test_vnet_tx_refuses_what_it_cannot_send),
+		cmocka_unit_test(test_vnet_segmentation_is_left_to_the_device),
+		cmocka_unit_test(test_vnet_no_segmentation_without_checksums),
 		cmocka_unit_test(test_vnet_checksum_offload_both_ways),
 		cmocka_unit_test(test_vnet_without_offloads_refuses_them),
 		cmocka_unit_test(test_vnet_legacy_backend_is_refused),

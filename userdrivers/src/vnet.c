@@ -134,6 +134,10 @@ static int negotiate(struct vnet *v, const struct vnet_opts *o)
 	uint64_t wanted = wanted_features(o);
 	int err;
 
+	/* A device that cuts a frame up has to sum the pieces (5.1.3.1). */
+	if (!offers(v->dev, wanted, VIRTIO_NET_F_CSUM))
+		wanted &= ~(1ULL << VIRTIO_NET_F_HOST_TSO4);
+
 	err = choose_mtu(v, &wanted);
 	if (!err)
 		err = nomdrv_dev_negotiate(v->dev, wanted, 1ULL << VIRTIO_F_VERSION_1);
@@ -142,6 +146,7 @@ static int negotiate(struct vnet *v, const struct vnet_opts *o)
 	if (err)
 		return err;
 	v->tx_csum = nomdrv_dev_has(v->dev, VIRTIO_NET_F_CSUM);
+	v->tx_tso = nomdrv_dev_has(v->dev, VIRTIO_NET_F_HOST_TSO4);
 	v->rx_csum_mask = nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_CSUM) ?
 		VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID : 0;
 	v->tx_frame_max = v->mtu + VNET_ETH_BYTES + 4;

@@ -20,7 +20,7 @@ const struct vnet_feature vnet_features_table[] = {
 	LATER(VIRTIO_NET_F_GUEST_TSO6, "as GUEST_TSO4"),
 	NO(VIRTIO_NET_F_GUEST_ECN, "part of GUEST_TSO"),
 	NO(VIRTIO_NET_F_GUEST_UFO, "part of UDP fragmentation"),
-	LATER(VIRTIO_NET_F_HOST_TSO4, "bulk transmit; lwIP has no segmentation offload of its own"),
+	USED(VIRTIO_NET_F_HOST_TSO4, "the device cuts long frames into TCP packets; with CSUM only"),
 	LATER(VIRTIO_NET_F_HOST_TSO6, "as HOST_TSO4"),
 	NO(VIRTIO_NET_F_HOST_ECN, "part of HOST_TSO"),
 	NO(VIRTIO_NET_F_HOST_UFO, "part of UDP fragmentation"),

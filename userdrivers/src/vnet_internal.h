@@ -64,7 +64,7 @@ struct vnet {
 	uint8_t *tx_base;
 	void **tx_cookie;
 	uint32_t tx_frame_max;
-	bool tx_csum;
+	bool tx_csum, tx_tso;
 
 	int error;
 	struct nomdrv_dev *dev;

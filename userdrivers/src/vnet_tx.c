@@ -21,10 +21,19 @@ static inline bool csum_valid(const struct vnet *v, uint32_t len, uint16_t start
 	return !start || (v->tx_csum && (uint32_t)start + offset + 2 <= len);
 }
 
-/* struct virtio_net_hdr_v1 in two stores: it lies at a multiple of 2 only. */
-static inline void write_hdr(struct vnet *v, uint8_t *p, uint16_t csum_start, uint16_t csum_offset)
+/* Whether the device can cut the frame up as the caller says. */
+static bool tso_valid(const struct vnet *v, const struct vnet_tx *tx, uint32_t total)
 {
-	uint64_t first = (uint64_t)csum_start << 48;
+	return v->tx_tso && tx->csum_start && tx->hdr_bytes >= VNET_ETH_BYTES + 20 + 20 &&
+	       tx->hdr_bytes == tx->seg[0].len && tx->hdr_bytes < total &&
+	       tx->csum_start < tx->hdr_bytes;
+}
+
+/* struct virtio_net_hdr_v1 in two stores: it lies at a multiple of 2 only. */
+static inline void write_hdr(struct vnet *v, uint8_t *p, uint16_t csum_start, uint16_t csum_offset,
+			     uint64_t tso)
+{
+	uint64_t first = (uint64_t)csum_start << 48 | tso;
 	uint32_t second = csum_offset;
 
 	if (csum_start) {
@@ -35,7 +44,17 @@ static inline void write_hdr(struct vnet *v, uint8_t *p, uint16_t csum_start, ui
 	memcpy(p + 8, &second, sizeof(second));
 }
 
+/* gso_type, hdr_len and gso_size where write_hdr() puts them. */
+static inline uint64_t tso_word(const struct vnet_tx *tx)
+{
+	return (uint64_t)VIRTIO_NET_HDR_GSO_TCPV4 << 8 | (uint64_t)tx->hdr_bytes << 16 |
+	       (uint64_t)tx->tso_bytes << 32;
+}
+
 _Static_assert(offsetof(struct virtio_net_hdr_v1, flags) == 0 &&
+	       offsetof(struct virtio_net_hdr_v1, gso_type) == 1 &&
+	       offsetof(struct virtio_net_hdr_v1, hdr_len) == 2 &&
+	       offsetof(struct virtio_net_hdr_v1, gso_size) == 4 &&
 	       offsetof(struct virtio_net_hdr_v1, csum_start) == 6 &&
 	       offsetof(struct virtio_net_hdr_v1, csum_offset) == 8 &&
 	       VIRTIO_NET_HDR_GSO_NONE == 0, "write_hdr() knows the layout");
@@ -85,6 +104,7 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 {
 	struct vring_split *r = &v->txq;
 	const struct vnet_seg *seg = tx->seg;
+	const bool tso = tx->tso_bytes;
 	unsigned int nr_seg = tx->nr_seg, need = 1, head, tail, d, i;
 	uint32_t total = 0, first = 0;
 	uint8_t *buf;
@@ -92,14 +112,14 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 	/* First everything that can be wrong, then act. */
 	if (__builtin_expect(v->error, 0))
 		return -EIO;
-	if (!nr_seg || nr_seg > VNET_TX_SEG_MAX)
+	if (!nr_seg || nr_seg > (tso ? VNET_TSO_SEG_MAX : VNET_TX_SEG_MAX))
 		return -EINVAL;
 	if (seg[0].len <= VNET_TX_INLINE_BYTES)
 		first = seg[0].len;
 	for (i = 0; i < nr_seg; i++) {
 		uint32_t len = seg[i].len;
 
-		if (!len || len > VNET_FRAME_MAX_BYTES)
+		if (!len || len > (tso ? VNET_TSO_MAX_BYTES : VNET_FRAME_MAX_BYTES))
 			return -EINVAL;
 		total += len;
 		if (!i && first)
@@ -108,8 +128,9 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 			return -EINVAL;
 		need += pieces(v, seg[i].addr, len);
 	}
-	if (total < VNET_ETH_BYTES || total > v->tx_frame_max || need > r->size ||
-	    !csum_valid(v, total, tx->csum_start, tx->csum_offset))
+	if (total < VNET_ETH_BYTES || total > (tso ? VNET_TSO_MAX_BYTES : v->tx_frame_max) ||
+	    need > r->size || !csum_valid(v, total, tx->csum_start, tx->csum_offset) ||
+	    (tso && !tso_valid(v, tx, total)))
 		return -EINVAL;
 	if (need > r->nr_free) {
 		v->stats.tx_full++;
@@ -118,7 +139,7 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 
 	head = tail = r->free_head;
 	buf = vnet__tx_buf(v, head);
-	write_hdr(v, buf, tx->csum_start, tx->csum_offset);
+	write_hdr(v, buf, tx->csum_start, tx->csum_offset, tso ? tso_word(tx) : 0);
 	if (first)
 		memcpy(buf + VNET_HDR_BYTES, seg[0].addr, first);
 	d = put_piece(v, head, buf, VNET_HDR_BYTES + first, need == 1);
@@ -130,6 +151,7 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 	vring_post(r, head, tail, need);
 	v->stats.tx_packets++;
 	v->stats.tx_bytes += total;
+	v->stats.tx_tso += tso;
 	return 0;
 }
 
@@ -160,7 +182,7 @@ int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg
 
 	d = vring_get(r);
 	buf = vnet__tx_buf(v, d);
-	write_hdr(v, buf, csum_start, csum_offset);
+	write_hdr(v, buf, csum_start, csum_offset, 0);
 	p = buf + VNET_HDR_BYTES;
 	for (i = 0; i < nr_seg; i++) {
 		memcpy(p, seg[i].addr, seg[i].len);

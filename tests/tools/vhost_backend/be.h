@@ -13,7 +13,7 @@ enum { BE_RXQ, BE_TXQ, BE_NR_QUEUES };
 
 #define BE_FDS_MAX	8
 #define BE_FIFO_FRAMES	1024
-#define BE_IOV_MAX	64
+#define BE_IOV_MAX	160
 #define BE_HDR_BYTES	((uint32_t)sizeof(struct virtio_net_hdr_v1))
 
 /* A mapped part of the front-end's memory. */
@@ -56,6 +56,7 @@ struct be_part {
 
 /* Where frames go; each returns whether the frame was taken (false: try later). */
 struct be_port_ops {
+	bool cuts;		/* takes frames that are still to be cut up */
 	bool (*tx)(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, uint8_t *frame,
 		   uint32_t len);
 	unsigned int (*poll)(struct vhostbe *be);	/* frames that came in; may be NULL */
@@ -85,6 +86,7 @@ struct vhostbe {
 	struct be_frame *fifo, **fifo_tail;
 	unsigned int fifo_len;
 	uint8_t bounce[BE_HDR_BYTES + VHOSTBE_FRAME_MAX];
+	uint8_t piece[VHOSTBE_FRAME_MAX];
 
 	struct vhostbe_stats stats;
 	bool broken;		/* error holds a reason for this connection to end */
@@ -126,5 +128,13 @@ void be_fifo_clear(struct vhostbe *be);
 int be_deliver(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, const void *frame,
 	       uint32_t len);
 extern const struct be_port_ops be_port_queue;
+
+/* be_tso.c */
+/* Why the frame cannot be cut up, or NULL. */
+const char *be_tso_fault(const struct virtio_net_hdr_v1 *hdr, const uint8_t *frame, uint32_t len);
+unsigned int be_tso_pieces(const struct virtio_net_hdr_v1 *hdr, uint32_t len);
+/* Packet @i of the frame into @out, sums complete; its length. */
+uint32_t be_tso_piece(const struct virtio_net_hdr_v1 *hdr, const uint8_t *frame, uint32_t len,
+		      unsigned int i, uint8_t *out);
 
 #endif /* VHOSTBE_INTERNAL_H */

@@ -16,6 +16,7 @@
 #define BIT(n)		(1ULL << (n))
 #define FEATURES	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) | \
 			 BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | \
+			 BIT(VIRTIO_NET_F_HOST_TSO4) | \
 			 BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MTU) | \
 			 BIT(VHU_F_PROTOCOL_FEATURES))
 
@@ -94,6 +95,25 @@ int vhostbe_inject(struct vhostbe *be, const void *frame, size_t len,
 	return err;
 }
 
+/* A frame to the port, cut up for a port that does not do it: 1 or 0 (full). */
+static int to_port(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, uint8_t *frame,
+		   uint32_t len)
+{
+	const struct virtio_net_hdr_v1 plain = { .num_buffers = 0 };
+	unsigned int i, n;
+
+	if (!hdr->gso_type || be->port->cuts)
+		return be->port->tx(be, hdr, frame, len);
+	n = be_tso_pieces(hdr, len);
+	if (be->fifo_len + n > BE_FIFO_FRAMES)
+		return 0;
+	be->stats.tx_pieces += n;
+	for (i = 0; i < n; i++)	/* what is refused on the way is lost, as on a wire */
+		be->port->tx(be, &plain, be->piece,
+			     be_tso_piece(hdr, frame, len, i, be->piece));
+	return 1;
+}
+
 /* One frame out of the transmit ring: 1, 0 (the port is full), or -1. */
 static int transmit(struct vhostbe *be, struct be_ring *r)
 {
@@ -119,7 +139,7 @@ static int transmit(struct vhostbe *be, struct be_ring *r)
 		return -1;
 	}
 	memcpy(&hdr, be->bounce, BE_HDR_BYTES);
-	if (hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE ||
+	if ((hdr.gso_type && !(be->features & BIT(VIRTIO_NET_F_HOST_TSO4))) ||
 	    (hdr.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) ||
 	    (hdr.flags && !(be->features & BIT(VIRTIO_NET_F_CSUM)))) {
 		be_fail(be, "header flags 0x%x, gso 0x%x were not negotiated", hdr.flags, hdr.gso_type);
@@ -130,7 +150,15 @@ static int transmit(struct vhostbe *be, struct be_ring *r)
 			len - BE_HDR_BYTES);
 		return -1;
 	}
-	if (!be->port->tx(be, &hdr, be->bounce + BE_HDR_BYTES, len - BE_HDR_BYTES))
+	if (hdr.gso_type) {
+		const char *fault = be_tso_fault(&hdr, be->bounce + BE_HDR_BYTES, len - BE_HDR_BYTES);
+
+		if (fault) {
+			be_fail(be, "segmentation %s", fault);
+			return -1;
+		}
+	}
+	if (!to_port(be, &hdr, be->bounce + BE_HDR_BYTES, len - BE_HDR_BYTES))
 		return 0;
 	be_ring_use(r, head, 0);
 	be->stats.tx_frames++;

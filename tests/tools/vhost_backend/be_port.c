@@ -205,7 +205,7 @@ static unsigned int tap_poll(struct vhostbe *be)
 	return n;
 }
 
-static const struct be_port_ops be_port_tap = { .tx = tap_tx, .poll = tap_poll };
+static const struct be_port_ops be_port_tap = { .cuts = true, .tx = tap_tx, .poll = tap_poll };
 
 int vhostbe_port_tap(struct vhostbe *be, const char *ifname)
 {

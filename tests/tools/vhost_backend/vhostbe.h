@@ -67,6 +67,7 @@ struct vhostbe_stats {
 	uint64_t kicks_rx, kicks_tx;	/* doorbells seen (coalesced writes count each) */
 	uint64_t calls;		/* interrupts sent */
 	uint64_t tx_frames;	/* sent by the front-end */
+	uint64_t tx_pieces;	/* packets that were cut from some of them */
 	uint64_t rx_frames;	/* delivered to it */
 	uint64_t rx_dropped;	/* for want of a buffer, or too long for one */
 };
@@ -129,7 +130,8 @@ int vhostbe_inject(struct vhostbe *be, const void *frame, size_t len,
  * @buf: room for @cap bytes
  * @meta: its header flags, or NULL: the checksum is completed if need be
  *
- * Up to 1024 frames are kept; the rest waits in the ring.
+ * Up to 1024 frames are kept; the rest waits in the ring.  A frame that the
+ * driver left to be cut up comes as the packets it makes.
  * Return: its length, -EAGAIN (none), -EMSGSIZE (@cap is too small; kept).
  */
 int vhostbe_take(struct vhostbe *be, void *buf, size_t cap, struct vhostbe_meta *meta);

@@ -45,6 +45,8 @@ struct vnet;
 #define VNET_PRIV_BYTES		128	/* private area per receive buffer */
 #define VNET_FRAME_MAX_BYTES	2034	/* longest frame, Ethernet header included */
 #define VNET_TX_SEG_MAX		16	/* segments of one frame */
+#define VNET_TSO_SEG_MAX	64	/* segments of a frame that the device cuts up */
+#define VNET_TSO_MAX_BYTES	65549	/* such a frame: 65,535 bytes of IP behind an Ethernet header */
 #define VNET_TX_INLINE_BYTES	116	/* a first segment up to here is copied */
 #define VNET_MTU_DEFAULT	1500
 
@@ -255,6 +257,11 @@ struct vnet_seg {
  *	frame; 0: no offload.  Needs VIRTIO_NET_F_CSUM in vnet_features().
  * @csum_offset: where the sum goes, from @csum_start; the caller has put the
  *	pseudo header's sum there
+ * @tso_bytes: 0, or TCP payload per packet: the device cuts the frame into as
+ *	many TCP/IPv4 packets as that makes (virtio 1.2, 5.1.6.2).  Needs
+ *	VIRTIO_NET_F_HOST_TSO4, @csum_start, and lengths and pseudo header of
+ *	the whole; nr_seg may be VNET_TSO_SEG_MAX, the length VNET_TSO_MAX_BYTES
+ * @hdr_bytes: with @tso_bytes: Ethernet, IP and TCP header together
  * @cookie: handed to the function given to vnet_tx_reap(); NULL: none wanted
  *
  * A first part of up to VNET_TX_INLINE_BYTES (protocol headers) is copied beside the
@@ -265,6 +272,7 @@ struct vnet_tx {
 	const struct vnet_seg *seg;
 	unsigned int nr_seg;
 	uint16_t csum_start, csum_offset;
+	uint16_t tso_bytes, hdr_bytes;
 	void *cookie;
 };
 
@@ -274,8 +282,8 @@ struct vnet_tx {
  * @tx: the frame; borrowed for the call, the memory it points to until reaped
  *
  * Return: 0, -EAGAIN (queue full: reap, try again), -EINVAL (a segment outside
- * of DMA memory, a frame too long for the MTU, a sum outside of the frame or
- * not negotiated), -EIO (stopped, see vnet_error()).  After a failure nothing
+ * of DMA memory, a frame too long for the MTU, a sum outside of the frame, an
+ * offload that is not negotiated or makes no sense), -EIO (stopped, see vnet_error()).  After a failure nothing
  * has changed.
  */
 int vnet_tx(struct vnet *v, const struct vnet_tx *tx);
@@ -400,13 +408,14 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @interrupts: interrupts seen
  * @rx_csum_ok: frames with VNET_RX_CSUM_OK
  * @tx_csum_offload: frames whose sum was left to the device
+ * @tx_tso: frames that were left to the device to cut up
  */
 struct vnet_stats {
 	uint64_t rx_packets, rx_bytes, rx_bad;
 	uint64_t tx_packets, tx_bytes, tx_full, tx_copies;
 	uint64_t doorbells_rx, doorbells_tx, doorbells_suppressed;
 	uint64_t interrupts;
-	uint64_t rx_csum_ok, tx_csum_offload;
+	uint64_t rx_csum_ok, tx_csum_offload, tx_tso;
 };
 
 /** vnet_stats - the live counters */

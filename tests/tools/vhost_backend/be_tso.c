@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vhostbe: segmentation - what a device does to a frame that the driver leaves
+ * it to cut up (virtio 1.2, 5.1.6.2; TCP over IPv4 without IP options).
+ *
+ * Each piece gets the headers with its own lengths, IP identification, sequence
+ * number and sums; FIN and PSH stand in the last one only.
+ */
+#include "be.h"
+
+#include <string.h>
+
+#define ETH		14u
+#define IP		20u
+#define TCP_FIN_PSH	0x09
+
+static uint16_t get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static void put16(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)get16(p) << 16 | get16(p + 2);
+}
+
+static uint32_t fold(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+const char *be_tso_fault(const struct virtio_net_hdr_v1 *hdr, const uint8_t *f, uint32_t len)
+{
+	uint32_t doff;
+
+	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_TCPV4)
+		return "of an unknown kind";
+	if (!(hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || !hdr->gso_size)
+		return "without a checksum or a size";
+	if (len < ETH + IP + 20 || get16(f + 12) != 0x0800 || f[ETH] != 0x45 || f[ETH + 9] != 6)
+		return "of what is not TCP over IPv4";
+	doff = (f[ETH + IP + 12] >> 4) * 4u;
+	if (doff < 20 || hdr->hdr_len != ETH + IP + doff || hdr->hdr_len >= len)
+		return "with wrong header length";
+	if (hdr->csum_start != ETH + IP || hdr->csum_offset != 16)
+		return "with the checksum elsewhere";
+	if (get16(f + ETH + 2) != len - ETH)
+		return "with wrong IP length";
+	return NULL;
+}
+
+unsigned int be_tso_pieces(const struct virtio_net_hdr_v1 *hdr, uint32_t len)
+{
+	return (len - hdr->hdr_len + hdr->gso_size - 1) / hdr->gso_size;
+}
+
+uint32_t be_tso_piece(const struct virtio_net_hdr_v1 *hdr, const uint8_t *f, uint32_t len,
+		      unsigned int i, uint8_t *out)
+{
+	uint32_t off = i * (uint32_t)hdr->gso_size, left = len - hdr->hdr_len - off, n, sum = 0, seq;
+	bool last = left <= hdr->gso_size;
+	unsigned int k;
+
+	n = last ? left : hdr->gso_size;
+	memcpy(out, f, hdr->hdr_len);
+	memcpy(out + hdr->hdr_len, f + hdr->hdr_len + off, n);
+	put16(out + ETH + 2, hdr->hdr_len - ETH + n);
+	put16(out + ETH + 4, get16(f + ETH + 4) + i);
+	put16(out + ETH + 10, 0);
+	for (k = 0; k < IP; k += 2)
+		sum += get16(out + ETH + k);
+	put16(out + ETH + 10, ~fold(sum));
+
+	seq = get32(f + ETH + IP + 4) + off;
+	put16(out + ETH + IP + 4, seq >> 16);
+	put16(out + ETH + IP + 6, seq);
+	if (!last)
+		out[ETH + IP + 13] &= (uint8_t)~TCP_FIN_PSH;
+	/* The pseudo header's sum holds the whole length: take the difference out (RFC 1624). */
+	sum = get16(f + ETH + IP + 16) + (~(len - ETH - IP) & 0xffff) + (hdr->hdr_len - ETH - IP + n);
+	put16(out + ETH + IP + 16, fold(sum));
+	vhostbe_csum_complete(out, hdr->hdr_len + n, hdr->csum_start, hdr->csum_offset);
+	return hdr->hdr_len + n;
+}
