@@ -6,7 +6,7 @@ LWIP_SRCS := stacks/src/lwip_all.c
 NOMSTACK_PROFILE ?= default
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
-	batch.c chksum.c heap.c knob.c rx.c stack.c sys.c tcp.c tx.c udp.c)
+	batch.c chksum.c heap.c knob.c rx.c stack.c sys.c tcp.c tso.c tx.c udp.c)
 
 $(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -w))
 $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))
@@ -27,13 +27,13 @@ lwip: $(LWIP_TREE)/.stamp ## fetch lwIP and apply our patches
 STACK_TESTS := tcp hash udp batch csum malformed loss
 STACK_RIG := tests/unit/stack_rig.c
 STACK_TEST_OBJS := $(patsubst %,$(B)/asan/o/tests/unit/%.o,stack_rig stack_rig_device stack_rig_vhost \
-	$(STACK_TESTS:%=test_stack_%) test_stack_vhost)
+	$(STACK_TESTS:%=test_stack_%) test_stack_vhost test_stack_tso)
 $(STACK_TEST_OBJS): private CPPFLAGS += $(NOMSTACK_CPPFLAGS)
 $(STACK_TEST_OBJS): $(LWIP_TREE)/.stamp stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h
 $(foreach t,$(STACK_TESTS),$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \
 	$(STACK_RIG) tests/unit/stack_rig_device.c,nomstack lwip,)))
-$(eval $(call nom_unit,test_stack_vhost,tests/unit/test_stack_vhost.c $(STACK_RIG) tests/unit/stack_rig_vhost.c,\
-	nomstack lwip vhostbe nomdrv nomux,))
+$(foreach t,vhost tso,$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \
+	$(STACK_RIG) tests/unit/stack_rig_vhost.c,nomstack lwip vhostbe nomdrv nomux,)))
 
 # Instructions per request: tests/perf/stack-cost.sh
 $(eval $(call nom_prog,stack-cost,tests/perf/stack_cost.c,nomstack lwip,))

@@ -53,7 +53,7 @@ def check_built():
 
 def prepare(guest, file_bytes):
     """The file to serve."""
-    text = ("nom on Linux. " * 20)[:file_bytes - 1] + "\n"
+    text = ("nom on Linux. " * (file_bytes // 14 + 1))[:file_bytes - 1] + "\n"
     guest.capture(f"mkdir -p {ROOT} && cat > {ROOT}{PATH}", stdin=text.encode())
     terms = json.loads((g.ROOT / "econd/terms/penalty.json").read_text(encoding="utf-8"))
     terms["time_scale"] = TIME_SCALE[guest.accel]

@@ -66,6 +66,31 @@ struct udp_bind {
 	uint16_t port;
 };
 
+#define NOMSTACK__TSO_MAX	44	/* segments of 1460 bytes in 64 KiB */
+#define NOMSTACK__TSO_BATCHES	64	/* long frames that the device may have at a time */
+#define NOMSTACK__TSO_COOKIE	1u	/* set in a cookie that is a batch, not a pbuf */
+
+/* Segments that left as one frame, until the device is done with them. */
+struct tso_batch {
+	struct tso_batch *next;		/* free */
+	unsigned nr;
+	struct pbuf *p[NOMSTACK__TSO_MAX];
+};
+
+/* nomstack_tso.c: the frame that is being put together. */
+struct tso {
+	struct tso_batch *open;		/* NULL: none, and the rest means nothing */
+	struct tso_batch *free;
+	struct vnet_seg seg[VNET_TSO_SEG_MAX];	/* [0]: hdr */
+	unsigned nr_seg;
+	uint32_t bytes;			/* payload so far */
+	uint32_t next_seq;
+	uint16_t mss, hdr_bytes;
+	bool last;			/* nothing may follow */
+	uint8_t hdr[VNET_TX_INLINE_BYTES];
+	struct tso_batch batch[NOMSTACK__TSO_BATCHES];
+};
+
 struct nomstack {
 	struct vnet *v;
 	uint64_t (*now_fn)(void *arg);
@@ -98,7 +123,9 @@ struct nomstack {
 	uint32_t answered_gen, nr_answered;
 	unsigned zc_outstanding;	/* frames whose pbuf the device still reads */
 	unsigned zc_min_bytes;		/* shorter frames are copied */
-	bool tx_offload;
+	unsigned tso_max;		/* segments in a frame; 1: none are joined */
+	struct tso tso;
+	bool tx_offload, tso_offload;
 	bool tx_waiting;		/* tx_since_ns is valid */
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;
@@ -123,6 +150,13 @@ void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
 void nomstack__tx_reap(struct nomstack *s);
+uint16_t nomstack__csum_partial(uint8_t *frame, unsigned len, unsigned tot_len, uint16_t *offset_out);
+
+/* nomstack_tso.c: segmentation offload */
+void nomstack__tso_open(struct nomstack *s);
+bool nomstack__tso_add(struct nomstack *s, struct pbuf *p);
+void nomstack__tso_flush(struct nomstack *s);
+void nomstack__tso_done(struct nomstack *s, void *cookie);
 
 /* nomstack_batch.c: the batching delay */
 unsigned nomstack__batch_take(struct nomstack *s);

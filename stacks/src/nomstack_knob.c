@@ -10,7 +10,7 @@
 #define US 1000
 #define W_MAX_US 100000
 
-enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES };
+enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX };
 
 static const struct nomstack_knob knobs[] = {
 	[W_US] = { "w_us", "us",
@@ -24,6 +24,9 @@ static const struct nomstack_knob knobs[] = {
 	[ZC_MIN_BYTES] = { "zc_min_bytes", "bytes",
 		"frames at least this long are sent from where they lie, shorter ones are copied into one descriptor",
 		0, 2048, 1024 },
+	[TSO_MAX] = { "tso_max", "segments",
+		"segments that leave as one frame for the device to cut up, 1: none; more makes long answers cheaper",
+		1, NOMSTACK__TSO_MAX, NOMSTACK__TSO_MAX },
 };
 
 #define NR_KNOBS (sizeof(knobs) / sizeof(knobs[0]))
@@ -68,6 +71,9 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 	case ZC_MIN_BYTES:
 		s->zc_min_bytes = (unsigned)v;
 		break;
+	case TSO_MAX:
+		s->tso_max = (unsigned)v;
+		break;
 	}
 	return 0;
 }
@@ -93,6 +99,9 @@ int nomstack_knob_get(struct nomstack *s, const char *name, int64_t *out)
 		break;
 	case ZC_MIN_BYTES:
 		*out = s->zc_min_bytes;
+		break;
+	case TSO_MAX:
+		*out = s->tso_max;
 		break;
 	}
 	return 0;

@@ -133,6 +133,8 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	s->epoch_start_ns = s->now_ns;
 	s->epoch = s->heard_gen = s->answered_gen = 1;
 	s->tx_offload = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_CSUM);
+	s->tso_offload = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO4);
+	nomstack__tso_open(s);
 	{
 		const struct nomstack_knob *k;
 		unsigned nr;

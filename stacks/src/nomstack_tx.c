@@ -7,7 +7,8 @@
  * sent from where they lie, if all of it is memory the device can read: the
  * pbuf is referenced until the device is done (lwIP looks at the reference
  * before it changes a segment for retransmission).  The border is
- * zc_min_bytes; profile.rst has the measurement.
+ * zc_min_bytes; profile.rst has the measurement.  Long ones of a connection
+ * that follow each other may leave as one: nomstack_tso.c.
  *
  * Checksum offload needs no patch: when the device has it, lwIP is told per
  * interface to leave TCP and UDP sums alone, and the pseudo header's sum is
@@ -44,7 +45,7 @@ static inline uint32_t load32(const uint8_t *p)
  * device starts.  Returns 0 when the frame is neither.  lwIP lays the headers
  * of what it sends into one piece of memory.
  */
-static uint16_t csum_partial(uint8_t *f, unsigned len, unsigned tot_len, uint16_t *offset_out)
+uint16_t nomstack__csum_partial(uint8_t *f, unsigned len, unsigned tot_len, uint16_t *offset_out)
 {
 	unsigned ihl, start;
 	uint64_t sum;
@@ -74,7 +75,10 @@ static void tx_done(void *cookie, void *arg)
 	struct nomstack *s = arg;
 
 	s->zc_outstanding--;
-	pbuf_free(cookie);
+	if ((uintptr_t)cookie & NOMSTACK__TSO_COOKIE)
+		nomstack__tso_done(s, cookie);
+	else
+		pbuf_free(cookie);
 }
 
 /* Collect sent frames: before timers look whether a segment is still busy. */
@@ -85,12 +89,11 @@ void nomstack__tx_reap(struct nomstack *s)
 
 void nomstack__tx_announce(struct nomstack *s)
 {
-	unsigned n = vnet_tx_queued(s->v);
-
+	nomstack__tso_flush(s);
 	s->tx_waiting = false;
 	s->answered_gen++;
 	s->nr_answered = 0;
-	if (!n)
+	if (!vnet_tx_queued(s->v))
 		return;
 	s->st.tx_batches++;
 	vnet_tx_flush(s->v);
@@ -108,10 +111,13 @@ err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p)
 	unsigned n = 0;
 	int tries, rc;
 
+	/* Most frames are short and meet nothing that is open. */
+	if (s->tso_offload && unlikely(s->tso.open || !copy) && nomstack__tso_add(s, p))
+		goto queued;
 	if (unlikely(head[12] == 0x08 && head[13] == 0x06 && p->len >= 42 && head[21] == 1))
 		s->st.arp_requests++;
 	if (s->tx_offload)
-		csum_start = csum_partial(head, p->len, p->tot_len, &csum_offset);
+		csum_start = nomstack__csum_partial(head, p->len, p->tot_len, &csum_offset);
 
 	for (q = p; q; q = q->next) {
 		if (!q->len)
@@ -158,6 +164,7 @@ err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p)
 		s->zc_outstanding++;
 		s->st.tx_zero_copy++;
 	}
+queued:
 	s->st.tx_packets++;
 	if (!s->tx_waiting) {
 		s->tx_waiting = true;

@@ -57,6 +57,9 @@ bool rig_inject(struct rig *r, const void *frame, unsigned len, unsigned flags);
 bool rig_tx_pop(struct rig *r, struct rig_frame *out);	/* ARP is answered on the way */
 bool rig_tx_pop_raw(struct rig_frame *out);
 
+/* Of stack_rig_vhost.c only: packets that the device cut from longer frames. */
+uint64_t rig_device_pieces(void);
+
 /* Of stack_rig_device.c only. */
 struct rig_device_counts {
 	unsigned tx_flushes, rx_flushes, tx_queued, tx_ring, rx_held;

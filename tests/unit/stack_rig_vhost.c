@@ -22,7 +22,12 @@ static void step(void *arg)
 	vhostbe_step(be);
 }
 
-/* @features 0: no checksum offload in either direction. */
+uint64_t rig_device_pieces(void)
+{
+	return vhostbe_stats(be)->tx_pieces;
+}
+
+/* @features 0: no offload in either direction. */
 struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring)
 {
 	struct vhostbe_opts bo = { .sz = sizeof(bo), .mac = { 0x52, 0x54, 0, 0, 0, 2 } };

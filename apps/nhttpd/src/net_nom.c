@@ -298,6 +298,8 @@ static void show_stats(struct server *srv)
 	metric_set(m, M_DROPS, s.drop_csum + s.drop_mem + s.drop_proto);
 	metric_set(m, M_RETRANSMITS, s.tcp_retransmits);
 	metric_set(m, M_TX_ZERO_COPY, s.tx_zero_copy);
+	metric_set(m, M_TX_LONG, s.tx_long);
+	metric_set(m, M_TX_JOINED, s.tx_joined);
 	metric_set(m, M_DELAY_RX, s.delay_max_ns_rx);
 	metric_set(m, M_DELAY_TX, s.delay_max_ns_tx);
 }

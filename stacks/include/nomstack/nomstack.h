@@ -423,6 +423,8 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  *	the receive ring's buffers
  * @tx_zero_copy: frames sent without a copy
  * @tx_ring_full: frames lost or delayed for want of room in the transmit ring
+ * @tx_long: frames that the device cut into segments, and @tx_joined the
+ *	segments in them; @tx_packets and @tx_zero_copy count each segment
  */
 struct nomstack_stats {
 	uint64_t rx_batches, rx_packets, tx_batches, tx_packets;
@@ -431,6 +433,7 @@ struct nomstack_stats {
 	uint64_t drop_csum, drop_mem, drop_proto, ip_bad;
 	uint64_t arp_requests, timers_run;
 	uint64_t ooseq_dropped, tx_zero_copy, tx_ring_full;
+	uint64_t tx_long, tx_joined;
 };
 
 /**

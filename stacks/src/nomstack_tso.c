@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nomstack_tso.c - segments that follow each other leave as one frame
+ *
+ * lwIP makes segments of one MSS and sends them one by one.  A device with
+ * VIRTIO_NET_F_HOST_TSO4 cuts long frames up by itself, so what lwIP cut is put
+ * together again on its way out: a long data segment waits here until a frame
+ * comes that does not continue it, or until the poll announces.  One chain,
+ * one passage through the host for up to tso_max segments.
+ *
+ * To teach lwIP longer segments was rejected: segments are what it acknowledges,
+ * retransmits and fits into windows, and those stay as they are.  Nothing is
+ * copied but the headers of the first; the others' are left out, since the
+ * device makes them anew.
+ *
+ * What may be joined is what the device will make again, bit by bit (the IP
+ * identification aside): the same connection, acknowledgement, window and
+ * options, sequence numbers without a gap, all but the last of equal length,
+ * PSH and FIN in the last only.
+ */
+#include "internal.h"
+#include "lwip/inet_chksum.h"
+#include "lwip/prot/ethernet.h"
+#include "lwip/prot/ip.h"
+#include "lwip/prot/tcp.h"
+
+#include <string.h>
+
+#define ETH_BYTES	14
+#define AT_IP_BYTES	16	/* offsets in the frame: IP total length, */
+#define AT_IP_SUM	24
+#define AT_ADDRS	26	/* both addresses, both ports */
+#define AT_SEQ		38
+#define AT_ACK		42
+#define AT_OFFSET	46
+#define AT_FLAGS	47
+#define AT_WINDOW	48
+#define AT_OPTIONS	54
+
+static inline uint32_t load32be(const uint8_t *p)
+{
+	uint32_t x;
+
+	memcpy(&x, p, sizeof(x));
+	return lwip_ntohl(x);
+}
+
+static void store16be(uint8_t *p, unsigned v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+/* Bytes of headers if @p is a data segment that may be joined, else 0. */
+static unsigned headers(const struct pbuf *p)
+{
+	const uint8_t *f = p->payload;
+	unsigned bytes;
+
+	if (p->len < AT_OPTIONS || f[12] != 0x08 || f[13] != 0x00 || f[ETH_BYTES] != 0x45 ||
+	    f[ETH_BYTES + 9] != IP_PROTO_TCP)
+		return 0;
+	if ((f[AT_FLAGS] & ~(TCP_PSH | TCP_FIN)) != TCP_ACK)
+		return 0;
+	bytes = ETH_BYTES + 20 + (f[AT_OFFSET] >> 4) * 4u;
+	if (bytes < AT_OPTIONS || bytes > p->len || bytes >= p->tot_len ||
+	    bytes > VNET_TX_INLINE_BYTES)
+		return 0;
+	return bytes;
+}
+
+/* Whether the device would make @f, with @payload bytes, out of what is open. */
+static bool continues(const struct tso *t, const uint8_t *f, unsigned hdr_bytes, unsigned payload)
+{
+	return !t->last && hdr_bytes == t->hdr_bytes && payload <= t->mss &&
+	       load32be(f + AT_SEQ) == t->next_seq &&
+	       !memcmp(f + AT_ADDRS, t->hdr + AT_ADDRS, AT_SEQ - AT_ADDRS) &&
+	       !memcmp(f + AT_ACK, t->hdr + AT_ACK, AT_OFFSET - AT_ACK) &&
+	       !memcmp(f + AT_WINDOW, t->hdr + AT_WINDOW, 2) &&
+	       !memcmp(f + AT_OPTIONS, t->hdr + AT_OPTIONS, hdr_bytes - AT_OPTIONS);
+}
+
+/* The data of @p, behind the headers, as segments; false: too many, or out of the device's reach. */
+static bool add_data(struct nomstack *s, struct tso *t, struct pbuf *p, unsigned hdr_bytes)
+{
+	unsigned nr = t->nr_seg, skip = hdr_bytes;
+	uint32_t len = t->seg[nr - 1].len;
+	struct pbuf *q;
+
+	for (q = p; q; q = q->next, skip = 0) {
+		const uint8_t *data = (const uint8_t *)q->payload + skip;
+		struct vnet_seg *before = &t->seg[nr - 1];
+
+		if (q->len == skip)
+			continue;
+		if (!vnet_dma_contains(s->v, data, q->len - skip))
+			goto undo;
+		/* Not into seg[0]: that is the copy of the headers. */
+		if (nr > 1 && (const uint8_t *)before->addr + before->len == data) {
+			before->len += q->len - skip;
+			continue;
+		}
+		/* Each segment may take two descriptors, and the headers take one. */
+		if (nr == VNET_TSO_SEG_MAX || vnet_tx_room(s->v) < 2 * nr + 1)
+			goto undo;
+		t->seg[nr++] = (struct vnet_seg){ data, q->len - skip };
+	}
+	t->nr_seg = nr;
+	return true;
+
+undo:
+	t->seg[t->nr_seg - 1].len = len;
+	return false;
+}
+
+/*
+ * Take a frame of lwIP's to be sent with those that follow it.  False: it must
+ * go by itself; whatever was open has been sent, so that order is kept.
+ */
+bool nomstack__tso_add(struct nomstack *s, struct pbuf *p)
+{
+	struct tso *t = &s->tso;
+	const uint8_t *f = p->payload;
+	unsigned hdr_bytes = headers(p), payload = p->tot_len - hdr_bytes;
+	struct tso_batch *b;
+
+	if (t->open && (!hdr_bytes || !continues(t, f, hdr_bytes, payload) ||
+			t->open->nr >= s->tso_max ||
+			t->hdr_bytes + t->bytes + payload > VNET_TSO_MAX_BYTES ||
+			!add_data(s, t, p, hdr_bytes)))
+		nomstack__tso_flush(s);
+	b = t->open;
+	if (!b) {
+		/* Short frames are copied; a batch that starts with one gains little. */
+		if (!hdr_bytes || p->tot_len < s->zc_min_bytes || s->tso_max == 1 || !t->free)
+			return false;
+		memcpy(t->hdr, f, hdr_bytes);
+		t->seg[0] = (struct vnet_seg){ t->hdr, hdr_bytes };
+		t->nr_seg = 1;
+		if (!add_data(s, t, p, hdr_bytes))
+			return false;
+		b = t->free;
+		t->free = b->next;
+		t->open = b;
+		b->nr = 0;
+		t->bytes = 0;
+		t->mss = (uint16_t)payload;
+		t->hdr_bytes = (uint16_t)hdr_bytes;
+	}
+	pbuf_ref(p);
+	b->p[b->nr++] = p;
+	t->bytes += payload;
+	t->next_seq = load32be(f + AT_SEQ) + payload;
+	t->hdr[AT_FLAGS] |= f[AT_FLAGS];
+	t->last = payload < t->mss || f[AT_FLAGS] & (TCP_PSH | TCP_FIN);
+	return true;
+}
+
+static void batch_free(struct nomstack *s, struct tso_batch *b)
+{
+	while (b->nr)
+		pbuf_free(b->p[--b->nr]);
+	b->next = s->tso.free;
+	s->tso.free = b;
+}
+
+/* A cookie of ours came back from the device. */
+void nomstack__tso_done(struct nomstack *s, void *cookie)
+{
+	batch_free(s, (struct tso_batch *)((uintptr_t)cookie & ~(uintptr_t)NOMSTACK__TSO_COOKIE));
+}
+
+/* Send what is open. */
+void nomstack__tso_flush(struct nomstack *s)
+{
+	struct tso *t = &s->tso;
+	struct tso_batch *b = t->open;
+	struct vnet_tx tx = { .seg = t->seg, .nr_seg = t->nr_seg };
+	uint16_t sum;
+
+	if (!b)
+		return;
+	t->open = NULL;
+	tx.cookie = (void *)((uintptr_t)b | NOMSTACK__TSO_COOKIE);
+	if (b->nr > 1) {
+		tx.tso_bytes = t->mss;
+		tx.hdr_bytes = t->hdr_bytes;
+		store16be(t->hdr + AT_IP_BYTES, t->hdr_bytes - ETH_BYTES + t->bytes);
+		memset(t->hdr + AT_IP_SUM, 0, sizeof(sum));
+		sum = inet_chksum(t->hdr + ETH_BYTES, 20);
+		memcpy(t->hdr + AT_IP_SUM, &sum, sizeof(sum));
+	}
+	tx.csum_start = nomstack__csum_partial(t->hdr, t->hdr_bytes, t->hdr_bytes + t->bytes,
+					       &tx.csum_offset);
+	/* There was room for it when it was opened, and nothing was queued since. */
+	if (unlikely(vnet_tx(s->v, &tx))) {
+		s->st.tx_ring_full += b->nr;	/* lost; lwIP will send them again */
+		batch_free(s, b);
+		return;
+	}
+	if (b->nr > 1) {
+		s->st.tx_joined += b->nr;
+		s->st.tx_long++;
+	}
+	s->st.tx_zero_copy += b->nr;
+	s->zc_outstanding++;
+}
+
+void nomstack__tso_open(struct nomstack *s)
+{
+	struct tso *t = &s->tso;
+	unsigned i;
+
+	t->open = t->free = NULL;
+	for (i = 0; i < NOMSTACK__TSO_BATCHES; i++) {
+		t->batch[i].nr = 0;
+		t->batch[i].next = t->free;
+		t->free = &t->batch[i];
+	}
+}
