@@ -233,6 +233,20 @@ def killed_parent_takes_its_guest_along():
     assert not ours(), f"still running: {ours()}"
 
 
+@test
+def a_starved_processor_is_no_trouble_of_the_kernel():
+    sys.path.insert(0, str(ROOT / "scripts/lib"))
+    from guest import kernel_trouble
+    for line in ("[   11.783784] WARNING: CPU: 0 PID: 37 at sched_tick_remote+0x119/0x120",
+                 "<4>[   11.783784] WARNING: CPU: 0 PID: 37 at kernel/sched/core.c:5721 sched_tick_remote+0x119/0x120",
+                 "[    1.0] nom: WARNING: quoted", "WARNING: CPU: 0 PID: 1 at somewhere+0x1/0x2"):
+        assert not kernel_trouble(line), line
+    for line in ("[   11.783784] WARNING: CPU: 0 PID: 37 at sched_tick_remote_not+0x119/0x120",
+                 "[   11.783784] WARNING: CPU: 1 PID: 37 at nom_post+0x119/0x120 [nom]",
+                 "[    2.000000] BUG: KASAN: use-after-free in sched_tick_remote+0x1/0x2"):
+        assert kernel_trouble(line), line
+
+
 def main():
     print(f"1..{len(TESTS)}", flush=True)
     bad = 0
