@@ -161,6 +161,7 @@ u64 nom_pool_bytes(void);
 phys_addr_t nom_pool_phys(const struct nom_extent *extent, u64 offset);
 int nom_pool_take(u64 bytes, struct nom_extent **extent_out);
 void nom_pool_give_back(struct nom_extent *extent);
+int nom_pool_release(u64 bytes, int node, u64 *released_out);
 int nom_pool_tell(struct nom_extent *extent, struct pci_dev *pdev);
 void nom_pool_device_gone(struct pci_dev *pdev);
 int nom_pool_describe(u64 after, u64 *id_out, u64 *bytes_out, u64 *mapped_out,
@@ -185,6 +186,7 @@ struct nom_grant {
 };
 
 int nom_ioctl_mem_grant(void __user *arg);
+int nom_ioctl_mem_release(void __user *arg);
 
 /* nom_window.c */
 bool nom_window_huge_works(void);

@@ -14,6 +14,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/numa.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -153,4 +154,32 @@ err_extent:
 err_grant:
 	kfree(grant);
 	return ret;
+}
+
+/**
+ * nom_ioctl_mem_release - ioctl(NOM_MEM_RELEASE)
+ * @arg: struct nom_mem_release
+ *
+ * Return: as in the uapi header.
+ */
+int nom_ioctl_mem_release(void __user *arg)
+{
+	struct nom_mem_release r;
+	size_t usize;
+	int ret;
+
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	ret = nom_struct_in(&r, sizeof(r), sizeof(r), arg, &usize);
+	if (ret)
+		return ret;
+	if (r.flags)
+		return -EOPNOTSUPP;
+	if (r.reserved || !r.bytes || !IS_ALIGNED(r.bytes, NOM_CHUNK_BYTES) ||
+	    r.node < NUMA_NO_NODE || r.node >= MAX_NUMNODES)
+		return -EINVAL;
+	ret = nom_pool_release(r.bytes, r.node, &r.out_bytes);
+	if (!r.out_bytes)
+		return ret ?: -ENOMEM;
+	return nom_struct_out(arg, usize, &r, sizeof(r));
 }

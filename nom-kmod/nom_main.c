@@ -41,6 +41,7 @@ static_assert(sizeof(struct nom_core_stats) == 64);
 static_assert(sizeof(struct nom_map_entry) == 32);
 static_assert(sizeof(struct nom_mem_map) == 24);
 static_assert(sizeof(struct nom_mem_phys) == 32);
+static_assert(sizeof(struct nom_mem_release) == 32);
 static_assert(sizeof(struct nom_board) == 32 + NOM_BOARD_MAX_CLASSES * 24);
 static_assert(sizeof(struct nom_board_core) == 24);
 static_assert(sizeof(struct nom_board_memory) == 32);
@@ -121,7 +122,8 @@ static int nom_ioctl_get_info(void __user *arg)
 
 	info.out_version = NOM_ABI_VERSION;
 	info.out_nr_cores = nom_lease_nr_cores();
-	info.out_features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW;
+	info.out_features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW |
+			    NOM_FEATURE_MEM_RELEASE;
 	if (nom_window_huge_works())
 		info.out_features |= NOM_FEATURE_HUGE_MAP;
 	info.out_mem_bytes = nom_pool_bytes();
@@ -140,6 +142,7 @@ static long nom_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
 	switch (cmd) {
 	case NOM_CORE_CLAIM:
 	case NOM_MEM_GRANT:
+	case NOM_MEM_RELEASE:
 	case NOM_NOTIFY:
 		if (!(file->f_mode & FMODE_WRITE))
 			return -EPERM;
@@ -153,6 +156,8 @@ static long nom_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
 		return nom_ioctl_core_claim(arg);
 	case NOM_MEM_GRANT:
 		return nom_ioctl_mem_grant(arg);
+	case NOM_MEM_RELEASE:
+		return nom_ioctl_mem_release(arg);
 	default:
 		return nom_ioctl_notify(arg);
 	}

@@ -2,10 +2,12 @@
 /*
  * nom: reserved memory in chunks of 2 MiB, and the quarantine.
  *
- * The kernel set one range aside at boot (nom_mem=).  It never was in the page
- * allocator; each of its pages has a count of 1, which is ours.  The range is
+ * The kernel set ranges aside at boot (nom_mem=).  They never were in the page
+ * allocator; each of their pages has a count of 1, which is ours.  They are
  * dealt out in chunks; an extent is the list of chunks behind one grant, and a
- * chunk belongs to at most one extent.
+ * chunk belongs to at most one extent.  Chunks are numbered by address from the
+ * lowest range to the highest; what lies between is in use for good, and so is
+ * what was given back to the kernel.
  *
  * PG_reserved is cleared for as long as the module is loaded.  VFIO type1 takes
  * a reserved page for device memory, which it maps without pinning, and unpins
@@ -40,14 +42,15 @@
 
 static_assert(NOM_CHUNK_SHIFT == PMD_SHIFT);
 
-static phys_addr_t nom_pool_base;
-static unsigned int nom_pool_nr;		/* chunks */
+static phys_addr_t nom_pool_base;		/* of chunk 0 */
+static unsigned int nom_pool_span;		/* chunk numbers, with the holes */
 
 /* Protects all below, every extent's @link and @told, and the order in which
  * the board hears of changes.
  */
 static DEFINE_MUTEX(nom_pool_lock);
-static unsigned long *nom_pool_used;		/* bit per chunk */
+static unsigned long *nom_pool_used;		/* bit per chunk number */
+static unsigned int nom_pool_nr;		/* chunks that are ours */
 static unsigned int nom_pool_nr_granted;
 static unsigned int nom_pool_nr_quarantined;
 static u64 nom_pool_last_id;
@@ -83,7 +86,7 @@ static void nom_pool_publish(void)
 
 u64 nom_pool_bytes(void)
 {
-	return (u64)nom_pool_nr << NOM_CHUNK_SHIFT;
+	return (u64)READ_ONCE(nom_pool_nr) << NOM_CHUNK_SHIFT;
 }
 
 /**
@@ -105,12 +108,12 @@ static void nom_pool_pick(struct nom_extent *extent)
 	unsigned int i;
 
 	lockdep_assert_held(&nom_pool_lock);
-	at = bitmap_find_next_zero_area(nom_pool_used, nom_pool_nr, 0, extent->nr, 0);
+	at = bitmap_find_next_zero_area(nom_pool_used, nom_pool_span, 0, extent->nr, 0);
 	for (i = 0; i < extent->nr; i++) {
-		if (at + extent->nr <= nom_pool_nr)
+		if (at + extent->nr <= nom_pool_span)
 			extent->chunk[i] = at + i;
 		else
-			extent->chunk[i] = find_first_zero_bit(nom_pool_used, nom_pool_nr);
+			extent->chunk[i] = find_first_zero_bit(nom_pool_used, nom_pool_span);
 		__set_bit(extent->chunk[i], nom_pool_used);
 	}
 }
@@ -153,7 +156,7 @@ int nom_pool_take(u64 bytes, struct nom_extent **extent_out)
 	struct nom_extent *extent;
 	unsigned int i;
 
-	if (bytes >> NOM_CHUNK_SHIFT > nom_pool_nr)
+	if (bytes >> NOM_CHUNK_SHIFT > nom_pool_span)
 		return -ENOMEM;
 	extent = kzalloc(sizeof(*extent), GFP_KERNEL_ACCOUNT);
 	if (!extent)
@@ -368,50 +371,103 @@ int nom_pool_describe(u64 after, u64 *id_out, u64 *bytes_out, u64 *mapped_out,
 	return ret;
 }
 
-static void nom_pool_reserve_pages(bool reserve)
+/**
+ * nom_pool_release - give unused reserved memory to the kernel, for good
+ * @bytes: how much at most; a multiple of NOM_CHUNK_BYTES
+ * @node: from this NUMA node, or NUMA_NO_NODE
+ * @released_out: how much it was
+ *
+ * From the highest address down, so that what stays is in one piece.
+ *
+ * Context: process, may sleep.
+ * Return: 0 if it was as much as is free, up to @bytes; else why it was not:
+ * -EBUSY (somebody counts on a page), -ENOSPC (too many holes).
+ */
+int nom_pool_release(u64 bytes, int node, u64 *released_out)
 {
-	unsigned int i, k;
-	struct page *page;
+	unsigned int chunk;
+	phys_addr_t phys;
+	u64 released = 0;
+	int ret = 0;
 
-	for (i = 0; i < nom_pool_nr; i++) {
-		page = nom_chunk_page(i);
-		for (k = 0; k < NOM_CHUNK_PAGES; k++) {
-			WARN_ON_ONCE(page_ref_count(page + k) != 1);
-			if (reserve)
-				SetPageReserved(page + k);
-			else
-				ClearPageReserved(page + k);
-		}
+	mutex_lock(&nom_pool_lock);
+	for (chunk = nom_pool_span; chunk-- && released < bytes;) {
+		if (test_bit(chunk, nom_pool_used))
+			continue;
+		if (node != NUMA_NO_NODE && page_to_nid(nom_chunk_page(chunk)) != node)
+			continue;
+		phys = page_to_phys(nom_chunk_page(chunk));
+		ret = nom_release_mem(phys, NOM_CHUNK_BYTES);
+		if (ret)
+			break;
+		__set_bit(chunk, nom_pool_used);
+		WRITE_ONCE(nom_pool_nr, nom_pool_nr - 1);
+		released += NOM_CHUNK_BYTES;
+	}
+	if (released)
+		nom_pool_publish();
+	mutex_unlock(&nom_pool_lock);
+	*released_out = released;
+	return ret;
+}
+
+static void nom_range_reserve_pages(const struct nom_mem_range *range, bool reserve)
+{
+	struct page *page = pfn_to_page(PHYS_PFN(range->start));
+	unsigned long k;
+
+	for (k = 0; k < PHYS_PFN(range->size); k++) {
+		WARN_ON_ONCE(page_ref_count(page + k) != 1);
+		if (reserve)
+			SetPageReserved(page + k);
+		else
+			ClearPageReserved(page + k);
 		cond_resched();
 	}
 }
 
 /**
- * nom_pool_init - take over the reserved range
+ * nom_pool_init - take over the reserved ranges
  *
- * Return: 0 (also when there is none) or -ENOMEM.
+ * Return: 0 (also when there are none) or -ENOMEM.
  */
 int __init nom_pool_init(void)
 {
-	phys_addr_t bytes;
+	phys_addr_t low = PHYS_ADDR_MAX, high = 0;
+	struct nom_mem_range range;
+	unsigned int i;
 
-	nom_pool_base = nom_reserved_mem(&bytes);
-	if (bytes && !IS_ALIGNED(nom_pool_base, NOM_CHUNK_BYTES)) {
-		pr_warn("reserved memory at %pa is not aligned to 2 MiB: not used\n",
-			&nom_pool_base);
-		bytes = 0;
+	for (i = 0; !nom_reserved_mem(i, &range); i++) {
+		low = min(low, range.start);
+		high = max(high, range.start + range.size);
 	}
-	nom_pool_nr = bytes >> NOM_CHUNK_SHIFT;
-	nom_pool_used = bitmap_zalloc(nom_pool_nr, GFP_KERNEL);
+	if (!high)
+		return 0;
+	if ((high - low) >> NOM_CHUNK_SHIFT > UINT_MAX)
+		return -ENOMEM;
+	nom_pool_base = low;
+	nom_pool_span = (high - low) >> NOM_CHUNK_SHIFT;
+	nom_pool_used = kvcalloc(BITS_TO_LONGS(nom_pool_span), sizeof(long), GFP_KERNEL);
 	if (!nom_pool_used)
 		return -ENOMEM;
-	nom_pool_reserve_pages(false);
+
+	bitmap_fill(nom_pool_used, nom_pool_span);
+	for (i = 0; !nom_reserved_mem(i, &range); i++) {
+		bitmap_clear(nom_pool_used, (range.start - low) >> NOM_CHUNK_SHIFT,
+			     range.size >> NOM_CHUNK_SHIFT);
+		nom_pool_nr += range.size >> NOM_CHUNK_SHIFT;
+		nom_range_reserve_pages(&range, false);
+	}
 	return 0;
 }
 
 void nom_pool_exit(void)
 {
+	struct nom_mem_range range;
+	unsigned int i;
+
 	cancel_delayed_work_sync(&nom_pool_work);
-	nom_pool_reserve_pages(true);
-	bitmap_free(nom_pool_used);
+	for (i = 0; !nom_reserved_mem(i, &range); i++)
+		nom_range_reserve_pages(&range, true);
+	kvfree(nom_pool_used);
 }

@@ -26,17 +26,17 @@ $(B)/nom.ko: $(KMOD_SRC) $(KMOD_AGAINST)
 	$(Q)cp -p $(KMOD_DIR)/nom.ko $@ && touch $@
 
 # VM tests: static, so that any root file system will do.
-KMOD_TESTS := $(patsubst tests/system/%.c,$(B)/bin/system/%,$(filter-out %/kmod_iommu.c,$(wildcard tests/system/kmod_*.c)))
+KMOD_TESTS := $(patsubst tests/system/%.c,$(B)/bin/system/%,$(filter-out %/kmod_iommu.c %/kmod_numa.c,$(wildcard tests/system/kmod_*.c)))
 KMOD_TEST_OBJS := $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_nl kmod_pci kmod_upcall)
-# This one wants a guest with an IOMMU: tests/scripts/kmod_iommu_guest boots it.
-KMOD_IOMMU := $(B)/bin/reach/kmod_iommu
+# These want guests of their own: tests/scripts/kmod_*_guest boot them.
+KMOD_GUESTS := $(patsubst %,$(B)/bin/reach/%,kmod_iommu kmod_numa)
 $(KMOD_TESTS): $(B)/bin/system/%: $(B)/o/tests/system/%.o $(KMOD_TEST_OBJS)
-$(KMOD_IOMMU): $(B)/o/tests/system/kmod_iommu.o $(KMOD_TEST_OBJS)
-$(KMOD_TESTS) $(KMOD_IOMMU):
+$(KMOD_GUESTS): $(B)/bin/reach/%: $(B)/o/tests/system/%.o $(KMOD_TEST_OBJS)
+$(KMOD_TESTS) $(KMOD_GUESTS):
 	$(say) LD $@
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread
 DEPS += $(patsubst %.c,$(B)/o/%.o,$(wildcard tests/system/kmod_*.c)) $(KMOD_TEST_OBJS)
-user: $(KMOD_TESTS) $(KMOD_IOMMU)
+user: $(KMOD_TESTS) $(KMOD_GUESTS)
 
 # What tests/reach/kmod_map runs in a guest that counts instructions.
 KMOD_COSTS := $(B)/bin/reach/kmod_costs

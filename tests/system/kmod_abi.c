@@ -27,6 +27,7 @@ static const struct command {
 	{ "NOM_GET_INFO", NOM_GET_INFO, NOM, sizeof(struct nom_info), 0, 4 },
 	{ "NOM_CORE_CLAIM", NOM_CORE_CLAIM, NOM, sizeof(struct nom_core_claim), -ENOENT, 4 },
 	{ "NOM_MEM_GRANT", NOM_MEM_GRANT, NOM, sizeof(struct nom_mem_grant), -ENOMEM, 4 },
+	{ "NOM_MEM_RELEASE", NOM_MEM_RELEASE, NOM, sizeof(struct nom_mem_release), -EINVAL, 4 },
 	{ "NOM_NOTIFY", NOM_NOTIFY, NOM, sizeof(struct nom_notify), -ENOENT, -1 },
 	{ "NOM_CORE_ENTER", NOM_CORE_ENTER, CORE, sizeof(struct nom_core_enter), -EINVAL, 4 },
 	{ "NOM_CORE_BIND", NOM_CORE_BIND, CORE, sizeof(struct nom_core_bind), -EBADF, 12 },
@@ -51,6 +52,10 @@ static void fill(const struct command *c, void *p, size_t size)
 		break;
 	case NOM_MEM_GRANT:
 		((struct nom_mem_grant *)p)->bytes = 1UL << 45;
+		break;
+	case NOM_MEM_RELEASE:
+		((struct nom_mem_release *)p)->node = 4095;	/* never any memory */
+		((struct nom_mem_release *)p)->bytes = CHUNK;
 		break;
 	case NOM_CORE_BIND:
 	case NOM_CORE_UNBIND:

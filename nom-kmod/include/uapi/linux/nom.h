@@ -57,6 +57,7 @@ struct nom_info {
 #define NOM_FEATURE_HUGE_MAP	(1ULL << 0)	/* NOM_MAP_HUGE works */
 #define NOM_FEATURE_MEM_PHYS	(1ULL << 1)	/* NOM_MEM_PHYS (trusted mode) */
 #define NOM_FEATURE_DMA_VIEW	(1ULL << 2)	/* NOM_GRANT_MMAP_DMA */
+#define NOM_FEATURE_MEM_RELEASE	(1ULL << 24)	/* NOM_MEM_RELEASE */
 
 #define NOM_GET_INFO	_IO(NOM_IOC_TYPE, 0x00)
 
@@ -128,6 +129,34 @@ struct nom_mem_grant {
  */
 #define NOM_GRANT_MMAP_WINDOW	0ULL
 #define NOM_GRANT_MMAP_DMA	(1ULL << 40)
+
+/**
+ * struct nom_mem_release - ioctl(nom, NOM_MEM_RELEASE): memory for the kernel
+ * @size: sizeof(struct nom_mem_release)
+ * @flags: must be 0
+ * @bytes: how much of the reserved memory to give away; a multiple of 2 MiB, > 0
+ * @node: from this NUMA node only, or NOM_NODE_ANY
+ * @reserved: must be 0
+ * @out_bytes: how much it was; less than @bytes if not so much was free
+ *
+ * Memory that nobody was granted becomes ordinary memory of the kernel, and does
+ * not come back before the next boot.
+ *
+ * Return: 0, -ENOMEM (none is free), -EBUSY (somebody counts on a page of it),
+ * -ENOSPC (it would leave reserved memory in too many pieces), -EINVAL, -EPERM
+ * (needs CAP_SYS_ADMIN, and a descriptor open for writing).
+ */
+struct nom_mem_release {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 bytes;
+	__s32 node;
+	__u32 reserved;
+	__aligned_u64 out_bytes;
+};
+
+#define NOM_NODE_ANY	(-1)
+#define NOM_MEM_RELEASE	_IO(NOM_IOC_TYPE, 0x30)
 
 /**
  * struct nom_notify - ioctl(nom, NOM_NOTIFY): post an event to a lease
