@@ -61,9 +61,9 @@ NOMUX_GUEST_TESTS := event grant thread upcall vfio wait
 $(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
 	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
 # For guests of their own: tests/scripts/nomux_two_cores, nomux_many and nomux_sweep.
-$(foreach t,pair many hostile,$(eval $(call nom_prog,tests/nomux_$(t),tests/system/nomux_$(t).c,nomux,)))
+$(foreach t,pair many hostile irq,$(eval $(call nom_prog,tests/nomux_$(t),tests/system/nomux_$(t).c,nomux,)))
 $(eval $(call nom_prog,tests/nomux_sweep,tests/system/nomux_sweep.c tests/system/nomux_sweep_shot.S,nomux,))
-$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair many hostile sweep)): \
+$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair many hostile irq sweep)): \
 	private CFLAGS += -mgeneral-regs-only
 
 # The program behind `nomctl bench micro`.

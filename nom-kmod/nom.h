@@ -230,7 +230,8 @@ int nom_lease_describe_binding(unsigned int index, unsigned int nth,
  * struct nom_irq - the device interrupt behind a binding, if there is one
  * @consumer: how we learn of it
  * @registered: @consumer is
- * @affine: it was sent to the leased core; under the bypass manager's mutex
+ * @affine: it was sent to the leased core; under storm.lock
+ * @can_mask: it can be silenced at its source; under storm.lock
  * @nr: its number, 0 while there is none; under storm.lock
  * @off: NOM_IRQ_OFF_*; under storm.lock
  * @quiet: in storm.quiet, or empty; under storm.lock
@@ -240,6 +241,7 @@ struct nom_irq {
 	struct irq_bypass_consumer consumer;
 	bool registered;
 	bool affine;
+	bool can_mask;
 	int nr;
 	unsigned int off;
 	struct list_head quiet;

@@ -14,7 +14,10 @@
  * Off means disable_irq(), which is lazy: the next interrupt is still taken,
  * noted as pending and then masked at the device; when the interrupt is on again,
  * the pending one is delivered.  So none is lost, and one is taken at most.
- * (Except from MSI without mask bits, which cannot be silenced.)
+ * An MSI without mask bits cannot be silenced at its source.  Off means for it to
+ * go to the ordinary cores, where its eventfd is counted and nothing posted.  Such
+ * a move takes milliseconds, so after a storm it does not come back: not before it
+ * is bound anew.
  *
  * Both reasons for being off are bits under the lease's storm lock, which irq
  * handlers take.  A producer that goes, in VFIO's context and under the bypass
@@ -27,6 +30,7 @@
 #include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/irqbypass.h>
+#include <linux/msi.h>
 #include "nom.h"
 
 static struct cpumask nom_irq_ordinary __ro_after_init;	/* cores nobody can lease */
@@ -36,11 +40,23 @@ static struct nom_lease *nom_irq_lease(struct nom_irq *irq)
 	return container_of(irq, struct nom_bind, irq)->lease;
 }
 
+/* Let it be quiet on the leased core, or not any more. */
+static void nom_irq_switch(struct nom_lease *lease, struct nom_irq *irq, bool on)
+{
+	lockdep_assert_held(&lease->storm.lock);
+	if (irq->can_mask && on)
+		enable_irq(irq->nr);
+	else if (irq->can_mask)
+		disable_irq_nosync(irq->nr);
+	else if (irq->affine)
+		irq_set_affinity(irq->nr, on ? cpumask_of(lease->u.cpu) : &nom_irq_ordinary);
+}
+
 static void nom_irq_off(struct nom_lease *lease, struct nom_irq *irq, unsigned int why)
 {
 	lockdep_assert_held(&lease->storm.lock);
 	if (irq->nr && !irq->off)
-		disable_irq_nosync(irq->nr);
+		nom_irq_switch(lease, irq, false);
 	irq->off |= why;
 }
 
@@ -51,7 +67,14 @@ static void nom_irq_on(struct nom_lease *lease, struct nom_irq *irq, unsigned in
 		return;
 	irq->off &= ~why;
 	if (irq->nr && !irq->off)
-		enable_irq(irq->nr);
+		nom_irq_switch(lease, irq, true);
+}
+
+static bool nom_irq_can_mask(unsigned int nr)
+{
+	struct msi_desc *desc = irq_get_msi_desc(nr);
+
+	return !desc || desc->pci.msi_attrib.can_mask;
 }
 
 /* The bypass manager's mutex is held. */
@@ -61,11 +84,12 @@ static int nom_irq_add_producer(struct irq_bypass_consumer *consumer,
 	struct nom_irq *irq = container_of(consumer, struct nom_irq, consumer);
 	struct nom_lease *lease = nom_irq_lease(irq);
 
-	irq->affine = !irq_set_affinity(producer->irq, cpumask_of(lease->u.cpu));
 	raw_spin_lock_irq(&lease->storm.lock);
+	irq->affine = !irq_set_affinity(producer->irq, cpumask_of(lease->u.cpu));
+	irq->can_mask = nom_irq_can_mask(producer->irq);
 	irq->nr = producer->irq;
 	if (irq->off)
-		disable_irq_nosync(irq->nr);
+		nom_irq_switch(lease, irq, false);
 	raw_spin_unlock_irq(&lease->storm.lock);
 	return 0;
 }
@@ -78,14 +102,15 @@ static void nom_irq_del_producer(struct irq_bypass_consumer *consumer,
 	struct nom_lease *lease = nom_irq_lease(irq);
 	const struct cpumask *mask = irq_get_affinity_mask(producer->irq);
 
-	/* somebody may have sent it elsewhere meanwhile */
-	if (irq->affine && mask && cpumask_equal(mask, cpumask_of(lease->u.cpu)))
-		irq_set_affinity(producer->irq, &nom_irq_ordinary);
-	irq->affine = false;
 	raw_spin_lock_irq(&lease->storm.lock);
 	if (irq->off)
-		enable_irq(irq->nr);
+		nom_irq_switch(lease, irq, true);
 	irq->nr = 0;
+	/* to the leased core it may be on its way only; or somebody sent it elsewhere */
+	if (irq->affine && mask && (cpumask_equal(mask, cpumask_of(lease->u.cpu)) ||
+				    cpumask_equal(mask, &nom_irq_ordinary)))
+		irq_set_affinity(producer->irq, &nom_irq_ordinary);
+	irq->affine = false;
 	raw_spin_unlock_irq(&lease->storm.lock);
 }
 
@@ -155,6 +180,8 @@ void nom_irq_pause(struct nom_bind *bind)
 		list_add(&irq->quiet, &lease->storm.quiet);
 		irq->nr_pauses++;
 		nom_irq_off(lease, irq, NOM_IRQ_OFF_STORM);
+		if (!irq->can_mask)
+			irq->affine = false;	/* banished */
 	}
 	raw_spin_unlock_irqrestore(&lease->storm.lock, flags);
 }
