@@ -70,6 +70,9 @@ $(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair many h
 $(eval $(call nom_prog,nom-micro,tests/perf/micro.c tests/perf/micro_nom.c tests/perf/micro_linux.c,nomux,))
 $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 
+# How fast a core changes hands; prints lines like nom-micro's.
+$(eval $(call nom_prog,nom-handover,tests/perf/handover.c,nomux,))
+
 comma := ,
 
 # Hosted unit tests.
