@@ -29,8 +29,10 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/poll.h>
+#include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
+#include <linux/sched.h>
 #include <linux/types.h>
 #include <linux/uidgid.h>
 #include <asm/nom.h>
@@ -299,7 +301,36 @@ void nom_irq_resume(struct nom_lease *lease);
 void nom_storm_init(struct nom_lease *lease);
 void nom_storm_stop(struct nom_lease *lease);
 void nom_storm_flush(struct nom_lease *lease);
-bool nom_storm_post(struct nom_lease *lease, unsigned int event, u64 n);
+void nom_storm_hold(struct nom_lease *lease, unsigned int event, u64 n);
+bool nom_storm_look(struct nom_lease *lease);
+
+#define NOM_STORM_HITS		64	/* posts between two looks at the clock */
+
+/**
+ * nom_storm_post - post what somebody else wants posted
+ * @lease: alive
+ * @event: below NOM_NR_EVENTS
+ * @n: how often it occurred
+ *
+ * Context: any but NMI.
+ * Return: true if the source should be quiet until the pause ends.
+ */
+static __always_inline bool nom_storm_post(struct nom_lease *lease, unsigned int event,
+					   u64 n)
+{
+	struct task_struct *holder;
+
+	if (unlikely(READ_ONCE(lease->storm.paused))) {
+		nom_storm_hold(lease, event, n);
+		return true;
+	}
+	nom_post(&lease->u, event, n);
+	holder = READ_ONCE(lease->u.task);
+	if (!holder || (holder == current && in_task()))
+		return false;
+	/* two cores that count at the same time may lose one: no matter */
+	return unlikely(++lease->storm.hits >= NOM_STORM_HITS) && nom_storm_look(lease);
+}
 
 /* nom_timer.c; lease->lock held, but for init */
 void nom_timer_init(struct nom_lease *lease);

@@ -29,8 +29,8 @@
 #include "nom.h"
 #include "nom_trace.h"
 
-/* Move the eventfd's counter over; its queue's lock is held. */
-static void nom_bind_drain(struct nom_bind *bind)
+/* Move the eventfd's counter over; its queue's lock is held.  Inlined for the wake. */
+static __always_inline void nom_bind_drain(struct nom_bind *bind)
 {
 	u64 count;
 

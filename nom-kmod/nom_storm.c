@@ -36,12 +36,10 @@
 #include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
-#include <linux/preempt.h>
 #include <linux/spinlock.h>
 #include "nom.h"
 #include "nom_trace.h"
 
-#define NOM_STORM_HITS		64
 #define NOM_STORM_PAUSE_MIN_NS	1000
 
 static unsigned int nom_storm_gap_ns = 5000;
@@ -76,7 +74,15 @@ static void nom_storm_post_held(struct nom_lease *lease)
 	}
 }
 
-static void nom_storm_hold(struct nom_lease *lease, unsigned int event, u64 n)
+/**
+ * nom_storm_hold - keep a post until the pause ends
+ * @lease: was seen in a pause
+ * @event: below NOM_NR_EVENTS
+ * @n: how often it occurred
+ *
+ * Context: any but NMI.
+ */
+void nom_storm_hold(struct nom_lease *lease, unsigned int event, u64 n)
 {
 	struct nom_storm *s = &lease->storm;
 
@@ -110,8 +116,14 @@ static enum hrtimer_restart nom_storm_fire(struct hrtimer *timer)
 	return HRTIMER_NORESTART;
 }
 
-/* The hits are full: begin a pause if they came too fast.  Return: is there one? */
-static bool nom_storm_look(struct nom_lease *lease)
+/**
+ * nom_storm_look - the hits are full: begin a pause if they came too fast
+ * @lease: alive
+ *
+ * Context: any but NMI.
+ * Return: whether there is a pause.
+ */
+bool nom_storm_look(struct nom_lease *lease)
 {
 	struct nom_storm *s = &lease->storm;
 	unsigned int share = READ_ONCE(nom_storm_share_pct);
@@ -137,34 +149,6 @@ static bool nom_storm_look(struct nom_lease *lease)
 	ret = s->paused;
 	raw_spin_unlock_irqrestore(&s->lock, flags);
 	return ret;
-}
-
-/**
- * nom_storm_post - post what somebody else wants posted
- * @lease: alive
- * @event: below NOM_NR_EVENTS
- * @n: how often it occurred
- *
- * Context: any but NMI.
- * Return: true if the source should be quiet until the pause ends.
- */
-bool nom_storm_post(struct nom_lease *lease, unsigned int event, u64 n)
-{
-	struct nom_storm *s = &lease->storm;
-	struct task_struct *holder;
-
-	if (unlikely(READ_ONCE(s->paused))) {
-		nom_storm_hold(lease, event, n);
-		return true;
-	}
-	nom_post(&lease->u, event, n);
-	holder = READ_ONCE(lease->u.task);
-	if (!holder || (holder == current && in_task()))
-		return false;
-	/* two cores that count at the same time may lose one: no matter */
-	if (likely(++s->hits < NOM_STORM_HITS))
-		return false;
-	return nom_storm_look(lease);
 }
 
 /**
