@@ -60,15 +60,18 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 NOMUX_GUEST_TESTS := event grant thread upcall vfio wait
 $(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
 	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
-# For guests of their own: tests/scripts/nomux_two_cores and nomux_sweep take them there.
-$(eval $(call nom_prog,tests/nomux_pair,tests/system/nomux_pair.c,nomux,))
+# For guests of their own: tests/scripts/nomux_two_cores, nomux_many and nomux_sweep.
+$(foreach t,pair many hostile irq,$(eval $(call nom_prog,tests/nomux_$(t),tests/system/nomux_$(t).c,nomux,)))
 $(eval $(call nom_prog,tests/nomux_sweep,tests/system/nomux_sweep.c tests/system/nomux_sweep_shot.S,nomux,))
-$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair sweep)): \
+$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair many hostile irq sweep)): \
 	private CFLAGS += -mgeneral-regs-only
 
 # The program behind `nomctl bench micro`.
 $(eval $(call nom_prog,nom-micro,tests/perf/micro.c tests/perf/micro_nom.c tests/perf/micro_linux.c,nomux,))
 $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
+
+# How fast a core changes hands; prints lines like nom-micro's.
+$(eval $(call nom_prog,nom-handover,tests/perf/handover.c,nomux,))
 
 comma := ,
 

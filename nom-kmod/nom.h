@@ -4,8 +4,14 @@
  *
  *	nom_main	/dev/nom, module load and unload
  *	nom_board	the bulletin board: the only writer of the mapped pages
- *	nom_lease	reserved cores: claim, enter, leave, end
- *	nom_event	what posts events to a lease: eventfds, timer, subscription
+ *	nom_limit	users, and what each may have
+ *	nom_slot	which reserved core has which lease, who waits, who is asked
+ *	nom_claim	the ways to a lease without its descriptor: claim, notify
+ *	nom_lease	a lease and its descriptor: enter, leave, end
+ *	nom_bind	eventfds that post events to a lease
+ *	nom_irq		the device interrupt behind such an eventfd
+ *	nom_storm	pauses for a lease that others post to without end
+ *	nom_timer	the lease's timer
  *	nom_pool	reserved memory in chunks of 2 MiB, and its quarantine
  *	nom_grant	a piece of that memory as a file descriptor
  *	nom_window	address space that shows a grant
@@ -17,15 +23,22 @@
 #ifndef _NOM_KMOD_H
 #define _NOM_KMOD_H
 
+#include <linux/atomic.h>
 #include <linux/hrtimer.h>
+#include <linux/irqbypass.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/preempt.h>
 #include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/sched.h>
 #include <linux/types.h>
 #include <linux/uidgid.h>
 #include <asm/nom.h>
 #include <linux/nom.h>
 
+struct eventfd_ctx;
 struct file;
 struct pci_dev;
 struct vm_area_struct;
@@ -68,13 +81,84 @@ int nom_board_get_device(unsigned int index, struct nom_board_device *out);
 int nom_board_get_price(unsigned int index, struct nom_board_price *out);
 void nom_board_get_memory(struct nom_board_memory *out);
 
+/* ------------------------------------------------------------- limit --- */
+
+enum nom_resource { NOM_RES_CORES, NOM_RES_BINDINGS, NOM_RES_MEM, NOM_NR_RES };
+
+/**
+ * struct nom_user - one who pays
+ * @node: in nom_users, under nom_user_lock, as long as there are references
+ * @ref: open /dev/nom's, leases, and extents of memory
+ * @uid: effective, of the opener; constant
+ * @exempt: the opener had CAP_SYS_RESOURCE; constant
+ * @used: by enum nom_resource
+ * @notify_left: notifications until the next look at the clock
+ * @notify_window: jiffies when @notify_left was filled
+ * @notify_refused: how many were
+ */
+struct nom_user {
+	struct hlist_node node;
+	refcount_t ref;
+	kuid_t uid;
+	bool exempt;
+	atomic64_t used[NOM_NR_RES];
+	atomic_t notify_left;
+	unsigned long notify_window;
+	atomic64_t notify_refused;
+};
+
+struct nom_user *nom_user_get_current(void);
+struct nom_user *nom_user_get(struct nom_user *user);
+void nom_user_put(struct nom_user *user);
+int nom_limit_charge(struct nom_user *user, enum nom_resource what, u64 n);
+void nom_limit_uncharge(struct nom_user *user, enum nom_resource what, u64 n);
+bool nom_limit_refill(struct nom_user *user);
+void nom_limit_describe(struct nom_user *user, struct nom_limits *out);
+int nom_limit_describe_nth(unsigned int nth, struct nom_limits *out);
+
+/* May the user send one more notification? */
+static inline bool nom_limit_notify(struct nom_user *user)
+{
+	return likely(atomic_dec_return(&user->notify_left) >= 0) || nom_limit_refill(user);
+}
+
 /* ------------------------------------------------------------- lease --- */
+
+/**
+ * struct nom_storm - what is known of a lease's storms; see nom_storm.c
+ * @lock: protects all but @hits, @held and @held_events; and the interrupts
+ *	behind the lease's bindings.  Taken in hard interrupts.
+ * @paused: written under @lock, read anywhere
+ * @stopped: the lease has ended
+ * @hits: posts since @since; anybody, without a lock
+ * @since: ktime of the last look
+ * @nr_pauses: so far
+ * @quiet: struct nom_irq that are off until the pause ends
+ * @resume: ends the pause
+ * @held_events: events with a count in @held
+ * @held: counts to be posted when the pause ends
+ */
+struct nom_storm {
+	raw_spinlock_t lock;		/* see above */
+	bool paused;
+	bool stopped;
+	unsigned int hits;
+	u64 since;
+	u64 nr_pauses;
+	struct list_head quiet;
+	struct hrtimer resume;
+	atomic64_t held_events;
+	atomic64_t held[NOM_NR_EVENTS];
+};
 
 /**
  * struct nom_lease - one reserved core in somebody's hands
  * @u: what the core kernel knows of it; its count is the lease's
  * @handle: generation << 16 | cpu; names the lease, never reused
  * @index: of the core's record on the board
+ * @user: who pays, with a reference
+ * @claim_flags: NOM_CLAIM_*; constant
+ * @notify_uid: who else may NOM_NOTIFY; constant
  * @notify_mask: events NOM_NOTIFY may post; constant
  * @page: the shared page
  * @lock: protects @attached, @ended, @binds, @nr_binds and arming
@@ -86,6 +170,7 @@ void nom_board_get_memory(struct nom_board_memory *out);
  * @timer: the one timer; its callback reads @timer_event
  * @timer_event: written under @lock with the timer stopped
  * @sub: event << 32 | classes; written under @lock, read anywhere
+ * @storm: what others post goes through it
  * @reap: takes away bindings whose eventfd was closed
  * @rcu: frees after readers of the slot table are gone
  */
@@ -93,6 +178,9 @@ struct nom_lease {
 	struct nom_upcall u;
 	u64 handle;
 	unsigned int index;
+	struct nom_user *user;
+	u32 claim_flags;
+	kuid_t notify_uid;
 	u64 notify_mask;
 	struct page *page;
 	struct mutex lock;		/* see above */
@@ -104,25 +192,150 @@ struct nom_lease {
 	struct hrtimer timer;
 	unsigned int timer_event;
 	u64 sub;
+	struct nom_storm storm;
 	struct work_struct reap;
 	struct rcu_head rcu;
 };
 
-int nom_lease_init(void);
-void nom_lease_exit(void);
+extern const struct nom_upcall_ops nom_lease_ops;
+int nom_lease_create(struct nom_user *user, const struct nom_core_claim *claim,
+		     struct nom_lease **lease_out);
+void nom_lease_discard(struct nom_lease *lease);
+void nom_lease_end(struct nom_lease *lease);
+void nom_lease_stats(const struct nom_lease *lease, struct nom_core_stats *out);
+struct file *nom_lease_file(struct nom_lease *lease);
+
+/* nom_claim.c */
+int nom_ioctl_core_claim(struct nom_user *user, void __user *arg);
+int nom_ioctl_notify(struct nom_user *user, void __user *arg);
+
+/* nom_slot.c */
+int nom_slot_init(void);
+void nom_slot_exit(void);
+int nom_slot_claim(struct nom_lease *lease, s32 cpu, bool wait, u64 deadline_ns);
+void nom_slot_enter(struct nom_lease *lease);
+void nom_slot_free(struct nom_lease *lease);
+struct nom_lease *nom_slot_lease(u64 handle);
 unsigned int nom_lease_nr_cores(void);
-int nom_ioctl_core_claim(void __user *arg);
-int nom_ioctl_notify(void __user *arg);
 void nom_lease_post_class(enum nom_board_class class);
 int nom_lease_describe(unsigned int index, struct nom_owner *owner_out,
 		       struct nom_core_stats *stats_out);
+int nom_lease_describe_binding(unsigned int index, unsigned int nth,
+			       struct nom_core_binding *out);
 
-/* nom_event.c; lease->lock held for the first four */
-void nom_event_init(struct nom_lease *lease);
-int nom_event_bind(struct nom_lease *lease, unsigned int event, int fd);
-int nom_event_unbind(struct nom_lease *lease, unsigned int event, int fd);
-int nom_event_timer(struct nom_lease *lease, const struct nom_core_timer *t);
-void nom_event_teardown(struct nom_lease *lease);
+/* ------------------------------------------------------------ binding --- */
+
+#define NOM_IRQ_OFF_MASK	(1U << 0)	/* NOM_CORE_MASK */
+#define NOM_IRQ_OFF_STORM	(1U << 1)	/* until the storm's pause ends */
+
+/**
+ * struct nom_irq - the device interrupt behind a binding, if there is one
+ * @consumer: how we learn of it
+ * @registered: @consumer is
+ * @affine: it was sent to the leased core; under storm.lock
+ * @can_mask: it can be silenced at its source; under storm.lock
+ * @nr: its number, 0 while there is none; under storm.lock
+ * @off: NOM_IRQ_OFF_*; under storm.lock
+ * @quiet: in storm.quiet, or empty; under storm.lock
+ * @nr_pauses: how often it was; under storm.lock
+ */
+struct nom_irq {
+	struct irq_bypass_consumer consumer;
+	bool registered;
+	bool affine;
+	bool can_mask;
+	int nr;
+	unsigned int off;
+	struct list_head quiet;
+	u64 nr_pauses;
+};
+
+/**
+ * struct nom_bind - an eventfd that posts an event
+ * @link: in lease->binds, under lease->lock
+ * @lease: outlives the binding, which nom_lease_end() takes away
+ * @event: what is posted; constant
+ * @dead: its eventfd is closed; set under the queue's lock
+ * @masked: leave the counter where it is; under the queue's lock
+ * @nr_signals: of the eventfd; under the queue's lock
+ * @nr_events: posted; under the queue's lock
+ * @ctx: the eventfd, with a reference
+ * @wait: our entry on its wait queue
+ * @queue: that queue; lives as long as @ctx
+ * @poll: only for the moment of binding
+ * @irq: what is behind the eventfd
+ */
+struct nom_bind {
+	struct list_head link;
+	struct nom_lease *lease;
+	unsigned int event;
+	bool dead;
+	bool masked;
+	u64 nr_signals;
+	u64 nr_events;
+	struct eventfd_ctx *ctx;
+	wait_queue_entry_t wait;
+	wait_queue_head_t *queue;
+	poll_table poll;
+	struct nom_irq irq;
+};
+
+/* nom_bind.c; lease->lock held, but for init */
+void nom_bind_init(struct nom_lease *lease);
+int nom_bind_create(struct nom_lease *lease, unsigned int event, int fd);
+int nom_bind_end(struct nom_lease *lease, unsigned int event, int fd);
+int nom_bind_mask(struct nom_lease *lease, unsigned int event, int fd, bool mask);
+int nom_bind_describe(struct nom_lease *lease, unsigned int index,
+		      struct nom_core_binding *out);
+void nom_bind_end_all(struct nom_lease *lease);
+
+/* nom_irq.c */
+void nom_irq_init(void);
+void nom_irq_register(struct nom_bind *bind);
+void nom_irq_unregister(struct nom_bind *bind);
+void nom_irq_mask(struct nom_bind *bind, bool mask);
+void nom_irq_pause(struct nom_bind *bind);
+void nom_irq_resume(struct nom_lease *lease);
+
+/* nom_storm.c */
+void nom_storm_init(struct nom_lease *lease);
+void nom_storm_stop(struct nom_lease *lease);
+void nom_storm_flush(struct nom_lease *lease);
+void nom_storm_hold(struct nom_lease *lease, unsigned int event, u64 n);
+bool nom_storm_look(struct nom_lease *lease);
+
+#define NOM_STORM_HITS		64	/* posts between two looks at the clock */
+
+/**
+ * nom_storm_post - post what somebody else wants posted
+ * @lease: alive
+ * @event: below NOM_NR_EVENTS
+ * @n: how often it occurred
+ *
+ * Context: any but NMI.
+ * Return: true if the source should be quiet until the pause ends.
+ */
+static __always_inline bool nom_storm_post(struct nom_lease *lease, unsigned int event,
+					   u64 n)
+{
+	struct task_struct *holder;
+
+	if (unlikely(READ_ONCE(lease->storm.paused))) {
+		nom_storm_hold(lease, event, n);
+		return true;
+	}
+	nom_post(&lease->u, event, n);
+	holder = READ_ONCE(lease->u.task);
+	if (!holder || (holder == current && in_task()))
+		return false;
+	/* two cores that count at the same time may lose one: no matter */
+	return unlikely(++lease->storm.hits >= NOM_STORM_HITS) && nom_storm_look(lease);
+}
+
+/* nom_timer.c; lease->lock held, but for init */
+void nom_timer_init(struct nom_lease *lease);
+int nom_timer_arm(struct nom_lease *lease, const struct nom_core_timer *t);
+void nom_timer_stop(struct nom_lease *lease);
 
 /* -------------------------------------------------------------- pool --- */
 
@@ -142,6 +355,7 @@ struct nom_told {
  * @pinnable: pages were shown in a DMA view, so they may be pinned
  * @told: functions that know addresses of it (struct nom_told)
  * @owner: whoever asked for it
+ * @user: who pays, with a reference; NULL for as long as nobody does
  * @mapped: bytes mapped in windows
  */
 struct nom_extent {
@@ -152,6 +366,7 @@ struct nom_extent {
 	bool pinnable;
 	struct list_head told;
 	struct nom_owner owner;
+	struct nom_user *user;
 	atomic64_t mapped;
 };
 
@@ -185,7 +400,7 @@ struct nom_grant {
 	bool huge_done;
 };
 
-int nom_ioctl_mem_grant(void __user *arg);
+int nom_ioctl_mem_grant(struct nom_user *user, void __user *arg);
 int nom_ioctl_mem_release(void __user *arg);
 
 /* nom_window.c */

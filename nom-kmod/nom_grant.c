@@ -99,11 +99,12 @@ static const struct file_operations nom_grant_fops = {
 
 /**
  * nom_ioctl_mem_grant - ioctl(NOM_MEM_GRANT)
+ * @user: who pays
  * @arg: struct nom_mem_grant
  *
  * Return: as in the uapi header.
  */
-int nom_ioctl_mem_grant(void __user *arg)
+int nom_ioctl_mem_grant(struct nom_user *user, void __user *arg)
 {
 	struct nom_grant *grant;
 	struct nom_mem_grant g;
@@ -119,13 +120,20 @@ int nom_ioctl_mem_grant(void __user *arg)
 	if (g.reserved || !g.bytes || !IS_ALIGNED(g.bytes, NOM_CHUNK_BYTES))
 		return -EINVAL;
 
+	if (g.bytes > nom_pool_bytes())
+		return -ENOMEM;
+	ret = nom_limit_charge(user, NOM_RES_MEM, g.bytes);
+	if (ret)
+		return ret;
+	ret = -ENOMEM;
 	grant = kzalloc(sizeof(*grant), GFP_KERNEL_ACCOUNT);
 	if (!grant)
-		return -ENOMEM;
+		goto err_charge;
 	mutex_init(&grant->lock);
 	ret = nom_pool_take(g.bytes, &grant->extent);
 	if (ret)
 		goto err_grant;
+	grant->extent->user = nom_user_get(user);	/* gives the charge back */
 
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0) {
@@ -151,8 +159,12 @@ err_fd:
 	put_unused_fd(fd);
 err_extent:
 	nom_pool_give_back(grant->extent);
+	kfree(grant);
+	return ret;
 err_grant:
 	kfree(grant);
+err_charge:
+	nom_limit_uncharge(user, NOM_RES_MEM, g.bytes);
 	return ret;
 }
 

@@ -7,8 +7,8 @@
  * /dev/nom for writing may ask for either; opening it for reading is enough to
  * see the bulletin board.  All a process holds hangs off its descriptors and,
  * for a lease, off the attached thread; so all of it comes back when the process
- * ends, however it ends.  Policy (who should get which core, at what price) is
- * user space's.
+ * ends, however it ends.  What it may hold is limited per user (nom_limit.c).
+ * Policy (who should get which core, at what price) is user space's.
  */
 #define pr_fmt(fmt) "nom: " fmt
 
@@ -30,14 +30,16 @@ struct workqueue_struct *nom_wq;
 
 /* The ABI is what its first users were compiled with. */
 static_assert(sizeof(struct nom_info) == 48);
-static_assert(sizeof(struct nom_core_claim) == 32);
+static_assert(sizeof(struct nom_core_claim) == 48);
 static_assert(sizeof(struct nom_mem_grant) == 24);
 static_assert(sizeof(struct nom_notify) == 16);
+static_assert(sizeof(struct nom_limits) == 80);
 static_assert(sizeof(struct nom_core_enter) == 8 + sizeof(struct nom_upcall_regs));
 static_assert(sizeof(struct nom_core_bind) == 16);
 static_assert(sizeof(struct nom_core_timer) == 24);
 static_assert(sizeof(struct nom_core_subscribe) == 16);
 static_assert(sizeof(struct nom_core_stats) == 64);
+static_assert(sizeof(struct nom_core_binding) == 48);
 static_assert(sizeof(struct nom_map_entry) == 32);
 static_assert(sizeof(struct nom_mem_map) == 24);
 static_assert(sizeof(struct nom_mem_phys) == 32);
@@ -123,6 +125,7 @@ static int nom_ioctl_get_info(void __user *arg)
 	info.out_version = NOM_ABI_VERSION;
 	info.out_nr_cores = nom_lease_nr_cores();
 	info.out_features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW |
+			    NOM_FEATURE_CLAIM_WAIT | NOM_FEATURE_LIMITS | NOM_FEATURE_IRQ |
 			    NOM_FEATURE_MEM_RELEASE;
 	if (nom_window_huge_works())
 		info.out_features |= NOM_FEATURE_HUGE_MAP;
@@ -132,14 +135,31 @@ static int nom_ioctl_get_info(void __user *arg)
 	return nom_struct_out(arg, usize, &info, sizeof(info));
 }
 
+static int nom_ioctl_get_limits(struct nom_user *user, void __user *arg)
+{
+	struct nom_limits limits;
+	size_t usize;
+	int ret;
+
+	ret = nom_struct_in(&limits, sizeof(limits), sizeof(limits), arg, &usize);
+	if (ret)
+		return ret;
+	if (limits.flags)
+		return -EOPNOTSUPP;
+	nom_limit_describe(user, &limits);
+	return nom_struct_out(arg, usize, &limits, sizeof(limits));
+}
+
 static long nom_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
 {
+	struct nom_user *user = file->private_data;
 	void __user *arg = (void __user *)ptr;
 
-	if (cmd == NOM_GET_INFO)
-		return nom_ioctl_get_info(arg);
-
 	switch (cmd) {
+	case NOM_GET_INFO:
+		return nom_ioctl_get_info(arg);
+	case NOM_GET_LIMITS:
+		return nom_ioctl_get_limits(user, arg);
 	case NOM_CORE_CLAIM:
 	case NOM_MEM_GRANT:
 	case NOM_MEM_RELEASE:
@@ -153,14 +173,30 @@ static long nom_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
 
 	switch (cmd) {
 	case NOM_CORE_CLAIM:
-		return nom_ioctl_core_claim(arg);
+		return nom_ioctl_core_claim(user, arg);
 	case NOM_MEM_GRANT:
-		return nom_ioctl_mem_grant(arg);
+		return nom_ioctl_mem_grant(user, arg);
 	case NOM_MEM_RELEASE:
 		return nom_ioctl_mem_release(arg);
 	default:
-		return nom_ioctl_notify(arg);
+		return nom_ioctl_notify(user, arg);
 	}
+}
+
+static int nom_open(struct inode *inode, struct file *file)
+{
+	struct nom_user *user = nom_user_get_current();
+
+	if (!user)
+		return -ENOMEM;
+	file->private_data = user;
+	return nonseekable_open(inode, file);
+}
+
+static int nom_release(struct inode *inode, struct file *file)
+{
+	nom_user_put(file->private_data);
+	return 0;
 }
 
 static int nom_mmap(struct file *file, struct vm_area_struct *vma)
@@ -170,7 +206,8 @@ static int nom_mmap(struct file *file, struct vm_area_struct *vma)
 
 static const struct file_operations nom_fops = {
 	.owner		= THIS_MODULE,
-	.open		= nonseekable_open,
+	.open		= nom_open,
+	.release	= nom_release,
 	.unlocked_ioctl	= nom_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
 	.mmap		= nom_mmap,
@@ -188,18 +225,19 @@ static int __init nom_init(void)
 {
 	int ret;
 
+	nom_irq_init();
 	nom_wq = alloc_workqueue("nom", WQ_UNBOUND, 0);
 	if (!nom_wq)
 		return -ENOMEM;
 	ret = nom_pool_init();
 	if (ret)
 		goto err_wq;
-	ret = nom_lease_init();
+	ret = nom_slot_init();
 	if (ret)
 		goto err_pool;
 	ret = nom_netlink_init();
 	if (ret)
-		goto err_lease;
+		goto err_slot;
 	ret = nom_device_init();
 	if (ret)
 		goto err_netlink;
@@ -219,8 +257,8 @@ err_device:
 	nom_device_exit();
 err_netlink:
 	nom_netlink_exit();
-err_lease:
-	nom_lease_exit();
+err_slot:
+	nom_slot_exit();
 err_pool:
 	nom_pool_exit();
 err_wq:
@@ -233,7 +271,7 @@ static void __exit nom_exit(void)
 	misc_deregister(&nom_misc);
 	nom_device_exit();
 	nom_netlink_exit();
-	nom_lease_exit();
+	nom_slot_exit();
 	nom_pool_exit();
 	destroy_workqueue(nom_wq);
 	/* leases are freed after a grace period, by code that goes with us */

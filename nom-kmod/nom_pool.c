@@ -126,6 +126,10 @@ static void nom_extent_free(struct nom_extent *extent)
 		pci_dev_put(told->pdev);
 		kfree(told);
 	}
+	if (extent->user) {
+		nom_limit_uncharge(extent->user, NOM_RES_MEM, nom_extent_bytes(extent));
+		nom_user_put(extent->user);
+	}
 	kvfree(extent->chunk);
 	kfree(extent);
 }

@@ -25,7 +25,8 @@
 
 __thread struct nomux_core *nomux__current;
 
-#define CORE_FLAGS_KNOWN (NOMUX_CORE_SAVE_XSTATE | NOMUX_CORE_KEEP_RSEQ)
+#define CORE_FLAGS_KNOWN (NOMUX_CORE_SAVE_XSTATE | NOMUX_CORE_KEEP_RSEQ | NOMUX_CORE_WAIT | \
+			  NOMUX_CORE_NOTIFY_UID | NOMUX_CORE_NOTIFY_ANY)
 
 static int opts_read(const struct nomux_core_opts *in, struct nomux_core_opts *out)
 {
@@ -107,6 +108,27 @@ static int region_fill(char *region, size_t stack_bytes)
 	return 0;
 }
 
+static uint32_t claim_flags(uint32_t flags)
+{
+	return (flags & NOMUX_CORE_WAIT ? NOM_CLAIM_WAIT : 0) |
+	       (flags & NOMUX_CORE_NOTIFY_UID ? NOM_CLAIM_NOTIFY_UID : 0) |
+	       (flags & NOMUX_CORE_NOTIFY_ANY ? NOM_CLAIM_NOTIFY_ANY : 0);
+}
+
+static const char *claim_failure(int err)
+{
+	switch (err) {
+	case -ENOENT:
+		return "not reserved (boot with nom_cpus=)";
+	case -EDQUOT:
+		return "your user holds as many as it may (nom's parameter user_cores)";
+	case -E2BIG:
+		return "this kernel's nom.ko cannot wait, nor let others notify";
+	default:
+		return strerror(-err);
+	}
+}
+
 int nomux_core_claim(struct nomux_ctx *ctx, const struct nomux_core_opts *opts,
 		     struct nomux_core **core_out)
 {
@@ -133,10 +155,13 @@ int nomux_core_claim(struct nomux_ctx *ctx, const struct nomux_core_opts *opts,
 
 	claim.cpu = o.cpu;
 	claim.notify_mask = o.notify_mask;
+	claim.flags = claim_flags(o.flags);
+	claim.notify_uid = o.notify_uid;
+	claim.deadline_ns = o.deadline_ns;
 	if (ioctl(ctx->fd, NOM_CORE_CLAIM, &claim)) {
 		err = -errno;
 		nomux_log(LOG_INFO, "nomux: cannot claim a core, cpu=%d: %s", o.cpu,
-			  err == -ENOENT ? "not reserved (boot with nom_cpus=)" : strerror(-err));
+			  claim_failure(err));
 		goto err_region;
 	}
 	if (mmap(region + NOMUX_CORE_SHARED_OFFSET, NOMUX_PAGE_BYTES, PROT_READ | PROT_WRITE,

@@ -98,6 +98,18 @@ int nomux_info(struct nomux_ctx *ctx, struct nom_info *info_out)
 	return 0;
 }
 
+int nomux_limits(struct nomux_ctx *ctx, struct nom_limits *out)
+{
+	struct nom_limits limits = { .size = sizeof(limits) };
+
+	if (!ctx || !out)
+		return -EINVAL;
+	if (ioctl(ctx->fd, NOM_GET_LIMITS, &limits))
+		return -errno;
+	*out = limits;
+	return 0;
+}
+
 int nomux_fd(const struct nomux_ctx *ctx)
 {
 	return ctx->fd;

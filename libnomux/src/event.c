@@ -95,6 +95,28 @@ int nomux_event_unbind(struct nomux_core *core, unsigned int event, int eventfd)
 	return core_bind(core, event, eventfd, NOM_CORE_UNBIND);
 }
 
+int nomux_event_mask(struct nomux_core *core, unsigned int event, int eventfd)
+{
+	return core_bind(core, event, eventfd, NOM_CORE_MASK);
+}
+
+int nomux_event_unmask(struct nomux_core *core, unsigned int event, int eventfd)
+{
+	return core_bind(core, event, eventfd, NOM_CORE_UNMASK);
+}
+
+int nomux_binding(struct nomux_core *core, unsigned int index, struct nom_core_binding *out)
+{
+	struct nom_core_binding b = { .size = sizeof(b), .index = index };
+
+	if (!core || !out)
+		return -EINVAL;
+	if (ioctl(core->fd, NOM_CORE_BINDING, &b))
+		return -errno;
+	*out = b;
+	return 0;
+}
+
 int nomux_subscribe(struct nomux_core *core, unsigned int event, uint64_t class_mask)
 {
 	struct nom_core_subscribe sub = {

@@ -29,12 +29,16 @@ static const struct command {
 	{ "NOM_MEM_GRANT", NOM_MEM_GRANT, NOM, sizeof(struct nom_mem_grant), -ENOMEM, 4 },
 	{ "NOM_MEM_RELEASE", NOM_MEM_RELEASE, NOM, sizeof(struct nom_mem_release), -EINVAL, 4 },
 	{ "NOM_NOTIFY", NOM_NOTIFY, NOM, sizeof(struct nom_notify), -ENOENT, -1 },
+	{ "NOM_GET_LIMITS", NOM_GET_LIMITS, NOM, sizeof(struct nom_limits), 0, 4 },
 	{ "NOM_CORE_ENTER", NOM_CORE_ENTER, CORE, sizeof(struct nom_core_enter), -EINVAL, 4 },
 	{ "NOM_CORE_BIND", NOM_CORE_BIND, CORE, sizeof(struct nom_core_bind), -EBADF, 12 },
 	{ "NOM_CORE_UNBIND", NOM_CORE_UNBIND, CORE, sizeof(struct nom_core_bind), -EBADF, 12 },
 	{ "NOM_CORE_TIMER", NOM_CORE_TIMER, CORE, sizeof(struct nom_core_timer), 0, 8 },
 	{ "NOM_CORE_SUBSCRIBE", NOM_CORE_SUBSCRIBE, CORE, sizeof(struct nom_core_subscribe), 0, -1 },
 	{ "NOM_CORE_STATS", NOM_CORE_STATS, CORE, sizeof(struct nom_core_stats), 0, 4 },
+	{ "NOM_CORE_MASK", NOM_CORE_MASK, CORE, sizeof(struct nom_core_bind), -EBADF, 12 },
+	{ "NOM_CORE_UNMASK", NOM_CORE_UNMASK, CORE, sizeof(struct nom_core_bind), -EBADF, 12 },
+	{ "NOM_CORE_BINDING", NOM_CORE_BINDING, CORE, sizeof(struct nom_core_binding), -ENOENT, 20 },
 	{ "NOM_MEM_MAP", NOM_MEM_MAP, GRANT, sizeof(struct nom_mem_map), -EFAULT, 20 },
 	{ "NOM_MEM_UNMAP", NOM_MEM_UNMAP, GRANT, sizeof(struct nom_mem_map), -EFAULT, 20 },
 	{ "NOM_MEM_PHYS", NOM_MEM_PHYS, GRANT, sizeof(struct nom_mem_phys), -ENODEV, 4 },
@@ -59,6 +63,8 @@ static void fill(const struct command *c, void *p, size_t size)
 		break;
 	case NOM_CORE_BIND:
 	case NOM_CORE_UNBIND:
+	case NOM_CORE_MASK:
+	case NOM_CORE_UNMASK:
 		((struct nom_core_bind *)p)->fd = -1;
 		break;
 	case NOM_MEM_MAP:
@@ -76,11 +82,15 @@ static void fill(const struct command *c, void *p, size_t size)
 static void command(const struct command *c, int fd)
 {
 	static char buf[2 * PAGE] __attribute__((aligned(4096)));
+	/* some structs have grown since */
+	size_t first = c->cmd == NOM_CORE_CLAIM ? NOM_CORE_CLAIM_SIZE_V1 : c->size;
 	char *edge;
 
 	fill(c, buf, c->size);
 	t_eq(k_ioctl(fd, c->cmd, buf), c->good, "%s: right size", c->name);
-	fill(c, buf, c->size - 1);
+	fill(c, buf, first);
+	t_eq(k_ioctl(fd, c->cmd, buf), c->good, "%s: size of the first version", c->name);
+	fill(c, buf, first - 1);
 	t_eq(k_ioctl(fd, c->cmd, buf), -EINVAL, "%s: a byte short", c->name);
 	fill(c, buf, 0);
 	t_eq(k_ioctl(fd, c->cmd, buf), -EINVAL, "%s: size 0", c->name);
@@ -114,11 +124,25 @@ static void command(const struct command *c, int fd)
 static void reserved_words(int nom, int core, int grant)
 {
 	struct nom_mem_grant g = { .size = sizeof(g), .bytes = CHUNK, .reserved = 1 };
+	struct nom_core_claim c = { .size = sizeof(c), .cpu = 4095, .reserved = 1 };
 	struct nom_core_timer t = { .size = sizeof(t), .reserved = 1 };
 	struct nom_mem_phys p = { .size = sizeof(p), .reserved = 1, .bdf = 0xffffffff };
 	struct nom_core_subscribe s = { .size = sizeof(s), .classes = 1ULL << NOM_BOARD_NR_CLASSES };
 
 	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), -EINVAL, "NOM_MEM_GRANT: reserved word");
+	t_eq(k_ioctl(nom, NOM_CORE_CLAIM, &c), -EINVAL, "NOM_CORE_CLAIM: reserved word");
+	c.reserved = 0;
+	c.deadline_ns = 1;
+	t_eq(k_ioctl(nom, NOM_CORE_CLAIM, &c), -EINVAL, "NOM_CORE_CLAIM: a deadline, but not to wait");
+	c.flags = NOM_CLAIM_WAIT;
+	c.deadline_ns = ~0ULL;
+	t_eq(k_ioctl(nom, NOM_CORE_CLAIM, &c), -EINVAL, "NOM_CORE_CLAIM: a deadline beyond the clock");
+	c.flags = c.deadline_ns = 0;
+	c.notify_uid = 1;
+	t_eq(k_ioctl(nom, NOM_CORE_CLAIM, &c), -EINVAL, "NOM_CORE_CLAIM: a user, but no flag");
+	c.flags = NOM_CLAIM_NOTIFY_UID;
+	c.notify_uid = ~0U;
+	t_eq(k_ioctl(nom, NOM_CORE_CLAIM, &c), -EINVAL, "NOM_CORE_CLAIM: user -1");
 	t_eq(k_ioctl(core, NOM_CORE_TIMER, &t), -EINVAL, "NOM_CORE_TIMER: reserved word");
 	t_eq(k_ioctl(grant, NOM_MEM_PHYS, &p), -EINVAL, "NOM_MEM_PHYS: reserved word");
 	t_eq(k_ioctl(core, NOM_CORE_SUBSCRIBE, &s), -EOPNOTSUPP, "NOM_CORE_SUBSCRIBE: unknown class");
@@ -148,7 +172,8 @@ static void outputs(int nom)
 	t_ok(info.out_board_bytes >= sizeof(struct nom_board) && info.out_board_bytes % PAGE == 0,
 	     "board: %llu bytes", (unsigned long long)info.out_board_bytes);
 	t_ok(info.out_features & NOM_FEATURE_MEM_PHYS && info.out_features & NOM_FEATURE_DMA_VIEW &&
-	     info.out_features & NOM_FEATURE_HUGE_MAP, "features: %#llx",
+	     info.out_features & NOM_FEATURE_HUGE_MAP && info.out_features & NOM_FEATURE_CLAIM_WAIT &&
+	     info.out_features & NOM_FEATURE_LIMITS && info.out_features & NOM_FEATURE_IRQ, "features: %#llx",
 	     (unsigned long long)info.out_features);
 	t_eq(info.out_traps, NOM_TRAPS_SUPPORTED, "traps");
 	t_eq(fcntl(nom, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC, "(the test itself opens close-on-exec)");

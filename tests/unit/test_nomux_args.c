@@ -203,7 +203,7 @@ static void test_core_arguments(void **state)
 	opts.stack_bytes = NOMUX_STACK_MAX + 1;
 	assert_int_equal(nomux_core_claim(&ctx, &opts, &out), -EINVAL);
 	opts.stack_bytes = 0;
-	opts.flags = 4;
+	opts.flags = 1U << 31;
 	assert_int_equal(nomux_core_claim(&ctx, &opts, &out), -EOPNOTSUPP);
 	opts.flags = 0;
 	assert_int_equal(nomux_core_claim(&ctx, &opts, &out), -EBADF);

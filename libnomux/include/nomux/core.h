@@ -31,6 +31,9 @@ struct nomux_ctx;
  * @notify_mask: bit per event that other processes may post (nomux_notify())
  * @stack_bytes: upcall stack, 0 for the default of 64 KiB; at most 192 KiB
  * @flags: NOMUX_CORE_*
+ * @notify_uid: with NOMUX_CORE_NOTIFY_UID: one more user who may notify
+ * @deadline_ns: with NOMUX_CORE_WAIT: nomux_now_ns() at which to give up, 0 for
+ *	never
  */
 struct nomux_core_opts {
 	size_t sz;
@@ -39,6 +42,8 @@ struct nomux_core_opts {
 	uint64_t notify_mask;
 	size_t stack_bytes;
 	uint32_t flags;
+	uint32_t notify_uid;
+	uint64_t deadline_ns;
 };
 
 #define NOMUX_CPU_ANY	(-1)
@@ -55,6 +60,16 @@ struct nomux_core_opts {
  * none, and each upcall would pay about 85 instructions for it.
  */
 #define NOMUX_CORE_KEEP_RSEQ	(1U << 1)
+/*
+ * If no core is free, sleep until one is.  Who waits is served in the order of
+ * asking, by whoever gives a core back; a signal handler without SA_RESTART ends
+ * the wait.
+ */
+#define NOMUX_CORE_WAIT		(1U << 2)
+/* Besides the caller's user, notify_uid may post the events of notify_mask. */
+#define NOMUX_CORE_NOTIFY_UID	(1U << 3)
+/* All who may open /dev/nom for writing may post the events of notify_mask. */
+#define NOMUX_CORE_NOTIFY_ANY	(1U << 4)
 
 /**
  * nomux_core_claim - lease a reserved core
@@ -64,8 +79,9 @@ struct nomux_core_opts {
  *
  * Threads: any.
  * Return: 0, -EBUSY (all, or the one wanted, are leased), -ENOENT (not a
- * reserved core, or there are none: boot with nom_cpus=), -EINVAL,
- * -EOPNOTSUPP (a trap this kernel does not offer, an unknown flag).
+ * reserved core, or there are none: boot with nom_cpus=), -EDQUOT (your limit of
+ * cores), -ETIMEDOUT and -EINTR (while waiting), -EINVAL, -EOPNOTSUPP (a trap
+ * this kernel does not offer, an unknown flag).
  */
 NOMUX_API int nomux_core_claim(struct nomux_ctx *ctx, const struct nomux_core_opts *opts,
 			       struct nomux_core **core_out);

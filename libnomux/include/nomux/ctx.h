@@ -9,6 +9,7 @@
 #include <nomux/api.h>
 
 struct nom_info;
+struct nom_limits;
 struct nomux_ctx;
 
 /**
@@ -43,6 +44,16 @@ NOMUX_API void nomux_close(struct nomux_ctx *ctx);
  * Return: 0, or -errno of the ioctl.
  */
 NOMUX_API int nomux_info(struct nomux_ctx *ctx, struct nom_info *info_out);
+
+/**
+ * nomux_limits - what the user who opened @ctx has, and may have
+ * @ctx: context
+ * @out: filled in; see struct nom_limits of <linux/nom.h>
+ *
+ * Threads: any.  One system call.
+ * Return: 0, -EINVAL, -ENOTTY (the kernel's nom.ko knows no limits).
+ */
+NOMUX_API int nomux_limits(struct nomux_ctx *ctx, struct nom_limits *out);
 
 /**
  * nomux_fd - the descriptor of /dev/nom, for ioctls this library lacks

@@ -16,7 +16,8 @@ struct nomux_ctx;
  *
  * Threads: any, upcall handlers included.  One system call, never blocks.
  * Return: 0, -ENOENT (no such lease, or it has ended), -EPERM (another user's,
- * or not in its notify_mask), -EINVAL.
+ * or not in its notify_mask), -EAGAIN (your user has sent as many as it may for
+ * now), -EINVAL.
  */
 NOMUX_API int nomux_notify(struct nomux_ctx *ctx, uint64_t handle, unsigned int event);
 

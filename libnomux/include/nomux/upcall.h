@@ -104,8 +104,10 @@ NOMUX_API uint64_t nomux_event_dropped(const struct nomux_core *core);
  * @eventfd: its counter is drained into the event's count: a read(2) of it
  *	will find nothing
  *
+ * The interrupt of a bound device vector (nomux_vfio_irq()) comes to this core.
+ *
  * Return: 0, -EBADF, -EINVAL (not an eventfd), -EEXIST (bound already),
- * -ENOSPC, -ENXIO.
+ * -ENOSPC, -EDQUOT (your limit of bindings), -ENXIO.
  */
 NOMUX_API int nomux_event_bind(struct nomux_core *core, unsigned int event, int eventfd);
 
@@ -118,6 +120,44 @@ NOMUX_API int nomux_event_bind(struct nomux_core *core, unsigned int event, int 
  * Return: 0, -ENOENT, -EBADF, -ENXIO.
  */
 NOMUX_API int nomux_event_unbind(struct nomux_core *core, unsigned int event, int eventfd);
+
+struct nom_core_binding;
+
+/**
+ * nomux_event_mask - hold the events of one binding back
+ * @core: lease
+ * @event: as bound
+ * @eventfd: as bound
+ *
+ * For a driver that polls: the device's interrupt is disabled at its source and
+ * costs the core nothing.  One system call, unlike nomux_mask(), which holds
+ * back all events of the core.
+ * Return: 0, -ENOENT, -EBADF, -ENXIO.
+ */
+NOMUX_API int nomux_event_mask(struct nomux_core *core, unsigned int event, int eventfd);
+
+/**
+ * nomux_event_unmask - let the events of one binding come again
+ * @core: lease
+ * @event: as bound
+ * @eventfd: as bound
+ *
+ * What came meanwhile is posted now.
+ * Return: 0, -ENOENT, -EBADF, -ENXIO.
+ */
+NOMUX_API int nomux_event_unmask(struct nomux_core *core, unsigned int event, int eventfd);
+
+/**
+ * nomux_binding - look at one binding: its interrupt, its counters
+ * @core: lease
+ * @index: from 0 on, in the order of binding
+ * @out: see struct nom_core_binding of <linux/nom.h>
+ *
+ * Threads: any.
+ * Return: 0, -ENOENT (past the last), -ENXIO.
+ */
+NOMUX_API int nomux_binding(struct nomux_core *core, unsigned int index,
+			    struct nom_core_binding *out);
 
 /**
  * nomux_subscribe - post an event when the bulletin board changes

@@ -217,14 +217,26 @@ uint64_t k_mem_free(const struct nom_board *b)
 int k_claim(int nom, int cpu, uint64_t notify_mask, struct k_lease *out)
 {
 	struct nom_core_claim c = { .size = sizeof(c), .cpu = cpu, .notify_mask = notify_mask };
-	int ret = k_ioctl(nom, NOM_CORE_CLAIM, &c);
+
+	return k_claim_by(nom, &c, out);
+}
+
+int k_claim_by(int nom, struct nom_core_claim *c, struct k_lease *out)
+{
+	int ret = k_ioctl(nom, NOM_CORE_CLAIM, c);
 
 	if (ret)
 		return ret;
-	out->fd = c.out_core_fd;
-	out->handle = c.out_handle;
+	out->fd = c->out_core_fd;
+	out->handle = c->out_handle;
 	out->sh = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
 	return out->sh == MAP_FAILED ? -errno : 0;
+}
+
+void k_drop(struct k_lease *l)
+{
+	munmap(l->sh, PAGE);
+	close(l->fd);
 }
 
 extern char k_upcall_entry[], k_restart_start[], k_restart_end[], k_restart_abort[];
@@ -275,6 +287,21 @@ int k_unbind(struct k_lease *l, unsigned int event, int fd)
 	return k_ioctl(l->fd, NOM_CORE_UNBIND, &b);
 }
 
+int k_mask(struct k_lease *l, unsigned int event, int fd, bool mask)
+{
+	struct nom_core_bind b = { .size = sizeof(b), .event = event, .fd = fd };
+
+	return k_ioctl(l->fd, mask ? NOM_CORE_MASK : NOM_CORE_UNMASK, &b);
+}
+
+int k_binding(struct k_lease *l, unsigned int index, struct nom_core_binding *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->size = sizeof(*out);
+	out->index = index;
+	return k_ioctl(l->fd, NOM_CORE_BINDING, out);
+}
+
 int k_timer(struct k_lease *l, unsigned int event, uint32_t flags, uint64_t ns)
 {
 	struct nom_core_timer t = { .size = sizeof(t), .event = event, .flags = flags, .ns = ns };
@@ -301,6 +328,65 @@ int k_stats(struct k_lease *l, struct nom_core_stats *out)
 	memset(out, 0, sizeof(*out));
 	out->size = sizeof(*out);
 	return k_ioctl(l->fd, NOM_CORE_STATS, out);
+}
+
+int k_limits(int nom, struct nom_limits *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->size = sizeof(*out);
+	return k_ioctl(nom, NOM_GET_LIMITS, out);
+}
+
+static struct k_param {
+	const char *name;
+	char was[16];
+} k_params[8];
+static pid_t k_params_of;
+
+static int param_rw(const char *name, const char *write_this, char *read_here, size_t bytes)
+{
+	char path[96];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/module/nom/parameters/%s", name);
+	fd = open(path, (write_this ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = write_this ? write(fd, write_this, strlen(write_this)) : read(fd, read_here, bytes - 1);
+	n = n < 0 ? -errno : n;
+	close(fd);
+	if (n >= 0 && read_here)
+		read_here[n] = 0;
+	return n < 0 ? (int)n : 0;
+}
+
+static void params_back(void)
+{
+	unsigned int i;
+
+	for (i = 0; getpid() == k_params_of && i < sizeof(k_params) / sizeof(k_params[0]); i++)
+		if (k_params[i].name)
+			param_rw(k_params[i].name, k_params[i].was, NULL, 0);
+}
+
+int k_param(const char *name, int value)
+{
+	struct k_param *p = k_params;
+	char text[16];
+
+	while (p->name && strcmp(p->name, name))
+		p++;
+	if (!p->name) {
+		if (!k_params_of)
+			atexit(params_back);
+		k_params_of = getpid();
+		if (param_rw(name, NULL, p->was, sizeof(p->was)))
+			t_bail("the module has no parameter %s", name);
+		p->name = name;
+	}
+	snprintf(text, sizeof(text), "%d", value);
+	return param_rw(name, text, NULL, 0);
 }
 
 int k_grant(int nom, uint64_t bytes)

@@ -50,14 +50,22 @@ struct k_lease {
 	struct nom_shared *sh;
 };
 int k_claim(int nom, int cpu, uint64_t notify_mask, struct k_lease *out);
+int k_claim_by(int nom, struct nom_core_claim *c, struct k_lease *out);
+void k_drop(struct k_lease *l);		/* unmap and close: ends what nobody entered */
 int k_enter(struct k_lease *l, uint64_t trap_mask);
 int k_leave(struct k_lease *l);
 int k_bind(struct k_lease *l, unsigned int event, int fd);
 int k_unbind(struct k_lease *l, unsigned int event, int fd);
+int k_mask(struct k_lease *l, unsigned int event, int fd, bool mask);
+int k_binding(struct k_lease *l, unsigned int index, struct nom_core_binding *out);
 int k_timer(struct k_lease *l, unsigned int event, uint32_t flags, uint64_t ns);
 int k_subscribe(struct k_lease *l, unsigned int event, uint64_t classes);
 int k_notify(int nom, uint64_t handle, unsigned int event);
 int k_stats(struct k_lease *l, struct nom_core_stats *out);
+
+int k_limits(int nom, struct nom_limits *out);
+/* a parameter of the module; sets it back at exit */
+int k_param(const char *name, int value);
 
 int k_grant(int nom, uint64_t bytes);
 void *k_window(int grant, size_t bytes, int prot);	/* MAP_FAILED */

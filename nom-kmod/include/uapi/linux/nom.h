@@ -18,6 +18,7 @@
  *   EBUSY       somebody else holds it
  *   EPERM       not allowed to this caller
  *   ENXIO       the lease this descriptor stood for has ended
+ *   EDQUOT      the limit of the user who opened /dev/nom is reached
  */
 #ifndef _UAPI_LINUX_NOM_H
 #define _UAPI_LINUX_NOM_H
@@ -57,6 +58,9 @@ struct nom_info {
 #define NOM_FEATURE_HUGE_MAP	(1ULL << 0)	/* NOM_MAP_HUGE works */
 #define NOM_FEATURE_MEM_PHYS	(1ULL << 1)	/* NOM_MEM_PHYS (trusted mode) */
 #define NOM_FEATURE_DMA_VIEW	(1ULL << 2)	/* NOM_GRANT_MMAP_DMA */
+#define NOM_FEATURE_CLAIM_WAIT	(1ULL << 8)	/* NOM_CLAIM_* flags */
+#define NOM_FEATURE_LIMITS	(1ULL << 9)	/* limits per user, NOM_GET_LIMITS */
+#define NOM_FEATURE_IRQ		(1ULL << 10)	/* affinity, mask, storms, NOM_CORE_BINDING */
 #define NOM_FEATURE_MEM_RELEASE	(1ULL << 24)	/* NOM_MEM_RELEASE */
 
 #define NOM_GET_INFO	_IO(NOM_IOC_TYPE, 0x00)
@@ -64,18 +68,27 @@ struct nom_info {
 /**
  * struct nom_core_claim - ioctl(nom, NOM_CORE_CLAIM): lease a reserved core
  * @size: sizeof(struct nom_core_claim)
- * @flags: must be 0
+ * @flags: NOM_CLAIM_*
  * @cpu: the reserved core wanted, or NOM_CPU_ANY
  * @out_core_fd: the lease, close-on-exec.  mmap(2) of one page at offset 0
  *	gives its struct nom_shared.
  * @out_handle: names the lease to others (NOM_NOTIFY, netlink); never reused
  * @notify_mask: events that NOM_NOTIFY may post to this lease
+ * @deadline_ns: with NOM_CLAIM_WAIT: CLOCK_MONOTONIC, when to give up; 0: never
+ * @notify_uid: with NOM_CLAIM_NOTIFY_UID: one more user who may NOM_NOTIFY
+ * @reserved: must be 0
  *
  * The lease ends when the attached thread leaves, exits or execs, or, as long
  * as no thread has attached, when the descriptor is closed.
  *
+ * Who waits gets a core in the order of asking, from the hand of who gives it
+ * back: nobody comes in between.  A signal ends the wait, and its handler's
+ * SA_RESTART asks anew, at the end of the queue.
+ *
  * Return: 0, -EBUSY (leased already), -ENOENT (not a reserved core, or none;
- * or offline), -EPERM (descriptor not open for writing), -EOPNOTSUPP.
+ * or offline), -EPERM (descriptor not open for writing), -EDQUOT (the user's
+ * limit of cores; who waits counts), -ETIMEDOUT, -EINTR, -EINVAL (a field that
+ * its flag does not ask for, no such user), -EOPNOTSUPP.
  */
 struct nom_core_claim {
 	__u32 size;
@@ -84,7 +97,16 @@ struct nom_core_claim {
 	__s32 out_core_fd;
 	__aligned_u64 out_handle;
 	__aligned_u64 notify_mask;
+	__aligned_u64 deadline_ns;
+	__u32 notify_uid;
+	__u32 reserved;
 };
+
+#define NOM_CORE_CLAIM_SIZE_V1	32
+
+#define NOM_CLAIM_WAIT		(1U << 0)	/* sleep until a core is free */
+#define NOM_CLAIM_NOTIFY_UID	(1U << 1)	/* also notify_uid may notify */
+#define NOM_CLAIM_NOTIFY_ANY	(1U << 2)	/* whoever may open /dev/nom may notify */
 
 #define NOM_CPU_ANY	(-1)
 #define NOM_CORE_CLAIM	_IO(NOM_IOC_TYPE, 0x01)
@@ -164,8 +186,11 @@ struct nom_mem_release {
  * @event: 0 .. NOM_NR_EVENTS - 1, within the target's notify_mask
  * @handle: out_handle of the target lease
  *
+ * Allowed to the user of the lease, to those whom the claim let in
+ * (NOM_CLAIM_NOTIFY_*), and to CAP_KILL; for the events of notify_mask.
+ *
  * Return: 0, -ENOENT (no such lease), -EPERM (other user, or event not in the
- * target's notify_mask).
+ * target's notify_mask), -EAGAIN (more than the user's notifications per second).
  */
 struct nom_notify {
 	__u32 size;
@@ -174,6 +199,39 @@ struct nom_notify {
 };
 
 #define NOM_NOTIFY	_IO(NOM_IOC_TYPE, 0x03)
+
+/**
+ * struct nom_limits - ioctl(nom, NOM_GET_LIMITS): what the opener may have
+ * @size: sizeof(struct nom_limits)
+ * @flags: must be 0
+ * @out_uid: user who opened this descriptor, and to whom all is charged
+ * @out_exempt: 1 if that user had CAP_SYS_RESOURCE: the limits do not hold
+ * @out_cores: leases, and claims that wait
+ * @out_cores_max: NOM_UNLIMITED or a number, as all that end in _max
+ * @out_bindings: eventfds bound
+ * @out_bindings_max: over all leases; of one lease NOM_BINDINGS_MAX
+ * @out_mem_bytes: memory granted, or in quarantine after that
+ * @out_mem_bytes_max: likewise
+ * @out_notify_refused: notifications refused with -EAGAIN so far
+ * @out_notify_per_s_max: notifications a second
+ */
+struct nom_limits {
+	__u32 size;
+	__u32 flags;
+	__u32 out_uid;
+	__u32 out_exempt;
+	__aligned_u64 out_cores;
+	__aligned_u64 out_cores_max;
+	__aligned_u64 out_bindings;
+	__aligned_u64 out_bindings_max;
+	__aligned_u64 out_mem_bytes;
+	__aligned_u64 out_mem_bytes_max;
+	__aligned_u64 out_notify_refused;
+	__aligned_u64 out_notify_per_s_max;
+};
+
+#define NOM_UNLIMITED	(~0ULL)
+#define NOM_GET_LIMITS	_IO(NOM_IOC_TYPE, 0x04)
 
 /* ------------------------------------------------------- a lease's fd --- */
 
@@ -201,7 +259,7 @@ struct nom_core_enter {
 #define NOM_CORE_LEAVE	_IO(NOM_IOC_TYPE, 0x11)
 
 /**
- * struct nom_core_bind - ioctl(core, NOM_CORE_BIND / NOM_CORE_UNBIND)
+ * struct nom_core_bind - ioctl(core, NOM_CORE_BIND / UNBIND / MASK / UNMASK)
  * @size: sizeof(struct nom_core_bind)
  * @event: 0 .. NOM_NR_EVENTS - 1
  * @fd: an eventfd; its counter is drained into the event's count (one per
@@ -211,8 +269,16 @@ struct nom_core_enter {
  * Bind: each signal of the eventfd (a VFIO MSI-X vector, say) posts @event.
  * Unbind takes away the binding of (event, fd).
  *
+ * Mask: signals stay in the eventfd's counter, to be posted when unmasked; and
+ * if it is a device's, the interrupt is disabled, so that it costs the core
+ * nothing.
+ *
+ * The interrupt of a bound VFIO vector comes to the leased core as long as it is
+ * bound, and to the ordinary cores again afterwards.
+ *
  * Return: 0, -EBADF, -EINVAL (not an eventfd), -EEXIST (this eventfd is bound
- * to this lease), -ENOENT (no such binding), -ENOSPC (NOM_BINDINGS_MAX), -ENXIO.
+ * to this lease), -ENOENT (no such binding), -ENOSPC (NOM_BINDINGS_MAX), -EDQUOT
+ * (the user's limit of bindings), -ENXIO.
  *
  * A binding ends with its eventfd (last descriptor closed) or with the lease.
  */
@@ -292,6 +358,40 @@ struct nom_core_stats {
 };
 
 #define NOM_CORE_STATS	_IO(NOM_IOC_TYPE, 0x16)
+
+#define NOM_CORE_MASK	_IO(NOM_IOC_TYPE, 0x17)
+#define NOM_CORE_UNMASK	_IO(NOM_IOC_TYPE, 0x18)
+
+/**
+ * struct nom_core_binding - ioctl(core, NOM_CORE_BINDING): look at a binding
+ * @size: sizeof(struct nom_core_binding)
+ * @index: which, from 0 on in the order of binding
+ * @out_event: what it posts
+ * @out_irq: Linux interrupt number of the device's vector, 0 for none
+ * @out_flags: NOM_BINDING_*
+ * @flags: must be 0
+ * @out_signals: how often the eventfd was signalled: interrupts, or write(2)
+ * @out_events: sum of what it posted
+ * @out_pauses: how often it was held back as part of a storm
+ *
+ * Return: 0, -ENOENT (past the last), -ENXIO, -EOPNOTSUPP.
+ */
+struct nom_core_binding {
+	__u32 size;
+	__u32 index;
+	__u32 out_event;
+	__s32 out_irq;
+	__u32 out_flags;
+	__u32 flags;
+	__aligned_u64 out_signals;
+	__aligned_u64 out_events;
+	__aligned_u64 out_pauses;
+};
+
+#define NOM_BINDING_MASKED	(1U << 0)	/* by NOM_CORE_MASK */
+#define NOM_BINDING_PAUSED	(1U << 1)	/* held back just now, see storms */
+#define NOM_BINDING_AFFINE	(1U << 2)	/* its interrupt was sent to the core */
+#define NOM_CORE_BINDING _IO(NOM_IOC_TYPE, 0x19)
 
 /* ------------------------------------------------------- a grant's fd --- */
 

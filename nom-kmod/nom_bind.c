@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * nom: what posts events to a lease - bound eventfds and the timer.
+ * nom: bindings - eventfds that post events to a lease.
  *
  * A bound eventfd has us first on its wait queue, as KVM's irqfd does it:
  * whoever signals the eventfd (VFIO in a device's interrupt handler, a write(2))
@@ -12,6 +12,10 @@
  * the last descriptor of the eventfd is closed, the queue is told EPOLLHUP; the
  * binding is marked dead there and taken away by a work item, because to leave
  * the queue needs the lock that the caller holds.
+ *
+ * A masked binding leaves the counter where it is.  What stands between the
+ * eventfd and the lease's events otherwise is nom_storm.c; what is behind it, if
+ * it is a device's, nom_irq.c.
  */
 #define pr_fmt(fmt) "nom: " fmt
 
@@ -25,38 +29,18 @@
 #include "nom.h"
 #include "nom_trace.h"
 
-/**
- * struct nom_bind - an eventfd that posts an event
- * @link: in lease->binds, under lease->lock
- * @lease: outlives the binding, which nom_lease_end() takes away
- * @event: what is posted; constant
- * @dead: its eventfd is closed; set under the queue's lock
- * @ctx: the eventfd, with a reference
- * @wait: our entry on its wait queue
- * @queue: that queue; lives as long as @ctx
- * @poll: only for the moment of binding
- */
-struct nom_bind {
-	struct list_head link;
-	struct nom_lease *lease;
-	unsigned int event;
-	bool dead;
-	struct eventfd_ctx *ctx;
-	wait_queue_entry_t wait;
-	wait_queue_head_t *queue;
-	poll_table poll;
-};
-
-/* Move the eventfd's counter over; its queue's lock is held. */
-static void nom_bind_drain(struct nom_bind *bind, const char *source)
+/* Move the eventfd's counter over; its queue's lock is held.  Inlined for the wake. */
+static __always_inline void nom_bind_drain(struct nom_bind *bind)
 {
 	u64 count;
 
 	eventfd_ctx_do_read(bind->ctx, &count);
 	if (!count)
 		return;
-	trace_nom_event(bind->lease->handle, bind->event, count, source);
-	nom_post(&bind->lease->u, bind->event, count);
+	bind->nr_events += count;
+	trace_nom_event(bind->lease->handle, bind->event, count, "eventfd");
+	if (nom_storm_post(bind->lease, bind->event, count))
+		nom_irq_pause(bind);
 }
 
 /* Interrupts off, queue's lock held; often in a device's interrupt handler. */
@@ -68,8 +52,11 @@ static int nom_bind_wake(wait_queue_entry_t *wait, unsigned int mode, int sync,
 	int taken = 0;
 
 	if (what & EPOLLIN) {
-		nom_bind_drain(bind, "eventfd");
-		taken = 1;
+		bind->nr_signals++;
+		if (!bind->masked) {
+			nom_bind_drain(bind);
+			taken = 1;
+		}
 	}
 	if (what & EPOLLHUP && !bind->dead) {
 		WRITE_ONCE(bind->dead, true);
@@ -98,13 +85,15 @@ static void nom_bind_destroy(struct nom_bind *bind)
 	eventfd_ctx_remove_wait_queue(bind->ctx, &bind->wait, &count);
 	if (count)
 		nom_post(&bind->lease->u, bind->event, count);
+	nom_irq_unregister(bind);
 	eventfd_ctx_put(bind->ctx);
+	nom_limit_uncharge(bind->lease->user, NOM_RES_BINDINGS, 1);
 	list_del(&bind->link);
 	bind->lease->nr_binds--;
 	kfree(bind);
 }
 
-static void nom_event_reap(struct work_struct *work)
+static void nom_bind_reap(struct work_struct *work)
 {
 	struct nom_lease *lease = container_of(work, struct nom_lease, reap);
 	struct nom_bind *bind, *next;
@@ -118,16 +107,16 @@ static void nom_event_reap(struct work_struct *work)
 }
 
 /**
- * nom_event_bind - let an eventfd post an event
+ * nom_bind_create - let an eventfd post an event
  * @lease: not ended, its lock held
  * @event: below NOM_NR_EVENTS
  * @fd: the caller's descriptor
  *
  * A counter that is already there is posted at once.
  *
- * Return: 0, -EBADF, -EINVAL, -EEXIST, -ENOSPC, -ENOMEM.
+ * Return: 0, -EBADF, -EINVAL, -EEXIST, -ENOSPC, -EDQUOT, -ENOMEM.
  */
-int nom_event_bind(struct nom_lease *lease, unsigned int event, int fd)
+int nom_bind_create(struct nom_lease *lease, unsigned int event, int fd)
 {
 	struct nom_bind *bind, *other;
 	struct eventfd_ctx *ctx;
@@ -151,10 +140,13 @@ int nom_event_bind(struct nom_lease *lease, unsigned int event, int fd)
 	ret = -ENOSPC;
 	if (lease->nr_binds == NOM_BINDINGS_MAX)
 		goto err_ctx;
+	ret = nom_limit_charge(lease->user, NOM_RES_BINDINGS, 1);
+	if (ret)
+		goto err_ctx;
 	ret = -ENOMEM;
 	bind = kzalloc(sizeof(*bind), GFP_KERNEL_ACCOUNT);
 	if (!bind)
-		goto err_ctx;
+		goto err_charge;
 
 	bind->lease = lease;
 	bind->event = event;
@@ -166,12 +158,15 @@ int nom_event_bind(struct nom_lease *lease, unsigned int event, int fd)
 
 	if (vfs_poll(file, &bind->poll) & EPOLLIN) {
 		spin_lock_irq(&bind->queue->lock);
-		nom_bind_drain(bind, "eventfd");
+		nom_bind_drain(bind);
 		spin_unlock_irq(&bind->queue->lock);
 	}
 	fput(file);
+	nom_irq_register(bind);
 	return 0;
 
+err_charge:
+	nom_limit_uncharge(lease->user, NOM_RES_BINDINGS, 1);
 err_ctx:
 	eventfd_ctx_put(ctx);
 out_file:
@@ -179,93 +174,120 @@ out_file:
 	return ret;
 }
 
+/* Return: the binding of (event, fd), or an ERR_PTR. */
+static struct nom_bind *nom_bind_find(struct nom_lease *lease, unsigned int event, int fd)
+{
+	struct nom_bind *bind, *found = ERR_PTR(-ENOENT);
+	struct eventfd_ctx *ctx;
+
+	lockdep_assert_held(&lease->lock);
+	ctx = eventfd_ctx_fdget(fd);
+	if (IS_ERR(ctx))
+		return ERR_CAST(ctx);
+	list_for_each_entry(bind, &lease->binds, link) {
+		if (bind->ctx == ctx && bind->event == event) {
+			found = bind;
+			break;
+		}
+	}
+	eventfd_ctx_put(ctx);
+	return found;
+}
+
 /**
- * nom_event_unbind - take a binding away
+ * nom_bind_end - take a binding away
  * @lease: its lock held
  * @event: what it posts
  * @fd: the caller's descriptor of the eventfd
  *
  * Return: 0, -EBADF, -EINVAL, -ENOENT.
  */
-int nom_event_unbind(struct nom_lease *lease, unsigned int event, int fd)
+int nom_bind_end(struct nom_lease *lease, unsigned int event, int fd)
 {
-	struct nom_bind *bind, *next;
-	struct eventfd_ctx *ctx;
-	int ret = -ENOENT;
+	struct nom_bind *bind = nom_bind_find(lease, event, fd);
 
-	lockdep_assert_held(&lease->lock);
-	ctx = eventfd_ctx_fdget(fd);
-	if (IS_ERR(ctx))
-		return PTR_ERR(ctx);
-
-	list_for_each_entry_safe(bind, next, &lease->binds, link) {
-		if (bind->ctx == ctx && bind->event == event) {
-			nom_bind_destroy(bind);
-			ret = 0;
-			break;
-		}
-	}
-	eventfd_ctx_put(ctx);
-	return ret;
-}
-
-/* Hard interrupt context. */
-static enum hrtimer_restart nom_timer_fire(struct hrtimer *timer)
-{
-	struct nom_lease *lease = container_of(timer, struct nom_lease, timer);
-
-	trace_nom_event(lease->handle, lease->timer_event, 1, "timer");
-	nom_post(&lease->u, lease->timer_event, 1);
-	return HRTIMER_NORESTART;
-}
-
-/**
- * nom_event_timer - arm, re-arm or disarm the lease's timer
- * @lease: not ended, its lock held
- * @t: checked by the caller
- *
- * Pinned to the caller's core, so that the holder's timer fires where the
- * holder runs, and hard, so that it posts from the interrupt itself.
- *
- * Return: 0 or -EINVAL (beyond the clock's range).
- */
-int nom_event_timer(struct nom_lease *lease, const struct nom_core_timer *t)
-{
-	lockdep_assert_held(&lease->lock);
-	if (t->ns > KTIME_MAX)
-		return -EINVAL;
-	hrtimer_cancel(&lease->timer);
-	if (!t->ns && !(t->flags & NOM_TIMER_ABS))
-		return 0;
-	lease->timer_event = t->event;
-	hrtimer_start(&lease->timer, ns_to_ktime(t->ns),
-		      t->flags & NOM_TIMER_ABS ? HRTIMER_MODE_ABS_PINNED_HARD :
-						 HRTIMER_MODE_REL_PINNED_HARD);
+	if (IS_ERR(bind))
+		return PTR_ERR(bind);
+	nom_bind_destroy(bind);
 	return 0;
 }
 
 /**
- * nom_event_teardown - stop all that posts
+ * nom_bind_mask - hold a binding's events back, or let them come
+ * @lease: its lock held
+ * @event: what it posts
+ * @fd: the caller's descriptor of the eventfd
+ * @mask: hold back
+ *
+ * When it has returned, nothing is posted until the mask is taken away; what came
+ * meanwhile is posted then.  Either may be done twice.
+ *
+ * Return: 0, -EBADF, -EINVAL, -ENOENT.
+ */
+int nom_bind_mask(struct nom_lease *lease, unsigned int event, int fd, bool mask)
+{
+	struct nom_bind *bind = nom_bind_find(lease, event, fd);
+
+	if (IS_ERR(bind))
+		return PTR_ERR(bind);
+	spin_lock_irq(&bind->queue->lock);
+	bind->masked = mask;
+	if (!mask)
+		nom_bind_drain(bind);
+	spin_unlock_irq(&bind->queue->lock);
+	nom_irq_mask(bind, mask);
+	return 0;
+}
+
+/**
+ * nom_bind_describe - look at a binding
+ * @lease: its lock held
+ * @index: from 0 on
+ * @out: all out_* fields are written
+ *
+ * Return: 0 or -ENOENT (past the last).
+ */
+int nom_bind_describe(struct nom_lease *lease, unsigned int index,
+		      struct nom_core_binding *out)
+{
+	struct nom_bind *bind;
+
+	lockdep_assert_held(&lease->lock);
+	list_for_each_entry(bind, &lease->binds, link) {
+		if (index--)
+			continue;
+		out->out_event = bind->event;
+		out->out_irq = READ_ONCE(bind->irq.nr);
+		out->out_flags = (bind->masked ? NOM_BINDING_MASKED : 0) |
+				 (list_empty(&bind->irq.quiet) ? 0 : NOM_BINDING_PAUSED) |
+				 (READ_ONCE(bind->irq.affine) ? NOM_BINDING_AFFINE : 0);
+		out->out_signals = READ_ONCE(bind->nr_signals);
+		out->out_events = READ_ONCE(bind->nr_events);
+		out->out_pauses = READ_ONCE(bind->irq.nr_pauses);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/**
+ * nom_bind_end_all - a lease ends
  * @lease: marked ended, its lock held
  */
-void nom_event_teardown(struct nom_lease *lease)
+void nom_bind_end_all(struct nom_lease *lease)
 {
 	struct nom_bind *bind, *next;
 
 	lockdep_assert_held(&lease->lock);
-	hrtimer_cancel(&lease->timer);
 	list_for_each_entry_safe(bind, next, &lease->binds, link)
 		nom_bind_destroy(bind);
 }
 
 /**
- * nom_event_init - part of a lease's construction
+ * nom_bind_init - part of a lease's construction
  * @lease: zeroed
  */
-void nom_event_init(struct nom_lease *lease)
+void nom_bind_init(struct nom_lease *lease)
 {
 	INIT_LIST_HEAD(&lease->binds);
-	INIT_WORK(&lease->reap, nom_event_reap);
-	hrtimer_init(&lease->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
-	lease->timer.function = nom_timer_fire;
+	INIT_WORK(&lease->reap, nom_bind_reap);
 }
