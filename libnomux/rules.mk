@@ -3,13 +3,13 @@
 
 NOMUX_VERSION := 0.1
 NOMUX_SONAME  := libnomux.so.0
-NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c core.c ctx.c event.c log.c mem.c mutex.c \
+NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c colour.c core.c ctx.c event.c log.c mem.c mutex.c \
 	page.c pci_bind.c peek.c stub.S switch.S sysfs.c thread.c upcall.c vfio.c vfio_dma.c wait.c)
 
 $(eval $(call nom_lib,nomux,$(NOMUX_SRCS)))
 
 # What runs inside an upcall must leave the FPU and SSE registers alone.
-NOMUX_UPCALL_OBJS := $(call objs,libnomux/src/upcall.c libnomux/src/event.c libnomux/src/mem.c)
+NOMUX_UPCALL_OBJS := $(call objs,$(addprefix libnomux/src/,upcall.c event.c mem.c board.c))
 $(NOMUX_UPCALL_OBJS) $(patsubst $(B)/o/%,$(B)/asan/o/%,$(NOMUX_UPCALL_OBJS)): \
 	private CFLAGS += -mgeneral-regs-only
 
@@ -26,7 +26,9 @@ LIBS += $(B)/lib/$(NOMUX_SONAME)
 # Examples: each a file that reads from top to bottom.
 $(eval $(call nom_example,hello-upcall,libnomux/examples/hello-upcall.c,nomux,))
 $(eval $(call nom_example,price-watch,libnomux/examples/price-watch.c,nomux,))
-$(call objs,libnomux/examples/hello-upcall.c libnomux/examples/price-watch.c): \
+$(eval $(call nom_example,self-paging,libnomux/examples/self-paging.c,nomux,))
+$(eval $(call nom_example,snapshot,libnomux/examples/snapshot.c,nomux,))
+$(call objs,$(patsubst %,libnomux/examples/%.c,hello-upcall price-watch self-paging snapshot)): \
 	private CFLAGS += -mgeneral-regs-only
 
 # make install-libnomux [DESTDIR=] [prefix=/usr/local] [libdir=]
@@ -57,7 +59,7 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 		sort -u | while read -r name; do [ -e $$name.3 ] || ln -s $$page $$name.3; done; done
 
 # Tests in the guest: build/bin/system/, run by tests/run.  They have handlers, too.
-NOMUX_GUEST_TESTS := event grant thread upcall vfio wait
+NOMUX_GUEST_TESTS := event grant memory thread upcall vfio wait
 $(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
 	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
 # For guests of their own: tests/scripts/nomux_two_cores, nomux_many and nomux_sweep.

@@ -23,6 +23,7 @@
 
 #define NOM_BOARD_MAX_DEVICES	64
 #define NOM_BOARD_MAX_PRICES	64
+#define NOM_BOARD_MAX_RECLAIMS	64
 
 /* Writers only.  Process context everywhere; critical sections are short. */
 static DEFINE_SPINLOCK(nom_board_lock);
@@ -221,6 +222,90 @@ int nom_board_price_set(const char *name, const char *unit, s64 price_ucr)
 	return 0;
 }
 
+static int nom_board_find_reclaim(u64 grant)
+{
+	struct nom_board_reclaim *r;
+	unsigned int i;
+
+	for (i = 0; i < nom_board->section[NOM_BOARD_RECLAIM].nr; i++) {
+		r = nom_board_record(NOM_BOARD_RECLAIM, i);
+		if (r->grant == grant)
+			return i;
+	}
+	return -ENOENT;
+}
+
+/**
+ * nom_board_reclaim_room - is there room for another reclaim notice?
+ *
+ * Return: 0 or -ENOSPC.
+ */
+int nom_board_reclaim_room(void)
+{
+	const struct nom_board_section *s = &nom_board->section[NOM_BOARD_RECLAIM];
+
+	return READ_ONCE(s->nr) < s->max ? 0 : -ENOSPC;
+}
+
+/**
+ * nom_board_reclaim_set - publish a reclaim notice, or how it stands
+ * @reclaim: the notice; if its grant has none, there is room
+ *
+ * Context: notices are made and changed by one task at a time (nom_pool_lock).
+ */
+void nom_board_reclaim_set(const struct nom_board_reclaim *reclaim)
+{
+	struct nom_board_section *s = &nom_board->section[NOM_BOARD_RECLAIM];
+	int i;
+
+	spin_lock(&nom_board_lock);
+	i = nom_board_find_reclaim(reclaim->grant);
+	if (i < 0)
+		i = s->nr;
+	if (WARN_ON_ONCE(i == s->max)) {
+		spin_unlock(&nom_board_lock);
+		return;
+	}
+	nom_board_begin();
+	memcpy(nom_board_record(NOM_BOARD_RECLAIM, i), reclaim, sizeof(*reclaim));
+	WRITE_ONCE(s->nr, max_t(u32, s->nr, i + 1));
+	nom_board_end(NOM_BOARD_RECLAIM);
+	spin_unlock(&nom_board_lock);
+
+	nom_lease_post_class(NOM_BOARD_RECLAIM);
+	nom_netlink_ntf_reclaim(reclaim, NOM_RECLAIM_ASKED);
+}
+
+/**
+ * nom_board_reclaim_del - take a reclaim notice off the board
+ * @grant: whose
+ * @state: what became of it
+ */
+void nom_board_reclaim_del(u64 grant, enum nom_reclaim_state state)
+{
+	struct nom_board_section *s = &nom_board->section[NOM_BOARD_RECLAIM];
+	struct nom_board_reclaim reclaim;
+	int i;
+
+	spin_lock(&nom_board_lock);
+	i = nom_board_find_reclaim(grant);
+	if (i < 0) {
+		spin_unlock(&nom_board_lock);
+		return;
+	}
+	memcpy(&reclaim, nom_board_record(NOM_BOARD_RECLAIM, i), sizeof(reclaim));
+	nom_board_begin();
+	memcpy(nom_board_record(NOM_BOARD_RECLAIM, i),
+	       nom_board_record(NOM_BOARD_RECLAIM, s->nr - 1), sizeof(reclaim));
+	WRITE_ONCE(s->nr, s->nr - 1);
+	nom_board_end(NOM_BOARD_RECLAIM);
+	spin_unlock(&nom_board_lock);
+
+	reclaim.bytes = 0;
+	nom_lease_post_class(NOM_BOARD_RECLAIM);
+	nom_netlink_ntf_reclaim(&reclaim, state);
+}
+
 static int nom_board_get(enum nom_board_class class, unsigned int index,
 			 void *out, size_t bytes)
 {
@@ -308,7 +393,8 @@ int nom_board_init(unsigned int nr_cores, u64 mem_bytes)
 				   nr_cores * sizeof(struct nom_board_core) +
 				   sizeof(struct nom_board_memory) +
 				   NOM_BOARD_MAX_DEVICES * sizeof(struct nom_board_device) +
-				   NOM_BOARD_MAX_PRICES * sizeof(struct nom_board_price));
+				   NOM_BOARD_MAX_PRICES * sizeof(struct nom_board_price) +
+				   NOM_BOARD_MAX_RECLAIMS * sizeof(struct nom_board_reclaim));
 	nom_board = vmalloc_user(nom_board_len);
 	if (!nom_board)
 		return -ENOMEM;
@@ -327,6 +413,8 @@ int nom_board_init(unsigned int nr_cores, u64 mem_bytes)
 				0, NOM_BOARD_MAX_DEVICES);
 	end = nom_board_lay_out(NOM_BOARD_PRICES, end, sizeof(struct nom_board_price),
 				0, NOM_BOARD_MAX_PRICES);
+	end = nom_board_lay_out(NOM_BOARD_RECLAIM, end, sizeof(struct nom_board_reclaim),
+				0, NOM_BOARD_MAX_RECLAIMS);
 	if (WARN_ON(end > nom_board_len)) {
 		nom_board_exit();
 		return -ENOMEM;

@@ -9,6 +9,7 @@
 #define pr_fmt(fmt) "nom: " fmt
 
 #include <linux/anon_inodes.h>
+#include <linux/bitmap.h>
 #include <linux/capability.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -64,12 +65,65 @@ static int nom_ioctl_mem_phys(struct nom_grant *grant, void __user *arg)
 	pdev = nom_device_get(phys.bdf, &ret);
 	if (!pdev)
 		return ret;
-	ret = nom_pool_tell(grant->extent, pdev);
+	/* what is told stays the grant's until it is noted who knows */
+	mutex_lock(&grant->lock);
+	ret = -ENXIO;
+	if (nom_extent_has(grant->extent, phys.offset, NOM_CHUNK_BYTES))
+		ret = nom_pool_tell(grant->extent, pdev);
+	if (!ret)
+		phys.out_phys = nom_pool_phys(grant->extent, phys.offset);
+	mutex_unlock(&grant->lock);
 	pci_dev_put(pdev);
+	return ret ?: nom_struct_out(arg, usize, &phys, sizeof(phys));
+}
+
+/* A bit per chunk that is there. */
+static int nom_mem_info_held(struct nom_grant *grant, const struct nom_mem_info *mi)
+{
+	const struct nom_extent *extent = grant->extent;
+	u64 words = min_t(u64, mi->nr_held, BITS_TO_LONGS(extent->nr));
+	unsigned long *held;
+	unsigned int i;
+	int ret;
+
+	if (!mi->held || !words)
+		return 0;
+	held = bitmap_zalloc(extent->nr, GFP_KERNEL_ACCOUNT);
+	if (!held)
+		return -ENOMEM;
+	mutex_lock(&grant->lock);
+	for (i = 0; i < extent->nr; i++)
+		if (extent->chunk[i] != NOM_CHUNK_GONE)
+			__set_bit(i, held);
+	mutex_unlock(&grant->lock);
+	ret = copy_to_user(u64_to_user_ptr(mi->held), held, words * sizeof(long)) ? -EFAULT : 0;
+	bitmap_free(held);
+	return ret;
+}
+
+static int nom_ioctl_mem_info(struct nom_grant *grant, void __user *arg)
+{
+	struct nom_grant_info info;
+	struct nom_mem_info mi;
+	size_t usize;
+	int ret;
+
+	ret = nom_struct_in(&mi, sizeof(mi), sizeof(mi), arg, &usize);
 	if (ret)
 		return ret;
-	phys.out_phys = nom_pool_phys(grant->extent, phys.offset);
-	return nom_struct_out(arg, usize, &phys, sizeof(phys));
+	if (mi.flags)
+		return -EOPNOTSUPP;
+	ret = nom_mem_info_held(grant, &mi);
+	if (ret)
+		return ret;
+	nom_pool_info(grant->extent, &info);
+	mi.out_id = info.id;
+	mi.out_offsets = (u64)grant->extent->nr << NOM_CHUNK_SHIFT;
+	mi.out_bytes = info.bytes;
+	mi.out_mapped = info.mapped_bytes;
+	mi.out_wanted = info.wanted_bytes;
+	mi.out_deadline_ns = info.deadline_ns;
+	return nom_struct_out(arg, usize, &mi, sizeof(mi));
 }
 
 static long nom_grant_fop_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
@@ -79,11 +133,23 @@ static long nom_grant_fop_ioctl(struct file *file, unsigned int cmd, unsigned lo
 
 	switch (cmd) {
 	case NOM_MEM_MAP:
-		return nom_ioctl_mem_map(grant, arg, true);
+		return nom_ioctl_mem_map(grant, arg);
 	case NOM_MEM_UNMAP:
-		return nom_ioctl_mem_map(grant, arg, false);
+		return nom_ioctl_mem_unmap(grant, arg);
 	case NOM_MEM_PHYS:
 		return nom_ioctl_mem_phys(grant, arg);
+	case NOM_MEM_PROTECT:
+		return nom_ioctl_mem_protect(grant, arg);
+	case NOM_MEM_QUERY:
+		return nom_ioctl_mem_query(grant, arg);
+	case NOM_MEM_PROMOTE:
+		return nom_ioctl_mem_promote(grant, arg);
+	case NOM_MEM_DEMOTE:
+		return nom_ioctl_mem_demote(grant, arg);
+	case NOM_MEM_RETURN:
+		return nom_ioctl_mem_return(grant, arg);
+	case NOM_MEM_INFO:
+		return nom_ioctl_mem_info(grant, arg);
 	}
 	return -ENOTTY;
 }
@@ -96,6 +162,15 @@ static const struct file_operations nom_grant_fops = {
 	.mmap			= nom_grant_fop_mmap,
 	.get_unmapped_area	= thp_get_unmapped_area,
 };
+
+/**
+ * nom_grant_of - the grant that a file is
+ * @file: of nom_ioctl_mem_grant()
+ */
+struct nom_grant *nom_grant_of(struct file *file)
+{
+	return file->private_data;
+}
 
 /**
  * nom_ioctl_mem_grant - ioctl(NOM_MEM_GRANT)
@@ -112,12 +187,14 @@ int nom_ioctl_mem_grant(struct nom_user *user, void __user *arg)
 	size_t usize;
 	int fd, ret;
 
-	ret = nom_struct_in(&g, sizeof(g), sizeof(g), arg, &usize);
+	ret = nom_struct_in(&g, sizeof(g), offsetofend(struct nom_mem_grant, node), arg,
+			    &usize);
 	if (ret)
 		return ret;
-	if (g.flags)
+	if (g.flags & ~NOM_GRANT_NODE)
 		return -EOPNOTSUPP;
-	if (g.reserved || !g.bytes || !IS_ALIGNED(g.bytes, NOM_CHUNK_BYTES))
+	if (!g.bytes || !IS_ALIGNED(g.bytes, NOM_CHUNK_BYTES) ||
+	    g.node > (g.flags & NOM_GRANT_NODE ? INT_MAX : 0))
 		return -EINVAL;
 
 	if (g.bytes > nom_pool_bytes())
@@ -130,7 +207,8 @@ int nom_ioctl_mem_grant(struct nom_user *user, void __user *arg)
 	if (!grant)
 		goto err_charge;
 	mutex_init(&grant->lock);
-	ret = nom_pool_take(g.bytes, &grant->extent);
+	ret = nom_pool_take(g.bytes, g.flags & NOM_GRANT_NODE ? (int)g.node : NUMA_NO_NODE,
+			    &grant->extent);
 	if (ret)
 		goto err_grant;
 	grant->extent->user = nom_user_get(user);	/* gives the charge back */
@@ -140,12 +218,15 @@ int nom_ioctl_mem_grant(struct nom_user *user, void __user *arg)
 		ret = fd;
 		goto err_extent;
 	}
-	file = anon_inode_getfile("[nom-grant]", &nom_grant_fops, grant, O_RDWR);
+	/* an inode, and so an i_mmap, of its own: nom_revoke.c looks through that */
+	file = anon_inode_create_getfile("[nom-grant]", &nom_grant_fops, grant, O_RDWR, NULL);
 	if (IS_ERR(file)) {
 		ret = PTR_ERR(file);
 		goto err_fd;
 	}
+	nom_pool_show(grant->extent, file);
 	g.out_grant_fd = fd;
+	g.out_id = grant->extent->id;
 	ret = nom_struct_out(arg, usize, &g, sizeof(g));
 	if (ret) {
 		put_unused_fd(fd);

@@ -31,7 +31,7 @@ struct workqueue_struct *nom_wq;
 /* The ABI is what its first users were compiled with. */
 static_assert(sizeof(struct nom_info) == 48);
 static_assert(sizeof(struct nom_core_claim) == 48);
-static_assert(sizeof(struct nom_mem_grant) == 24);
+static_assert(sizeof(struct nom_mem_grant) == 32);
 static_assert(sizeof(struct nom_notify) == 16);
 static_assert(sizeof(struct nom_limits) == 80);
 static_assert(sizeof(struct nom_core_enter) == 8 + sizeof(struct nom_upcall_regs));
@@ -44,11 +44,14 @@ static_assert(sizeof(struct nom_map_entry) == 32);
 static_assert(sizeof(struct nom_mem_map) == 24);
 static_assert(sizeof(struct nom_mem_phys) == 32);
 static_assert(sizeof(struct nom_mem_release) == 32);
+static_assert(sizeof(struct nom_mem_query) == 72);
+static_assert(sizeof(struct nom_mem_info) == 72);
 static_assert(sizeof(struct nom_board) == 32 + NOM_BOARD_MAX_CLASSES * 24);
 static_assert(sizeof(struct nom_board_core) == 24);
 static_assert(sizeof(struct nom_board_memory) == 32);
 static_assert(sizeof(struct nom_board_device) == 16);
 static_assert(sizeof(struct nom_board_price) == 72);
+static_assert(sizeof(struct nom_board_reclaim) == 32);
 
 /**
  * nom_owner_set_current - note the calling process as owner
@@ -110,6 +113,24 @@ int nom_struct_out(void __user *arg, size_t usize, const void *src, size_t ksize
 	return copy_to_user(arg, src, min(usize, ksize)) ? -EFAULT : 0;
 }
 
+/**
+ * nom_features - what this kernel and this machine offer
+ *
+ * Return: NOM_FEATURE_*.
+ */
+u64 nom_features(void)
+{
+	u64 features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW | NOM_FEATURE_CHANGE |
+		       NOM_FEATURE_RECLAIM | NOM_FEATURE_CLAIM_WAIT | NOM_FEATURE_LIMITS |
+		       NOM_FEATURE_IRQ | NOM_FEATURE_MEM_RELEASE;
+
+	if (nom_window_huge_works())
+		features |= NOM_FEATURE_HUGE_MAP;
+	if (nom_fold_works())
+		features |= NOM_FEATURE_PROMOTE;
+	return features;
+}
+
 static int nom_ioctl_get_info(void __user *arg)
 {
 	struct nom_info info;
@@ -124,11 +145,7 @@ static int nom_ioctl_get_info(void __user *arg)
 
 	info.out_version = NOM_ABI_VERSION;
 	info.out_nr_cores = nom_lease_nr_cores();
-	info.out_features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW |
-			    NOM_FEATURE_CLAIM_WAIT | NOM_FEATURE_LIMITS | NOM_FEATURE_IRQ |
-			    NOM_FEATURE_MEM_RELEASE;
-	if (nom_window_huge_works())
-		info.out_features |= NOM_FEATURE_HUGE_MAP;
+	info.out_features = nom_features();
 	info.out_mem_bytes = nom_pool_bytes();
 	info.out_board_bytes = nom_board_bytes();
 	info.out_traps = NOM_TRAPS_SUPPORTED;
@@ -272,6 +289,7 @@ static void __exit nom_exit(void)
 	nom_device_exit();
 	nom_netlink_exit();
 	nom_slot_exit();
+	nom_reclaim_exit();
 	nom_pool_exit();
 	destroy_workqueue(nom_wq);
 	/* leases are freed after a grace period, by code that goes with us */

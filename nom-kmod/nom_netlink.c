@@ -85,6 +85,31 @@ static int nom_fill_price(struct sk_buff *skb, const struct nom_board_price *pri
 	       nom_put_u64(skb, NOM_GENL_A_PRICE_SINCE_NS, price->since_ns);
 }
 
+static int nom_fill_grant(struct sk_buff *skb, const struct nom_grant_info *grant)
+{
+	int ret;
+
+	ret = nom_put_u64(skb, NOM_GENL_A_HANDLE, grant->id) ?:
+	      nom_fill_owner(skb, &grant->owner) ?:
+	      nom_put_u64(skb, NOM_GENL_A_MEM_GRANTED, grant->bytes) ?:
+	      nom_put_u64(skb, NOM_GENL_A_MEM_MAPPED, grant->mapped_bytes);
+	if (ret || !grant->wanted_bytes)
+		return ret;
+	return nom_put_u64(skb, NOM_GENL_A_MEM_WANTED, grant->wanted_bytes) ?:
+	       nom_put_u64(skb, NOM_GENL_A_DEADLINE_NS, grant->deadline_ns);
+}
+
+static int nom_fill_reclaim(struct sk_buff *skb, const struct nom_board_reclaim *reclaim,
+			    enum nom_reclaim_state state)
+{
+	return nom_put_u64(skb, NOM_GENL_A_HANDLE, reclaim->grant) ?:
+	       nom_put_u64(skb, NOM_GENL_A_MEM_WANTED, reclaim->bytes) ?:
+	       nom_put_u64(skb, NOM_GENL_A_DEADLINE_NS, reclaim->deadline_ns) ?:
+	       nla_put_u32(skb, NOM_GENL_A_PID, reclaim->pid) ?:
+	       nla_put_u32(skb, NOM_GENL_A_UID, reclaim->uid) ?:
+	       nla_put_u32(skb, NOM_GENL_A_STATE, state);
+}
+
 /* ------------------------------------------------------- notifications --- */
 
 static bool nom_netlink_heard(void)
@@ -166,13 +191,25 @@ void nom_netlink_ntf_price(const struct nom_board_price *price)
 		nom_ntf_end(skb, hdr, nom_fill_price(skb, price));
 }
 
+void nom_netlink_ntf_reclaim(const struct nom_board_reclaim *reclaim,
+			     enum nom_reclaim_state state)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	if (!nom_netlink_heard())
+		return;
+	skb = nom_ntf_begin(NOM_GENL_CMD_RECLAIM_NTF, &hdr);
+	if (skb)
+		nom_ntf_end(skb, hdr, nom_fill_reclaim(skb, reclaim, state));
+}
+
 /* ------------------------------------------------------------- queries --- */
 
 static int nom_genl_get_info(struct sk_buff *req, struct genl_info *info)
 {
 	struct nom_board_memory memory;
 	struct sk_buff *skb;
-	u64 features;
 	void *hdr;
 	int ret;
 
@@ -184,12 +221,9 @@ static int nom_genl_get_info(struct sk_buff *req, struct genl_info *info)
 		nlmsg_free(skb);
 		return -EMSGSIZE;
 	}
-	features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW;
-	if (nom_window_huge_works())
-		features |= NOM_FEATURE_HUGE_MAP;
 	nom_board_get_memory(&memory);
 	ret = nla_put_u32(skb, NOM_GENL_A_VERSION, NOM_ABI_VERSION) ?:
-	      nom_put_u64(skb, NOM_GENL_A_FEATURES, features) ?:
+	      nom_put_u64(skb, NOM_GENL_A_FEATURES, nom_features()) ?:
 	      nla_put_u32(skb, NOM_GENL_A_NR_CORES, nom_lease_nr_cores()) ?:
 	      nom_fill_memory(skb, &memory);
 	if (ret) {
@@ -277,26 +311,46 @@ static int nom_genl_dump_prices(struct sk_buff *skb, struct netlink_callback *cb
 
 static int nom_genl_dump_grants(struct sk_buff *skb, struct netlink_callback *cb)
 {
-	u64 id = cb->args[0], next, bytes, mapped;
-	struct nom_owner owner;
+	struct nom_grant_info grant;
+	u64 id = cb->args[0];
 	void *hdr;
 
-	while (!nom_pool_describe(id, &next, &bytes, &mapped, &owner)) {
+	while (!nom_pool_describe(id, &grant)) {
 		hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
 				  &nom_genl_family, NLM_F_MULTI, NOM_GENL_CMD_GET_GRANTS);
 		if (!hdr)
 			break;
-		if (nom_put_u64(skb, NOM_GENL_A_HANDLE, next) ||
-		    nom_fill_owner(skb, &owner) ||
-		    nom_put_u64(skb, NOM_GENL_A_MEM_GRANTED, bytes) ||
-		    nom_put_u64(skb, NOM_GENL_A_MEM_MAPPED, mapped)) {
+		if (nom_fill_grant(skb, &grant)) {
 			genlmsg_cancel(skb, hdr);
 			break;
 		}
 		genlmsg_end(skb, hdr);
-		id = next;
+		id = grant.id;
 	}
 	cb->args[0] = id;
+	return skb->len;
+}
+
+static int nom_genl_dump_nodes(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	u64 total_bytes, free_bytes;
+	int node, next;
+	void *hdr;
+
+	while ((next = nom_pool_node(cb->args[0], &node, &total_bytes, &free_bytes)) > 0) {
+		hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+				  &nom_genl_family, NLM_F_MULTI, NOM_GENL_CMD_GET_NODES);
+		if (!hdr)
+			break;
+		if (nla_put_u32(skb, NOM_GENL_A_NODE, node) ||
+		    nom_put_u64(skb, NOM_GENL_A_MEM_TOTAL, total_bytes) ||
+		    nom_put_u64(skb, NOM_GENL_A_MEM_FREE, free_bytes)) {
+			genlmsg_cancel(skb, hdr);
+			break;
+		}
+		genlmsg_end(skb, hdr);
+		cb->args[0] = next;
+	}
 	return skb->len;
 }
 
@@ -363,8 +417,47 @@ static const struct nla_policy nom_genl_price_policy[] = {
 	[NOM_GENL_A_PRICE_UCR] = NLA_POLICY_FULL_RANGE_SIGNED(NLA_S64, &nom_price_range),
 };
 
+/* -------------------------------------------------------------- memory --- */
+
+static int nom_genl_reclaim(struct sk_buff *req, struct genl_info *info)
+{
+	struct nlattr *grant = info->attrs[NOM_GENL_A_HANDLE];
+	struct nlattr *wanted = info->attrs[NOM_GENL_A_MEM_WANTED];
+	struct nlattr *ms = info->attrs[NOM_GENL_A_DEADLINE_MS];
+	int ret;
+
+	if (!netlink_capable(req, CAP_SYS_ADMIN))
+		return -EPERM;
+	if (GENL_REQ_ATTR_CHECK(info, NOM_GENL_A_HANDLE) ||
+	    GENL_REQ_ATTR_CHECK(info, NOM_GENL_A_MEM_WANTED) ||
+	    GENL_REQ_ATTR_CHECK(info, NOM_GENL_A_DEADLINE_MS))
+		return -EINVAL;
+	ret = nom_reclaim_ask(nla_get_u64(grant), nla_get_u64(wanted), nla_get_u32(ms));
+	if (ret == -ENOENT)
+		NL_SET_ERR_MSG_ATTR(info->extack, grant, "no such grant");
+	else if (ret == -EBUSY)
+		NL_SET_ERR_MSG_ATTR(info->extack, grant, "a notice to this grant stands already");
+	else if (ret == -EINVAL)
+		NL_SET_ERR_MSG_ATTR(info->extack, wanted,
+				    "a multiple of 2 MiB, and not more than the grant has");
+	else if (ret == -ENOSPC)
+		NL_SET_ERR_MSG_ATTR(info->extack, grant, "the board has no room for another notice");
+	return ret;
+}
+
+static const struct netlink_range_validation nom_deadline_range = {
+	.max = NOM_RECLAIM_MAX_MS,
+};
+
+static const struct nla_policy nom_genl_reclaim_policy[] = {
+	[NOM_GENL_A_HANDLE] = { .type = NLA_U64 },
+	[NOM_GENL_A_MEM_WANTED] = { .type = NLA_U64 },
+	[NOM_GENL_A_DEADLINE_MS] = NLA_POLICY_FULL_RANGE(NLA_U32, &nom_deadline_range),
+};
+
 /* ---------------------------------------------------------- the family --- */
 
+/* by ascending number: the core insists */
 static const struct genl_split_ops nom_genl_ops[] = {
 	{
 		.cmd	= NOM_GENL_CMD_GET_INFO,
@@ -392,6 +485,16 @@ static const struct genl_split_ops nom_genl_ops[] = {
 		.doit	= nom_genl_set_price,
 		.policy	= nom_genl_price_policy,
 		.maxattr = ARRAY_SIZE(nom_genl_price_policy) - 1,
+	}, {
+		.cmd	= NOM_GENL_CMD_RECLAIM,
+		.flags	= GENL_CMD_CAP_DO,
+		.doit	= nom_genl_reclaim,
+		.policy	= nom_genl_reclaim_policy,
+		.maxattr = ARRAY_SIZE(nom_genl_reclaim_policy) - 1,
+	}, {
+		.cmd	= NOM_GENL_CMD_GET_NODES,
+		.flags	= GENL_CMD_CAP_DUMP,
+		.dumpit	= nom_genl_dump_nodes,
 	},
 };
 

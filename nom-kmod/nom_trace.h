@@ -74,6 +74,31 @@ TRACE_EVENT(nom_map,
 		  __entry->offset, __entry->bytes, __entry->flags, __entry->ret)
 );
 
+/* What is mapped changes its protection or its size, or is asked about. */
+TRACE_EVENT(nom_change,
+	TP_PROTO(u64 id, const char *what, u64 va, u64 bytes, u32 flags, int ret),
+	TP_ARGS(id, what, va, bytes, flags, ret),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, va)
+		__field(u64, bytes)
+		__field(u32, flags)
+		__field(int, ret)
+		__string(what, what)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->va = va;
+		__entry->bytes = bytes;
+		__entry->flags = flags;
+		__entry->ret = ret;
+		__assign_str(what);
+	),
+	TP_printk("id=%llu %s va=%#llx bytes=%#llx flags=%#x ret=%d", __entry->id,
+		  __get_str(what), __entry->va, __entry->bytes, __entry->flags,
+		  __entry->ret)
+);
+
 /* Something posts an event to a lease; source as named by the caller. */
 TRACE_EVENT(nom_event,
 	TP_PROTO(u64 handle, unsigned int event, u64 count, const char *source),

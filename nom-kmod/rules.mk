@@ -26,10 +26,10 @@ $(B)/nom.ko: $(KMOD_SRC) $(KMOD_AGAINST)
 	$(Q)cp -p $(KMOD_DIR)/nom.ko $@ && touch $@
 
 # VM tests: static, so that any root file system will do.
-KMOD_TESTS := $(patsubst tests/system/%.c,$(B)/bin/system/%,$(filter-out %/kmod_iommu.c %/kmod_numa.c,$(wildcard tests/system/kmod_*.c)))
+KMOD_TESTS := $(patsubst tests/system/%.c,$(B)/bin/system/%,$(filter-out %/kmod_dma.c %/kmod_iommu.c %/kmod_numa.c,$(wildcard tests/system/kmod_*.c)))
 KMOD_TEST_OBJS := $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_nl kmod_pci kmod_upcall)
 # These want guests of their own: tests/scripts/kmod_*_guest boot them.
-KMOD_GUESTS := $(patsubst %,$(B)/bin/reach/%,kmod_iommu kmod_numa)
+KMOD_GUESTS := $(patsubst %,$(B)/bin/reach/%,kmod_dma kmod_iommu kmod_numa)
 $(KMOD_TESTS): $(B)/bin/system/%: $(B)/o/tests/system/%.o $(KMOD_TEST_OBJS)
 $(KMOD_GUESTS): $(B)/bin/reach/%: $(B)/o/tests/system/%.o $(KMOD_TEST_OBJS)
 $(KMOD_TESTS) $(KMOD_GUESTS):

@@ -80,6 +80,9 @@ static const struct field {
 	NUMBER(RESTARTS, U64, restarts),
 	NUMBER(KICKS, U64, kicks),
 	NUMBER(FAILED, U64, failed),
+	NUMBER(MEM_WANTED, U64, mem_wanted_bytes),
+	NUMBER(DEADLINE_NS, U64, deadline_ns),
+	NUMBER(NODE, U32, node),
 };
 
 static void decode_field(const struct field *f, struct nlattr *a, struct econ_nl_record *r)
@@ -321,6 +324,24 @@ int econ_nl_set_price(struct econ_nl *nl, const char *name, const char *unit, in
 		ret = nla_put_string(msg, NOM_GENL_A_PRICE_UNIT, unit);
 	if (!ret)
 		ret = nla_put_s64(msg, NOM_GENL_A_PRICE_UCR, ucr);
+	ret = ret ? -EMSGSIZE : transact(nl, msg, &q);
+	nlmsg_free(msg);
+	return ret;
+}
+
+int econ_nl_reclaim(struct econ_nl *nl, uint64_t grant, uint64_t bytes, uint32_t deadline_ms)
+{
+	struct request q = { .nl = nl };
+	struct nl_msg *msg = make_msg(nl, NOM_GENL_CMD_RECLAIM, 0);
+	int ret;
+
+	if (!msg)
+		return -ENOMEM;
+	ret = nla_put_u64(msg, NOM_GENL_A_HANDLE, grant);
+	if (!ret)
+		ret = nla_put_u64(msg, NOM_GENL_A_MEM_WANTED, bytes);
+	if (!ret)
+		ret = nla_put_u32(msg, NOM_GENL_A_DEADLINE_MS, deadline_ms);
 	ret = ret ? -EMSGSIZE : transact(nl, msg, &q);
 	nlmsg_free(msg);
 	return ret;

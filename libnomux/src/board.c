@@ -17,6 +17,9 @@
  * An update takes the kernel a few hundred nanoseconds, and they are rare: a
  * reader that fails this often is looking at something else than a board.
  */
+#define RECORD_MAX	72	/* of those that are looked up */
+_Static_assert(sizeof(struct nom_board_price) <= RECORD_MAX, "room");
+_Static_assert(sizeof(struct nom_board_reclaim) <= RECORD_MAX, "room");
 #define BOARD_TRIES 4096
 
 static inline uint32_t board_begin(const struct nom_board *b)
@@ -95,49 +98,80 @@ int nomux__board_snapshot(const struct nom_board *b, size_t board_bytes, void *b
 	return -EAGAIN;
 }
 
-/* One pass over the prices; what it finds counts only if seq did not move. */
-static int find_price(const struct nom_board *b, size_t board_bytes, const char *name,
-		      struct nom_board_price *out)
+/* One pass over a class; what it finds counts only if seq did not move. */
+static int find(const struct nom_board *b, size_t board_bytes, enum nom_board_class c,
+		bool (*is)(const void *record, const void *key), const void *key,
+		void *record, size_t record_bytes)
 {
 	struct nom_board_section s;
 	unsigned int i;
 	ssize_t off;
 
-	copy_words(&s, &b->section[NOM_BOARD_PRICES], sizeof(s));
+	copy_words(&s, &b->section[c], sizeof(s));
 	for (i = 0; ; i++) {
-		off = record_offset(&s, board_bytes, i, sizeof(*out));
+		off = record_offset(&s, board_bytes, i, record_bytes);
 		if (off < 0)
 			return -ENOENT;
-		copy_words(out, (const char *)b + off, sizeof(*out));
-		if (strncmp(out->name, name, sizeof(out->name)) == 0)
+		copy_words(record, (const char *)b + off, record_bytes);
+		if (is(record, key))
 			return 0;
 	}
 }
 
-int nomux__board_price(const struct nom_board *b, size_t board_bytes, const char *name,
-		       struct nom_board_price *out)
+/* A consistent copy of the record that @is says yes to; @out is as it was else. */
+static int lookup(const struct nom_board *b, size_t board_bytes, enum nom_board_class c,
+		  bool (*is)(const void *record, const void *key), const void *key,
+		  void *out, size_t record_bytes)
 {
-	struct nom_board_price price;
+	uint64_t record[RECORD_MAX / 8];
 	unsigned int try;
 	uint32_t seq;
 	int err;
 
-	if (!name || !name[0] || strlen(name) >= NOM_PRICE_NAME_MAX || !out)
-		return -EINVAL;
 	for (try = 0; try < BOARD_TRIES; try++) {
 		seq = board_begin(b);
 		if (seq & 1) {
 			__builtin_ia32_pause();
 			continue;
 		}
-		err = find_price(b, board_bytes, name, &price);
+		err = find(b, board_bytes, c, is, key, record, record_bytes);
 		if (board_retry(b, seq))
 			continue;
 		if (!err)
-			*out = price;
+			copy_words(out, record, record_bytes);
 		return err;
 	}
 	return -EAGAIN;
+}
+
+static bool has_name(const void *record, const void *key)
+{
+	const struct nom_board_price *p = record;
+
+	return strncmp(p->name, key, sizeof(p->name)) == 0;
+}
+
+int nomux__board_price(const struct nom_board *b, size_t board_bytes, const char *name,
+		       struct nom_board_price *out)
+{
+	if (!name || !name[0] || strlen(name) >= NOM_PRICE_NAME_MAX || !out)
+		return -EINVAL;
+	return lookup(b, board_bytes, NOM_BOARD_PRICES, has_name, name, out, sizeof(*out));
+}
+
+static bool is_of_grant(const void *record, const void *key)
+{
+	const struct nom_board_reclaim *r = record;
+
+	return r->grant == *(const uint64_t *)key;
+}
+
+int nomux__board_reclaim(const struct nom_board *b, size_t board_bytes, uint64_t grant,
+			 struct nom_board_reclaim *out)
+{
+	if (!out)
+		return -EINVAL;
+	return lookup(b, board_bytes, NOM_BOARD_RECLAIM, is_of_grant, &grant, out, sizeof(*out));
 }
 
 const struct nom_board *nomux_board(struct nomux_ctx *ctx)
@@ -162,6 +196,13 @@ int nomux_board_price(struct nomux_ctx *ctx, const char *name, struct nom_board_
 	if (!ctx)
 		return -EINVAL;
 	return nomux__board_price(ctx->board, ctx->board_bytes, name, out);
+}
+
+int nomux_board_reclaim(struct nomux_ctx *ctx, uint64_t grant, struct nom_board_reclaim *out)
+{
+	if (!ctx)
+		return -EINVAL;
+	return nomux__board_reclaim(ctx->board, ctx->board_bytes, grant, out);
 }
 
 uint64_t nomux_board_changes(struct nomux_ctx *ctx, enum nom_board_class c)

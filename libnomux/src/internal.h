@@ -129,6 +129,8 @@ extern __thread struct nomux_core *nomux__current;
 int nomux__board_snapshot(const struct nom_board *b, size_t board_bytes, void *buf, size_t bytes);
 int nomux__board_price(const struct nom_board *b, size_t board_bytes, const char *name,
 		       struct nom_board_price *out);
+int nomux__board_reclaim(const struct nom_board *b, size_t board_bytes, uint64_t grant,
+			 struct nom_board_reclaim *out);
 
 /* sysfs.c */
 int nomux__sysfs_read(const char *path, char *buf, size_t n);

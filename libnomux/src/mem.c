@@ -17,6 +17,7 @@
 struct nomux_mem {
 	int fd;
 	size_t bytes;
+	uint64_t id;
 	unsigned int nr_windows;
 	struct {
 		void *va;
@@ -24,9 +25,9 @@ struct nomux_mem {
 	} window[NOMUX_MEM_WINDOWS];
 };
 
-int nomux_mem_grant(struct nomux_ctx *ctx, size_t bytes, struct nomux_mem **mem_out)
+static int mem_grant(struct nomux_ctx *ctx, size_t bytes, struct nom_mem_grant *grant,
+		     struct nomux_mem **mem_out)
 {
-	struct nom_mem_grant grant = { .size = sizeof(grant) };
 	struct nomux_mem *mem;
 	int err;
 
@@ -35,18 +36,35 @@ int nomux_mem_grant(struct nomux_ctx *ctx, size_t bytes, struct nomux_mem **mem_
 	mem = calloc(1, sizeof(*mem));
 	if (!mem)
 		return -ENOMEM;
-	grant.bytes = ALIGN_UP(bytes, NOMUX_HUGE_BYTES);
-	if (ioctl(ctx->fd, NOM_MEM_GRANT, &grant)) {
+	grant->size = sizeof(*grant);
+	grant->bytes = ALIGN_UP(bytes, NOMUX_HUGE_BYTES);
+	if (ioctl(ctx->fd, NOM_MEM_GRANT, grant)) {
 		err = -errno;
 		nomux_log(LOG_INFO, "nomux: no grant, bytes=%llu: %s",
-			  (unsigned long long)grant.bytes, strerror(-err));
+			  (unsigned long long)grant->bytes, strerror(-err));
 		free(mem);
 		return err;
 	}
-	mem->fd = grant.out_grant_fd;
-	mem->bytes = grant.bytes;
+	mem->fd = grant->out_grant_fd;
+	mem->bytes = grant->bytes;
+	mem->id = grant->out_id;
 	*mem_out = mem;
 	return 0;
+}
+
+int nomux_mem_grant(struct nomux_ctx *ctx, size_t bytes, struct nomux_mem **mem_out)
+{
+	struct nom_mem_grant grant = { .flags = 0 };
+
+	return mem_grant(ctx, bytes, &grant, mem_out);
+}
+
+int nomux_mem_grant_node(struct nomux_ctx *ctx, size_t bytes, unsigned int node,
+			 struct nomux_mem **mem_out)
+{
+	struct nom_mem_grant grant = { .flags = NOM_GRANT_NODE, .node = node };
+
+	return mem_grant(ctx, bytes, &grant, mem_out);
 }
 
 void nomux_mem_put(struct nomux_mem *mem)
@@ -62,6 +80,11 @@ void nomux_mem_put(struct nomux_mem *mem)
 size_t nomux_mem_bytes(const struct nomux_mem *mem)
 {
 	return mem->bytes;
+}
+
+uint64_t nomux_mem_id(const struct nomux_mem *mem)
+{
+	return mem->id;
 }
 
 /* Address space of @bytes, aligned to 2 MiB, with nothing in it. */
@@ -157,6 +180,75 @@ int nomux_mem_map(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int n
 int nomux_mem_unmap(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr)
 {
 	return mem_op(mem, e, nr, NOM_MEM_UNMAP);
+}
+
+int nomux_mem_protect(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr)
+{
+	return mem_op(mem, e, nr, NOM_MEM_PROTECT);
+}
+
+int nomux_mem_promote(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr)
+{
+	return mem_op(mem, e, nr, NOM_MEM_PROMOTE);
+}
+
+int nomux_mem_demote(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr)
+{
+	return mem_op(mem, e, nr, NOM_MEM_DEMOTE);
+}
+
+int nomux_mem_return(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr)
+{
+	return mem_op(mem, e, nr, NOM_MEM_RETURN);
+}
+
+static uint64_t bits_at(const uint64_t *bits, size_t pages)
+{
+	return bits ? (uintptr_t)(bits + pages / 64) : 0;
+}
+
+int nomux_mem_query(struct nomux_mem *mem, const void *va, size_t bytes, uint32_t flags,
+		    struct nomux_mem_bits *bits)
+{
+	struct nomux_mem_bits sum;
+	size_t at, piece;
+	long err;
+
+	if (!mem || !bits || !bytes || (bytes & (NOMUX_PAGE_BYTES - 1)) ||
+	    ((uintptr_t)va & (NOMUX_HUGE_BYTES - 1)))
+		return -EINVAL;
+	sum = *bits;
+	sum.nr_mapped = sum.nr_young = sum.nr_dirty = 0;
+	for (at = 0; at < bytes; at += piece) {
+		struct nom_mem_query q = { .size = sizeof(q), .flags = flags };
+
+		piece = bytes - at < NOM_QUERY_MAX ? bytes - at : NOM_QUERY_MAX;
+		q.va = (uintptr_t)va + at;
+		q.bytes = piece;
+		q.mapped = bits_at(bits->mapped, at / NOMUX_PAGE_BYTES);
+		q.young = bits_at(bits->young, at / NOMUX_PAGE_BYTES);
+		q.dirty = bits_at(bits->dirty, at / NOMUX_PAGE_BYTES);
+		err = nomux__syscall3(SYS_ioctl, mem->fd, NOM_MEM_QUERY, (long)(uintptr_t)&q);
+		if (err)
+			return (int)err;
+		sum.nr_mapped += q.out_mapped;
+		sum.nr_young += q.out_young;
+		sum.nr_dirty += q.out_dirty;
+	}
+	*bits = sum;
+	return 0;
+}
+
+int nomux_mem_info(struct nomux_mem *mem, struct nom_mem_info *info)
+{
+	long err;
+
+	if (!mem || !info)
+		return -EINVAL;
+	info->size = sizeof(*info);
+	info->flags = 0;
+	err = nomux__syscall3(SYS_ioctl, mem->fd, NOM_MEM_INFO, (long)(uintptr_t)info);
+	return (int)err;
 }
 
 int nomux_mem_phys(struct nomux_mem *mem, uint64_t offset, uint32_t bdf, uint64_t *phys_out)

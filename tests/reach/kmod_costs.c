@@ -112,6 +112,54 @@ static void huge(void)
 	report("map-8m-huge", 15);
 }
 
+/* Of what is mapped: 512 pages from 48 MiB on. */
+static void changes(void)
+{
+	struct nom_mem_query q = { .size = sizeof(q), .bytes = 2 * MIB,
+				   .flags = NOM_QUERY_CLEAR_YOUNG | NOM_QUERY_CLEAR_DIRTY };
+	static uint64_t dirty[8];
+	unsigned int i, k;
+
+	entry[0] = (struct nom_map_entry){ .va = (uintptr_t)window + 48 * MIB, .bytes = 2 * MIB,
+					   .flags = NOM_MAP_READ | NOM_MAP_WRITE };
+	check(call(NOM_MEM_MAP), "map");
+	q.va = entry[0].va;
+	q.dirty = (uintptr_t)dirty;
+	entry[0].bytes = PAGE;
+	for (i = 0; i < 512; i++) {
+		entry[0].va = (uintptr_t)window + 48 * MIB + i * PAGE;
+		entry[0].flags = NOM_MAP_READ;
+		took[i] = now();
+		check(call(NOM_MEM_PROTECT), "protect");
+		took[i] = now() - took[i];
+	}
+	report("protect-4k", 512);
+	entry[0] = (struct nom_map_entry){ .va = q.va, .bytes = 2 * MIB,
+					   .flags = NOM_MAP_READ | NOM_MAP_WRITE };
+	for (k = 0; k < 15; k++) {
+		took[k] = now();
+		check(call(NOM_MEM_PROTECT), "protect 2 MiB");
+		took[k] = (now() - took[k]) / 512;
+	}
+	report("protect-4k-of-512", 15);
+	for (k = 0; k < 15; k++) {
+		for (i = 0; i < 512; i++)
+			*(volatile char *)(q.va + i * PAGE) = 1;
+		took[k] = now();
+		check(k_sys3(SYS_ioctl, grant, NOM_MEM_QUERY, (long)&q), "query");
+		took[k] = (now() - took[k]) / 512;
+	}
+	report("query-4k-of-512", 15);
+	entry[0].flags = 0;
+	for (k = 0; k < 15; k++) {
+		took[k] = now();
+		check(call(NOM_MEM_PROMOTE), "promote");
+		took[k] = now() - took[k];
+		check(call(NOM_MEM_DEMOTE), "demote");
+	}
+	report("promote", 15);
+}
+
 static void faults(void)
 {
 	unsigned int i;
@@ -148,5 +196,6 @@ int main(void)
 	single();
 	array();
 	huge();
+	changes();
 	return 0;
 }

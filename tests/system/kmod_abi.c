@@ -42,6 +42,12 @@ static const struct command {
 	{ "NOM_MEM_MAP", NOM_MEM_MAP, GRANT, sizeof(struct nom_mem_map), -EFAULT, 20 },
 	{ "NOM_MEM_UNMAP", NOM_MEM_UNMAP, GRANT, sizeof(struct nom_mem_map), -EFAULT, 20 },
 	{ "NOM_MEM_PHYS", NOM_MEM_PHYS, GRANT, sizeof(struct nom_mem_phys), -ENODEV, 4 },
+	{ "NOM_MEM_PROTECT", NOM_MEM_PROTECT, GRANT, sizeof(struct nom_mem_map), -EFAULT, 20 },
+	{ "NOM_MEM_QUERY", NOM_MEM_QUERY, GRANT, sizeof(struct nom_mem_query), -EFAULT, 4 },
+	{ "NOM_MEM_PROMOTE", NOM_MEM_PROMOTE, GRANT, sizeof(struct nom_mem_map), -EOPNOTSUPP, 20 },
+	{ "NOM_MEM_DEMOTE", NOM_MEM_DEMOTE, GRANT, sizeof(struct nom_mem_map), -EOPNOTSUPP, 20 },
+	{ "NOM_MEM_RETURN", NOM_MEM_RETURN, GRANT, sizeof(struct nom_mem_map), -EOPNOTSUPP, 20 },
+	{ "NOM_MEM_INFO", NOM_MEM_INFO, GRANT, sizeof(struct nom_mem_info), 0, 4 },
 };
 
 /* A struct that changes nothing: an unknown core, too much memory, no window. */
@@ -69,8 +75,15 @@ static void fill(const struct command *c, void *p, size_t size)
 		break;
 	case NOM_MEM_MAP:
 	case NOM_MEM_UNMAP:
+	case NOM_MEM_PROTECT:
+	case NOM_MEM_PROMOTE:
+	case NOM_MEM_DEMOTE:
+	case NOM_MEM_RETURN:
 		((struct nom_mem_map *)p)->nr = 1;
 		((struct nom_mem_map *)p)->entries = (uintptr_t)&nowhere;
+		break;
+	case NOM_MEM_QUERY:
+		((struct nom_mem_query *)p)->bytes = PAGE;
 		break;
 	case NOM_MEM_PHYS:
 		((struct nom_mem_phys *)p)->bdf = 0xffffffff;
@@ -79,18 +92,22 @@ static void fill(const struct command *c, void *p, size_t size)
 	*(uint32_t *)p = size;
 }
 
+/* Size of a struct's first version. */
+static size_t first_size(const struct command *c)
+{
+	return c->cmd == NOM_MEM_GRANT ? 24 : c->cmd == NOM_CORE_CLAIM ? NOM_CORE_CLAIM_SIZE_V1 : c->size;
+}
+
 static void command(const struct command *c, int fd)
 {
 	static char buf[2 * PAGE] __attribute__((aligned(4096)));
-	/* some structs have grown since */
-	size_t first = c->cmd == NOM_CORE_CLAIM ? NOM_CORE_CLAIM_SIZE_V1 : c->size;
 	char *edge;
 
 	fill(c, buf, c->size);
 	t_eq(k_ioctl(fd, c->cmd, buf), c->good, "%s: right size", c->name);
-	fill(c, buf, first);
-	t_eq(k_ioctl(fd, c->cmd, buf), c->good, "%s: size of the first version", c->name);
-	fill(c, buf, first - 1);
+	fill(c, buf, first_size(c));
+	t_eq(k_ioctl(fd, c->cmd, buf), c->good, "%s: its first version", c->name);
+	fill(c, buf, first_size(c) - 1);
 	t_eq(k_ioctl(fd, c->cmd, buf), -EINVAL, "%s: a byte short", c->name);
 	fill(c, buf, 0);
 	t_eq(k_ioctl(fd, c->cmd, buf), -EINVAL, "%s: size 0", c->name);
@@ -123,13 +140,17 @@ static void command(const struct command *c, int fd)
 
 static void reserved_words(int nom, int core, int grant)
 {
-	struct nom_mem_grant g = { .size = sizeof(g), .bytes = CHUNK, .reserved = 1 };
+	struct nom_mem_grant g = { .size = sizeof(g), .bytes = CHUNK, .node = 1 };
 	struct nom_core_claim c = { .size = sizeof(c), .cpu = 4095, .reserved = 1 };
 	struct nom_core_timer t = { .size = sizeof(t), .reserved = 1 };
 	struct nom_mem_phys p = { .size = sizeof(p), .reserved = 1, .bdf = 0xffffffff };
 	struct nom_core_subscribe s = { .size = sizeof(s), .classes = 1ULL << NOM_BOARD_NR_CLASSES };
 
-	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), -EINVAL, "NOM_MEM_GRANT: reserved word");
+	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), -EINVAL, "NOM_MEM_GRANT: a node, and not asked for one");
+	g.flags = NOM_GRANT_NODE;
+	g.node = 0xffffffff;
+	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), -EINVAL, "NOM_MEM_GRANT: a node that cannot be");
+	g.flags = 0;
 	t_eq(k_ioctl(nom, NOM_CORE_CLAIM, &c), -EINVAL, "NOM_CORE_CLAIM: reserved word");
 	c.reserved = 0;
 	c.deadline_ns = 1;
@@ -151,7 +172,7 @@ static void reserved_words(int nom, int core, int grant)
 	s.classes = 1;
 	s.event = NOM_NR_EVENTS;
 	t_eq(k_ioctl(core, NOM_CORE_SUBSCRIBE, &s), -EINVAL, "NOM_CORE_SUBSCRIBE: event 64");
-	g.reserved = 0;
+	g.node = 0;
 	g.bytes = 0;
 	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), -EINVAL, "NOM_MEM_GRANT: no bytes");
 	g.bytes = CHUNK + PAGE;
@@ -172,8 +193,10 @@ static void outputs(int nom)
 	t_ok(info.out_board_bytes >= sizeof(struct nom_board) && info.out_board_bytes % PAGE == 0,
 	     "board: %llu bytes", (unsigned long long)info.out_board_bytes);
 	t_ok(info.out_features & NOM_FEATURE_MEM_PHYS && info.out_features & NOM_FEATURE_DMA_VIEW &&
-	     info.out_features & NOM_FEATURE_HUGE_MAP && info.out_features & NOM_FEATURE_CLAIM_WAIT &&
-	     info.out_features & NOM_FEATURE_LIMITS && info.out_features & NOM_FEATURE_IRQ, "features: %#llx",
+	     info.out_features & NOM_FEATURE_HUGE_MAP && info.out_features & NOM_FEATURE_CHANGE &&
+	     info.out_features & NOM_FEATURE_PROMOTE && info.out_features & NOM_FEATURE_RECLAIM &&
+	     info.out_features & NOM_FEATURE_CLAIM_WAIT && info.out_features & NOM_FEATURE_LIMITS &&
+	     info.out_features & NOM_FEATURE_IRQ, "features: %#llx",
 	     (unsigned long long)info.out_features);
 	t_eq(info.out_traps, NOM_TRAPS_SUPPORTED, "traps");
 	t_eq(fcntl(nom, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC, "(the test itself opens close-on-exec)");

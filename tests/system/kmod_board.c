@@ -58,6 +58,7 @@ static void layout(const struct nom_board *b)
 	static const unsigned int sizes[] = {
 		sizeof(struct nom_board_core), sizeof(struct nom_board_memory),
 		sizeof(struct nom_board_device), sizeof(struct nom_board_price),
+		sizeof(struct nom_board_reclaim),
 	};
 	unsigned int i, end, last = sizeof(*b);
 

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,32 +25,9 @@
 static int nom;
 static const struct nom_board *board;
 
-/* --- what a touch does, by signal --- */
-
-static sigjmp_buf out;
-
-static void on_signal(int sig)
-{
-	siglongjmp(out, sig);
-}
-
-/* 0, or the signal the access gave. */
-static int touch(volatile char *p, bool write)
-{
-	int sig = sigsetjmp(out, 1);
-
-	if (sig)
-		return sig;
-	if (write)
-		*p = *p + 1;
-	else
-		(void)*p;
-	return 0;
-}
-
 static int call(void *p)
 {
-	int sig = sigsetjmp(out, 1);
+	int sig = sigsetjmp(k_out, 1);
 
 	if (sig)
 		return -sig;
@@ -102,6 +78,33 @@ static void exhaust(void)
 	t_ok(fd >= 0, "all of it in one grant");
 	close(fd);
 	free(fds);
+}
+
+/* Of this machine's nodes; kmod_numa has one with two. */
+static void nodes(void)
+{
+	struct nom_mem_grant g = { .size = sizeof(g), .flags = NOM_GRANT_NODE };
+	struct nom_board_memory m = memory();
+	int first, fd;
+
+	g.bytes = m.total_bytes;
+	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), 0, "all memory of node 0");
+	t_ok(g.out_id, "the grant has a number");
+	close(g.out_grant_fd);
+	g.node = 1;
+	g.bytes = CHUNK;
+	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), -ENOMEM, "memory of a node without any");
+
+	/* the rest of node 0 is in two pieces */
+	g.node = 0;
+	first = k_grant(nom, CHUNK);
+	fd = k_grant(nom, CHUNK);
+	close(first);
+	g.bytes = m.total_bytes - CHUNK;
+	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), 0, "two pieces of node 0 make a grant");
+	t_eq(k_grant(nom, CHUNK), -ENOMEM, "then nothing is left");
+	close(fd), close(g.out_grant_fd);
+	t_ok(memory().free_bytes == m.total_bytes, "all is free again");
 }
 
 static int fill_all(void *unused)
@@ -186,21 +189,23 @@ static void small(void)
 	unsigned int i, wrong = 0;
 
 	t_ok(w != MAP_FAILED, "a window of twice the grant");
+	t_ok(k_window(grant, NOM_GRANT_MMAP_DMA + PAGE, PROT_READ) == MAP_FAILED && errno == EINVAL,
+	     "no window of more than 1 TiB");
 	t_eq((uintptr_t)w % CHUNK, 0, "it is aligned to 2 MiB");
-	t_eq(touch(w, false), SIGBUS, "read where nothing is mapped");
-	t_eq(touch(w, true), SIGBUS, "write where nothing is mapped");
+	t_eq(k_touch(w, false), SIGBUS, "read where nothing is mapped");
+	t_eq(k_touch(w, true), SIGBUS, "write where nothing is mapped");
 	t_eq(k_map1(grant, w, 0, PAGE, RW), 0, "map the first page");
-	t_eq(touch(w, true), 0, "write there");
+	t_eq(k_touch(w, true), 0, "write there");
 	t_eq(w[0], 1, "what is written is there");
-	t_eq(touch(w + PAGE, false), SIGBUS, "the page after it is not");
+	t_eq(k_touch(w + PAGE, false), SIGBUS, "the page after it is not");
 	t_eq(k_map1(grant, w, PAGE, PAGE, RW), -EEXIST, "map over it");
 	t_eq(k_map1(grant, w + 3 * PAGE, 0, PAGE, RW), 0, "map the page a second time");
 	t_eq(w[3 * PAGE], 1, "it is the same page");
 	t_eq(k_unmap1(grant, w, PAGE, 0), 0, "unmap the first");
-	t_eq(touch(w, false), SIGBUS, "it is gone");
+	t_eq(k_touch(w, false), SIGBUS, "it is gone");
 	t_eq(w[3 * PAGE], 1, "the second stays");
 	t_eq(k_unmap1(grant, w, CHUNK, 0), 0, "unmap more than is mapped");
-	t_eq(touch(w + 3 * PAGE, false), SIGBUS, "it is gone");
+	t_eq(k_touch(w + 3 * PAGE, false), SIGBUS, "it is gone");
 	t_eq(k_unmap1(grant, w, CHUNK, 0), 0, "unmap what is not mapped");
 
 	/* every page of the grant, in reverse, across two page tables */
@@ -219,13 +224,15 @@ static void small(void)
 	t_eq(k_unmap1(grant, v, 2 * CHUNK, 0), 0, "unmap");
 	t_eq(k_map1(grant, v + CHUNK + 7 * PAGE, 0, PAGE, RO), 0, "one page in the way");
 	t_eq(k_map1(grant, v, 0, 2 * CHUNK, RO), -EEXIST, "map across it");
-	t_eq(touch(v, false), SIGBUS, "whole or not at all: the beginning is not there");
-	t_eq(touch(v + CHUNK + 6 * PAGE, false), SIGBUS, "nor is what is just before it");
-	t_eq(touch(v + CHUNK + 7 * PAGE, false), 0, "what was there is");
+	t_eq(k_touch(v, false), SIGBUS, "whole or not at all: the beginning is not there");
+	t_eq(k_touch(v + CHUNK + 6 * PAGE, false), SIGBUS, "nor is what is just before it");
+	t_eq(k_touch(v + CHUNK + 7 * PAGE, false), 0, "what was there is");
 	munmap(v, 2 * CHUNK);
 	munmap(w, 4 * CHUNK);
 	close(grant);
 }
+
+static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 };	/* mov $42, %eax; ret */
 
 static void huge(void)
 {
@@ -246,9 +253,9 @@ static void huge(void)
 	t_eq(k_map1(grant, w + 3 * CHUNK, 0, CHUNK, RW | HUGE), -EEXIST, "2 MiB over 4 KiB");
 	t_eq(k_unmap1(grant, w + PAGE, PAGE, 0), -EINVAL, "unmap a part of 2 MiB");
 	t_eq(k_unmap1(grant, w, CHUNK - PAGE, 0), -EINVAL, "unmap nearly all of it");
-	t_eq(touch(w + PAGE, true), 0, "it is still there");
+	t_eq(k_touch(w + PAGE, true), 0, "it is still there");
 	t_eq(k_unmap1(grant, w, CHUNK, 0), 0, "unmap all of it");
-	t_eq(touch(w + PAGE, true), SIGBUS, "it is gone");
+	t_eq(k_touch(w + PAGE, true), SIGBUS, "it is gone");
 
 	t_eq(k_map1(grant, w + PAGE, 0, CHUNK, RW | HUGE), -EINVAL, "2 MiB at 4 KiB");
 	t_eq(k_map1(grant, w, PAGE, CHUNK, RW | HUGE), -EINVAL, "2 MiB from 4 KiB on");
@@ -257,22 +264,26 @@ static void huge(void)
 	t_eq(k_map1(grant, w, CHUNK, CHUNK, RW | HUGE), 0, "the second 2 MiB");
 	t_eq(k_map1(grant, w + CHUNK, 0, 2 * CHUNK, RO | HUGE), 0, "two at once, read-only");
 	t_eq(*(uint32_t *)(w + CHUNK + 511 * PAGE), 512, "the first of them shows the first");
-	t_eq(touch(w + CHUNK, true), SIGBUS, "a write there is refused");
-	t_eq(touch(w + CHUNK, false), 0, "a read is not");
+	t_eq(k_touch(w + CHUNK, true), SIGBUS, "a write there is refused");
+	t_eq(k_touch(w + CHUNK, false), 0, "a read is not");
 
 	/* where 4 KiB entries were, their page table is still in the way */
 	t_eq(k_unmap1(grant, w + 3 * CHUNK, CHUNK, 0), 0, "unmap 512 small ones");
 	t_eq(k_map1(grant, w + 3 * CHUNK, 0, CHUNK, RW | HUGE), 0, "map 2 MiB in their place");
 	t_eq(*(uint32_t *)(w + 3 * CHUNK + 100 * PAGE), 101, "it shows the right thing");
 	t_eq(k_unmap1(grant, w + 3 * CHUNK, CHUNK, HUGE), 0, "unmap it as it was mapped");
-	t_eq(touch(w + 3 * CHUNK, false), SIGBUS, "it is gone");
+	t_eq(k_touch(w + 3 * CHUNK, false), SIGBUS, "it is gone");
 
-	t_eq(k_map1(grant, x, 0, CHUNK, RW | HUGE), -EOPNOTSUPP, "not executable in an executable window");
+	t_eq(k_map1(grant, x, 0, CHUNK, RW | HUGE), 0, "not executable in an executable window");
+	memcpy(x, code, sizeof(code));
+	t_eq(call(x), -SIGSEGV, "it cannot be called");
+	t_eq(k_unmap1(grant, x, CHUNK, HUGE), 0, "(unmap)");
 	t_eq(k_map1(grant, x, 0, CHUNK, RW | HUGE | NOM_MAP_EXEC), 0, "executable there");
+	t_eq(call(x), 42, "it can be called");
 	t_eq(k_map1(grant, w + 3 * CHUNK, 0, CHUNK, RW | HUGE | NOM_MAP_EXEC), -EPERM,
 	     "executable in another window");
 	munmap(w, 4 * CHUNK);
-	t_eq(touch(x, true), 0, "one window ends, the other does not");
+	t_eq(k_touch(x, true), 0, "one window ends, the other does not");
 	munmap(x, 4 * CHUNK);
 	close(grant);
 }
@@ -295,7 +306,7 @@ static void errors(void)
 	t_eq(k_unmap1(grant, w + 1, PAGE, 0), -EINVAL, "unmap: address not aligned");
 	t_eq(k_map1(grant, w, 0, PAGE, 0), -EINVAL, "map: no access at all");
 	t_eq(k_map1(grant, w, 0, PAGE, NOM_MAP_WRITE), -EINVAL, "map: write without read");
-	t_eq(k_map1(grant, w, 0, PAGE, RW | 16), -EOPNOTSUPP, "map: unknown flag");
+	t_eq(k_map1(grant, w, 0, PAGE, RW | NOM_MAP_FILL), -EOPNOTSUPP, "map: unknown flag");
 	t_eq(k_unmap1(grant, w, PAGE, 1U << 31), -EOPNOTSUPP, "unmap: unknown flag");
 	t_eq(k_map1(grant, w, CHUNK, PAGE, RW), -EINVAL, "map: beyond the grant");
 	t_eq(k_map1(grant, w, CHUNK - PAGE, 2 * PAGE, RW), -EINVAL, "map: across the grant's end");
@@ -313,7 +324,7 @@ static void errors(void)
 	t_eq(k_map1(grant, r, 0, PAGE, RW), -EPERM, "map: write in a read-only window");
 	t_eq(k_map1(grant, w, 0, PAGE, RO | NOM_MAP_EXEC), -EPERM, "map: exec in one that is not");
 	t_eq(k_map1(grant, n, 0, PAGE, RO), -EPERM, "map: read in a window without access");
-	t_eq(touch(w, false), SIGBUS, "nothing was mapped by all this");
+	t_eq(k_touch(w, false), SIGBUS, "nothing was mapped by all this");
 	t_eq(memcmp(anon, anon + PAGE, PAGE), 0, "nor was anything else touched");
 	munmap(anon, CHUNK), munmap(r, CHUNK), munmap(n, CHUNK), munmap(w, CHUNK);
 	close(grant), close(other);
@@ -337,7 +348,7 @@ static void arrays(void)
 	for (i = 0; i < NOM_MAP_MAX; i++)
 		*(uint32_t *)(w + 2 * i * PAGE) = i;
 	for (i = 0; i < NOM_MAP_MAX; i++)
-		wrong += touch(w + (2 * i + 1) * PAGE, false) != SIGBUS;
+		wrong += k_touch(w + (2 * i + 1) * PAGE, false) != SIGBUS;
 	t_eq(wrong, 0, "array: nothing between them");
 	t_eq(k_map(grant, false, e, NOM_MAP_MAX, &done), 0, "array: unmap");
 	t_eq(done, NOM_MAP_MAX, "array: all done");
@@ -345,9 +356,9 @@ static void arrays(void)
 	e[300].offset = 3;
 	t_eq(k_map(grant, true, e, NOM_MAP_MAX, &done), -EINVAL, "array: the 301st is bad");
 	t_eq(done, 300, "array: 300 are done");
-	t_eq(touch(w + 2 * 299 * PAGE, true), 0, "array: they are in force");
-	t_eq(touch(w + 2 * 300 * PAGE, true), SIGBUS, "array: the bad one is not");
-	t_eq(touch(w + 2 * 301 * PAGE, true), SIGBUS, "array: nor what comes after");
+	t_eq(k_touch(w + 2 * 299 * PAGE, true), 0, "array: they are in force");
+	t_eq(k_touch(w + 2 * 300 * PAGE, true), SIGBUS, "array: the bad one is not");
+	t_eq(k_touch(w + 2 * 301 * PAGE, true), SIGBUS, "array: nor what comes after");
 	t_eq(k_map(grant, true, e, 2, &done), -EEXIST, "array: they are there");
 	t_eq(done, 0, "array: none done");
 
@@ -367,16 +378,15 @@ static void arrays(void)
 
 static void protection(void)
 {
-	static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 };	/* mov $42, %eax; ret */
 	int grant = k_grant(nom, CHUNK), pipes[2];
 	char *w = k_window(grant, CHUNK, PROT_READ | PROT_WRITE | PROT_EXEC);
 
 	if (pipe(pipes))
 		t_bail("pipe");
 	t_eq(k_map1(grant, w, 0, PAGE, RO), 0, "a read-only page in a writable window");
-	t_eq(touch(w, false), 0, "reads");
-	t_eq(touch(w, true), SIGBUS, "does not write");
-	t_eq(touch(w, true), SIGBUS, "does not write the second time either");
+	t_eq(k_touch(w, false), 0, "reads");
+	t_eq(k_touch(w, true), SIGBUS, "does not write");
+	t_eq(k_touch(w, true), SIGBUS, "does not write the second time either");
 	t_eq(write(pipes[1], "x", 1), 1, "(a byte in a pipe)");
 	t_eq(read(pipes[0], w, 1) < 0 ? -errno : 1, -EFAULT, "read(2) into it");
 	t_eq(read(pipes[0], w + PAGE, 1) < 0 ? -errno : 1, -EFAULT, "read(2) where nothing is mapped");
@@ -388,15 +398,15 @@ static void protection(void)
 	t_eq(call(w + PAGE), -SIGSEGV, "not with code in it either");
 	t_eq(k_map1(grant, w + 2 * PAGE, PAGE, PAGE, RO | NOM_MAP_EXEC), 0, "the page again, executable");
 	t_eq(call(w + 2 * PAGE), 42, "that can be called");
-	t_eq(touch(w + 2 * PAGE, true), SIGBUS, "but not written");
+	t_eq(k_touch(w + 2 * PAGE, true), SIGBUS, "but not written");
 
 	t_eq(mprotect(w, CHUNK, PROT_READ), 0, "mprotect of a whole window");
-	t_eq(touch(w + PAGE, true), SIGSEGV, "takes writing away");
-	t_eq(touch(w + PAGE, false), 0, "not reading");
+	t_eq(k_touch(w + PAGE, true), SIGSEGV, "takes writing away");
+	t_eq(k_touch(w + PAGE, false), 0, "not reading");
 	t_eq(k_map1(grant, w + 5 * PAGE, 0, PAGE, RW), -EPERM, "bounds what can be mapped");
 	t_eq(mprotect(w, CHUNK, PROT_READ | PROT_WRITE), 0, "and back");
-	t_eq(touch(w + PAGE, true), 0, "a writable page is writable");
-	t_eq(touch(w, true), SIGBUS, "a read-only page is not");
+	t_eq(k_touch(w + PAGE, true), 0, "a writable page is writable");
+	t_eq(k_touch(w, true), SIGBUS, "a read-only page is not");
 	munmap(w, CHUNK);
 	close(grant), close(pipes[0]), close(pipes[1]);
 }
@@ -430,9 +440,9 @@ static void address_space(void)
 	t_ok(mremap(w, CHUNK, CHUNK, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL) == MAP_FAILED,
 	     "mremap: move and leave");
 	t_ok(mremap(w, 0, CHUNK, MREMAP_MAYMOVE) == MAP_FAILED, "mremap: duplicate");
-	t_eq(touch(w, false), 0, "what was mapped is there");
+	t_eq(k_touch(w, false), 0, "what was mapped is there");
 	t_eq(w[0], 99, "unchanged");
-	t_eq(touch(w + 7 * PAGE, true), 0, "to the last page");
+	t_eq(k_touch(w + 7 * PAGE, true), 0, "to the last page");
 	t_eq(madvise(w, CHUNK, MADV_DOFORK) ? -errno : 0, -EINVAL, "madvise: inherit");
 	t_eq(madvise(w, CHUNK, MADV_DONTNEED) ? -errno : 0, -EINVAL, "madvise: drop");
 	t_eq(madvise(w, CHUNK, MADV_DODUMP) ? -errno : 0, -EINVAL, "madvise: dump");
@@ -459,7 +469,7 @@ static void address_space(void)
 	     "process_vm_readv, which would pin it");
 	munmap(p, CHUNK);
 	t_eq(munmap(w, CHUNK), 0, "munmap of all of it");
-	t_eq(touch(w, false), SIGSEGV, "it is gone");
+	t_eq(k_touch(w, false), SIGSEGV, "it is gone");
 	close(grant);
 }
 
@@ -638,7 +648,7 @@ static int stress(void *unused)
 	for (turn = 0;; turn++) {
 		volatile uint32_t *p = (void *)(st_window + (turn * 37 & 1023) * PAGE);
 
-		if (!sigsetjmp(out, 1)) {
+		if (!sigsetjmp(k_out, 1)) {
 			if (*p && *p != (turn * 37 & 1023) + 1)
 				st_bad++;
 			*p = (turn * 37 & 1023) + 1;
@@ -665,15 +675,14 @@ static int stress(void *unused)
 
 int main(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
 	uint64_t before;
 
-	sigaction(SIGBUS, &sa, NULL);
-	sigaction(SIGSEGV, &sa, NULL);
+	k_catch();
 	nom = k_open(O_RDWR);
 	board = k_board(nom);
 	before = memory().free_bytes;
 	exhaust();
+	nodes();
 	zeroed();
 	killed_on_the_way();
 	references();

@@ -55,6 +55,37 @@ check $? "status as an ordinary user"
 fails 4 "not permitted" "board as an ordinary user without access to /dev/nom" -- \
 	/usr/sbin/setpriv --reuid 1000 --clear-groups nomctl board
 
+# ------------------------------------------------------------------- memory
+nomctl memory grants >$OUT && [ "$(wc -l <$OUT)" -eq 1 ]
+check $? "memory grants: none"
+nomctl memory nodes >$OUT && grep -qE '^0 +256.0 MiB +256.0 MiB$' $OUT &&
+	nomctl memory nodes --json >$OUT && grep -q '"free_bytes": 268435456' $OUT
+check $? "memory nodes: all of it is on node 0, and free"
+fails 2 "multiple of 2" "memory release of nothing" -- nomctl memory release 0
+fails 4 "not permitted" "memory release by an ordinary user" -- \
+	/usr/sbin/setpriv --reuid 1000 --clear-groups nomctl memory release 2
+fails 7 "no such grant" "memory reclaim of no grant" -- nomctl memory reclaim 999999 2
+fails 2 "not a number" "memory reclaim of junk" -- nomctl memory reclaim x 2
+fails 2 "multiple of 2" "memory reclaim of 3 MiB" -- nomctl memory reclaim 1 3
+fails 4 "CAP_SYS_ADMIN" "memory reclaim by an ordinary user" -- \
+	/usr/sbin/setpriv --reuid 1000 --clear-groups nomctl memory reclaim 1 2
+# self-paging sits on its grant until it ends; nobody answers the notice
+self-paging --passes 1000000 $DIR/store >/dev/null 2>&1 &
+pid=$!
+one_grant() { [ "$(nomctl memory grants | wc -l)" -eq 2 ]; }
+until_true 10 one_grant
+check $? "a program holds a grant"
+grant=$(nomctl memory grants | sed -n '2s/ .*//p')
+nomctl memory reclaim "$grant" 2 --deadline 60000 >$OUT 2>&1 &&
+	nomctl memory grants --json >$OUT && grep -q '"wanted_bytes": 2097152' $OUT
+check $? "memory reclaim: the list shows the notice"
+fails 6 "stands already" "memory reclaim a second time" -- nomctl memory reclaim "$grant" 2
+kill -9 $pid
+wait $pid 2>/dev/null
+no_grant() { [ "$(nomctl memory grants | wc -l)" -eq 1 ]; }
+until_true 10 no_grant
+check $? "the program is killed, grant and notice are gone"
+
 # ------------------------------------------------------------------- prices
 fails 1 "needs its unit" "a new price needs its unit" -- nomctl price set nomctl.test 1
 nomctl price set nomctl.test 1.25 --unit item && nomctl price set nomctl.test '$2.5' &&

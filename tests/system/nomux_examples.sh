@@ -51,6 +51,27 @@ END
 cmp -s "$dir/hello" "$dir/expected"
 check $? "  and says what it should" "$dir/hello"
 
+# Of 1024 pages in 512 frames, passed through four times: all of them at first, then
+# those that the 511 frames it keeps do not hold.
+timeout 60 self-paging "$dir/store" > "$dir/paging" 2>&1
+check $? "self-paging ends well" "$dir/paging"
+grep -qx 'keep: 2563 pages read, 320 written, 512 frames, 1024 pages, 4 passes' "$dir/paging"
+check $? "  its own policy reads 2563 pages" "$dir/paging"
+timeout 60 self-paging --policy lru "$dir/store" > "$dir/paging" 2>&1
+check $? "self-paging ends well with the other policy" "$dir/paging"
+grep -qx 'lru: 4096 pages read, 512 written, 512 frames, 1024 pages, 4 passes' "$dir/paging"
+check $? "  least recently used reads 4096" "$dir/paging"
+timeout 10 self-paging --policy fifo "$dir/store" > "$dir/paging" 2>&1
+[ $? -eq 2 ] && grep -q '^usage: self-paging' "$dir/paging"
+check $? "  another is refused" "$dir/paging"
+
+timeout 60 snapshot > "$dir/snapshot" 2>&1
+check $? "snapshot ends well" "$dir/snapshot"
+[ "$(grep -c ', of one instant$' "$dir/snapshot")" -eq 5 ]
+check $? "  five copies, each of one instant" "$dir/snapshot"
+grep -qE '^[1-9][0-9]+ pages copied by upcalls, [1-9][0-9]* at leisure$' "$dir/snapshot"
+check $? "  made by write faults while the program went on" "$dir/snapshot"
+
 nomctl price set example 1 --unit Gbit > "$dir/set" 2>&1
 check $? "a price is set" "$dir/set"
 : > "$dir/watch"

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include <nomux/board.h>
+#include <nomux/colour.h>
 #include <nomux/core.h>
 #include <nomux/ctx.h>
 #include <nomux/log.h>
@@ -222,6 +223,8 @@ static void test_core_arguments(void **state)
 static void test_mem_arguments(void **state)
 {
 	struct nomux_mem *mem = (void *)1;
+	struct nomux_mem_bits bits = { .nr_dirty = 0 };
+	struct nom_mem_info info = { .flags = 0 };
 	struct nom_map_entry e = { 0 };
 	uint64_t phys;
 	void *va;
@@ -231,12 +234,64 @@ static void test_mem_arguments(void **state)
 	assert_int_equal(nomux_mem_grant(&ctx, SIZE_MAX, &mem), -EINVAL);
 	assert_int_equal(nomux_mem_grant(&ctx, 1, NULL), -EINVAL);
 	assert_int_equal(nomux_mem_grant(&ctx, 1, &mem), -EBADF);
+	assert_int_equal(nomux_mem_grant_node(NULL, 1, 0, &mem), -EINVAL);
+	assert_int_equal(nomux_mem_grant_node(&ctx, 0, 0, &mem), -EINVAL);
+	assert_int_equal(nomux_mem_grant_node(&ctx, 1, 0, &mem), -EBADF);
 	assert_ptr_equal(mem, (void *)1);
 	assert_int_equal(nomux_mem_window(NULL, 1, NULL, &va), -EINVAL);
 	assert_int_equal(nomux_mem_map(NULL, &e, 1), -EINVAL);
 	assert_int_equal(nomux_mem_unmap(NULL, &e, 1), -EINVAL);
 	assert_int_equal(nomux_mem_phys(NULL, 0, 0, &phys), -EINVAL);
+	assert_int_equal(nomux_mem_protect(NULL, &e, 1), -EINVAL);
+	assert_int_equal(nomux_mem_promote(NULL, &e, 1), -EINVAL);
+	assert_int_equal(nomux_mem_demote(NULL, &e, 1), -EINVAL);
+	assert_int_equal(nomux_mem_return(NULL, &e, 1), -EINVAL);
+	assert_int_equal(nomux_mem_info(NULL, &info), -EINVAL);
+	assert_int_equal(nomux_mem_query(NULL, NULL, 4096, 0, &bits), -EINVAL);
 	nomux_mem_put(NULL);
+}
+
+static void test_colours(void **state)
+{
+	struct nomux_mem *mem = (void *)1;	/* never looked at */
+	struct nomux_colours c;
+	uint64_t offset = 0;
+	unsigned int i;
+	int nr;
+
+	assert_int_equal(nomux_colours_only(NULL, 16, 0, 1), -EINVAL);
+	assert_int_equal(nomux_colours_only(&c, 0, 0, 1), -EINVAL);
+	assert_int_equal(nomux_colours_only(&c, 12, 0, 1), -EINVAL);
+	assert_int_equal(nomux_colours_only(&c, 1024, 0, 1), -EINVAL);
+	assert_int_equal(nomux_colours_only(&c, 16, 16, 1), -EINVAL);
+	assert_int_equal(nomux_colours_only(&c, 16, 0, 0), -EINVAL);
+	assert_int_equal(nomux_colours_only(&c, 16, 9, 8), -EINVAL);
+	assert_int_equal(nomux_colours_only(&c, 512, 62, 4), 0);
+	assert_true(c.mask[0] == 3ULL << 62 && c.mask[1] == 3 && !c.mask[2] && !c.mask[7]);
+	assert_int_equal(nomux_colours_only(&c, 1, 0, 1), 0);
+	assert_int_equal(nomux_colour(0, 16), 0);
+	assert_int_equal(nomux_colour(15 << 12, 16), 15);
+	assert_int_equal(nomux_colour((2ULL << 20) + (17 << 12), 16), 1);
+
+	assert_int_equal(nomux_mem_map_colours(NULL, NULL, 4096, &offset, &c, 1), -EINVAL);
+	assert_int_equal(nomux_mem_map_colours(mem, NULL, 4096, NULL, &c, 1), -EINVAL);
+	assert_int_equal(nomux_mem_map_colours(mem, NULL, 4096, &offset, NULL, 1), -EINVAL);
+	assert_int_equal(nomux_mem_map_colours(mem, NULL, 0, &offset, &c, 1), -EINVAL);
+	assert_int_equal(nomux_mem_map_colours(mem, NULL, 100, &offset, &c, 1), -EINVAL);
+	assert_int_equal(nomux_mem_map_colours(mem, (void *)7, 4096, &offset, &c, 1), -EINVAL);
+	assert_int_equal(nomux_mem_map_colours(mem, NULL, 4096, &offset, &c, NOM_MAP_HUGE), -EINVAL);
+	offset = 1;
+	assert_int_equal(nomux_mem_map_colours(mem, NULL, 4096, &offset, &c, 1), -EINVAL);
+	c.nr = 3;
+	assert_int_equal(nomux_mem_map_colours(mem, NULL, 4096, &offset, &c, 1), -EINVAL);
+
+	assert_int_equal(nomux_colours_of_cache(0), -EINVAL);
+	assert_int_equal(nomux_colours_of_cache(4), -EINVAL);
+	for (i = 1; i <= 3; i++) {	/* whatever this machine has, if it tells */
+		nr = nomux_colours_of_cache(i);
+		assert_true(nr == -ENOENT || nr == -ERANGE ||
+			    (nr >= 1 && nr <= NOMUX_COLOURS_MAX && !(nr & (nr - 1))));
+	}
 }
 
 static void test_pci_addresses(void **state)
@@ -296,6 +351,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_event_arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_core_arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mem_arguments, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_colours, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pci_addresses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_open_arguments, setup, teardown),
 	};

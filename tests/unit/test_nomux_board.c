@@ -164,6 +164,28 @@ static void test_price_by_name(void **state)
 	assert_int_equal(price.price_ucr, -1);
 }
 
+static void test_reclaim_by_grant(void **state)
+{
+	struct nom_board_section *s = &page.board.section[NOM_BOARD_RECLAIM];
+	struct nom_board_reclaim *r = (struct nom_board_reclaim *)(void *)(page.bytes + 3000);
+	struct nom_board_reclaim out = { .bytes = 7 };
+
+	assert_int_equal(nomux__board_reclaim(&page.board, BOARD_BYTES, 17, &out), -ENOENT);
+	*s = (struct nom_board_section){ .offset = 3000, .stride = sizeof(*r), .nr = 2, .max = 4 };
+	r[0] = (struct nom_board_reclaim){ .grant = 5, .bytes = 1 };
+	r[1] = (struct nom_board_reclaim){ .grant = 17, .bytes = 2 << 20, .deadline_ns = 99 };
+	r[2] = (struct nom_board_reclaim){ .grant = 18, .bytes = 3 };
+	assert_int_equal(nomux__board_reclaim(&page.board, BOARD_BYTES, 18, &out), -ENOENT);
+	assert_int_equal(out.bytes, 7);
+	assert_int_equal(nomux__board_reclaim(&page.board, BOARD_BYTES, 17, &out), 0);
+	assert_true(out.bytes == 2 << 20 && out.deadline_ns == 99);
+	assert_int_equal(nomux__board_reclaim(&page.board, BOARD_BYTES, 17, NULL), -EINVAL);
+	s->nr = 1000;			/* records end with the board, whatever it says */
+	assert_int_equal(nomux__board_reclaim(&page.board, BOARD_BYTES, 19, &out), -ENOENT);
+	page.board.seq = 7;
+	assert_int_equal(nomux__board_reclaim(&page.board, BOARD_BYTES, 17, &out), -EAGAIN);
+}
+
 static void test_bad_buffers(void **state)
 {
 	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES, copy, 100), -EINVAL);
@@ -227,6 +249,7 @@ int main(void)
 		cmocka_unit_test_setup(test_snapshots_under_a_storm, setup),
 		cmocka_unit_test_setup(test_writer_that_never_ends, setup),
 		cmocka_unit_test_setup(test_price_by_name, setup),
+		cmocka_unit_test_setup(test_reclaim_by_grant, setup),
 		cmocka_unit_test_setup(test_bad_buffers, setup),
 		cmocka_unit_test_setup(test_junk_sections, setup),
 		cmocka_unit_test_setup(test_short_stride, setup),

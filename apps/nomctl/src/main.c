@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const struct nomctl_verb *const verbs[] = {
-	&nomctl_doctor, &nomctl_status, &nomctl_board, &nomctl_price, &nomctl_run,
+	&nomctl_doctor, &nomctl_status, &nomctl_board, &nomctl_price, &nomctl_memory, &nomctl_run,
 	&nomctl_tune, &nomctl_stat, &nomctl_compare, &nomctl_bench, NULL,
 };
 

@@ -53,7 +53,7 @@ struct nomctl_verb {
 
 extern const struct nomctl_verb nomctl_doctor, nomctl_status, nomctl_board, nomctl_price;
 extern const struct nomctl_verb nomctl_run, nomctl_tune, nomctl_stat, nomctl_compare;
-extern const struct nomctl_verb nomctl_bench;
+extern const struct nomctl_verb nomctl_bench, nomctl_memory;
 
 #define NOMCTL_OPTIONS_END	{ NULL, 0, 0, 0, NULL, NULL, 0, 0 }
 #define NOMCTL_ACTIONS_END	{ NULL, NULL, NULL, 0, 0, NULL }

@@ -27,11 +27,13 @@ struct econ_nl;
 struct econ_nl_record {
 	unsigned cmd;
 	uint64_t present;
-	uint32_t version, nr_cores, cpu, state, pid, uid, bdf, class_code;
+	uint32_t version, nr_cores, cpu, state, pid, uid, bdf, class_code, node;
 	uint16_t vendor, device;
 	uint64_t features, handle;
 	uint64_t mem_total_bytes, mem_free_bytes, mem_granted_bytes, mem_quarantined_bytes;
 	uint64_t mem_mapped_bytes;
+	uint64_t mem_wanted_bytes;	/* asked back of a grant */
+	uint64_t deadline_ns;		/* CLOCK_MONOTONIC */
 	uint64_t events, traps, posts, restarts, kicks, failed;
 	int64_t price_ucr;
 	uint64_t price_since_ns;	/* CLOCK_MONOTONIC */
@@ -77,6 +79,17 @@ int econ_nl_get(struct econ_nl *nl, enum nom_genl_cmd cmd, econ_nl_fn fn, void *
  * -ENODEV.
  */
 int econ_nl_set_price(struct econ_nl *nl, const char *name, const char *unit, int64_t ucr);
+
+/**
+ * econ_nl_reclaim - ask a grant's owner for memory
+ * @grant: handle of NOM_GENL_CMD_GET_GRANTS
+ * @bytes: a multiple of 2 MiB, not more than it has
+ * @deadline_ms: from now; then the kernel takes what is missing
+ *
+ * Return: 0, -ENOENT (no such grant), -EBUSY (asked already), -EPERM (needs
+ * CAP_SYS_ADMIN), -EINVAL, -ERANGE, -ENOSPC (too many notices), -ENODEV.
+ */
+int econ_nl_reclaim(struct econ_nl *nl, uint64_t grant, uint64_t bytes, uint32_t deadline_ms);
 
 /**
  * econ_nl_watch - wait for change notifications

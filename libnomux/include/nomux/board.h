@@ -68,6 +68,18 @@ NOMUX_API int nomux_board_price(struct nomux_ctx *ctx, const char *name,
 				struct nom_board_price *out);
 
 /**
+ * nomux_board_reclaim - is memory of a grant asked back?
+ * @ctx: context
+ * @grant: nomux_mem_id()
+ * @out: consistent copy of the notice: how much is wanted still, and by when
+ *
+ * Threads: any, upcall handlers included; no system call.
+ * Return: 0, -ENOENT (nothing is asked), -EAGAIN, -EINVAL.
+ */
+NOMUX_API int nomux_board_reclaim(struct nomux_ctx *ctx, uint64_t grant,
+				  struct nom_board_reclaim *out);
+
+/**
  * nomux_board_changes - how often a class changed; one load
  * @ctx: context
  * @c: class

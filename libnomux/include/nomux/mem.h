@@ -7,6 +7,13 @@
  * nomux_mem_map() says so.  A touch of an unmapped page is a page fault upcall
  * to a thread on a leased core that claimed #PF, and SIGBUS to others.  The
  * same offset may be mapped at several addresses.
+ *
+ * What is mapped can change its protection and the size of its entries, and tells
+ * which pages were accessed and written (nomux_mem_query()): what an application
+ * needs to page, to take snapshots and to collect garbage by its own rules.
+ *
+ * A grant ends with nomux_mem_put(); parts of it can be returned before, also
+ * because somebody asks: see nomux_board_reclaim().
  */
 #ifndef NOMUX_MEM_H
 #define NOMUX_MEM_H
@@ -30,6 +37,19 @@ struct nomux_mem;
 NOMUX_API int nomux_mem_grant(struct nomux_ctx *ctx, size_t bytes, struct nomux_mem **mem_out);
 
 /**
+ * nomux_mem_grant_node - take reserved memory of one NUMA node
+ * @ctx: context (borrowed)
+ * @bytes: as nomux_mem_grant()
+ * @node: the node all of it is from; that of the core which will use it, say
+ * @mem_out: the grant
+ *
+ * Threads: any.
+ * Return: as nomux_mem_grant(); -ENOMEM also if the node has not so much free.
+ */
+NOMUX_API int nomux_mem_grant_node(struct nomux_ctx *ctx, size_t bytes, unsigned int node,
+				   struct nomux_mem **mem_out);
+
+/**
  * nomux_mem_put - give a grant back, its windows included
  * @mem: grant, or NULL
  *
@@ -38,8 +58,11 @@ NOMUX_API int nomux_mem_grant(struct nomux_ctx *ctx, size_t bytes, struct nomux_
  */
 NOMUX_API void nomux_mem_put(struct nomux_mem *mem);
 
-/** nomux_mem_bytes - length of the grant */
+/** nomux_mem_bytes - length of the grant as it was granted: offsets go as far */
 NOMUX_API size_t nomux_mem_bytes(const struct nomux_mem *mem);
+
+/** nomux_mem_id - what netlink, nomctl and reclaim notices call it */
+NOMUX_API uint64_t nomux_mem_id(const struct nomux_mem *mem);
 
 /**
  * nomux_mem_window - address space for this grant
@@ -64,8 +87,9 @@ NOMUX_API int nomux_mem_window(struct nomux_mem *mem, size_t bytes, void *hint, 
  * Threads: any, upcall handlers included.  Not all or nothing: on failure the
  * pieces before the failing one are mapped.
  * Return: @nr, or, if the first piece failed, -EINVAL, -EFAULT (va not in a
- * window of this grant), -EEXIST (a page is mapped there), -EPERM, -ENOMEM;
- * if a later piece failed, the number of pieces done.
+ * window of this grant), -EEXIST (a page is mapped there), -EPERM, -ENOMEM,
+ * -ENXIO (returned, or taken); if a later piece failed, the number of pieces
+ * done.
  */
 NOMUX_API int nomux_mem_map(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr);
 
@@ -78,6 +102,99 @@ NOMUX_API int nomux_mem_map(struct nomux_mem *mem, struct nom_map_entry *e, unsi
  * Return: as nomux_mem_map().
  */
 NOMUX_API int nomux_mem_unmap(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr);
+
+/**
+ * nomux_mem_protect - give what is mapped another protection
+ * @mem: grant
+ * @e: pieces; flags are NOM_MAP_READ, _WRITE, _EXEC; offset is ignored
+ * @nr: how many
+ *
+ * Pages never vanish meanwhile.  In force for all threads on return.
+ * Threads: any, upcall handlers included.
+ * Return: as nomux_mem_map().
+ */
+NOMUX_API int nomux_mem_protect(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr);
+
+/**
+ * struct nomux_mem_bits - what nomux_mem_query() finds, a bit per 4 KiB page
+ * @mapped: is it mapped?  Words of 64 pages, or NULL: not wanted
+ * @young: was it accessed?
+ * @dirty: was it written to?
+ * @nr_mapped: bits set in @mapped, also if that is NULL
+ * @nr_young: likewise
+ * @nr_dirty: likewise
+ */
+struct nomux_mem_bits {
+	uint64_t *mapped;
+	uint64_t *young;
+	uint64_t *dirty;
+	uint64_t nr_mapped;
+	uint64_t nr_young;
+	uint64_t nr_dirty;
+};
+
+/**
+ * nomux_mem_query - which pages were accessed, which written to?
+ * @mem: grant
+ * @va: in a window of it, multiple of 2 MiB
+ * @bytes: multiple of 4 KiB, all in one window
+ * @flags: NOM_QUERY_CLEAR_YOUNG, NOM_QUERY_CLEAR_DIRTY: forget it afterwards
+ * @bits: the caller sets the pointers
+ *
+ * Since when: since the page was mapped with NOM_MAP_TRACK (without it, it counts
+ * as accessed and written from the start), or was forgotten.  Who clears dirty and
+ * reads the pages afterwards misses no write.
+ *
+ * Threads: any, upcall handlers included.
+ * Return: 0, -EINVAL, -EFAULT (not in a window of this grant), -ENOMEM.
+ */
+NOMUX_API int nomux_mem_query(struct nomux_mem *mem, const void *va, size_t bytes,
+			      uint32_t flags, struct nomux_mem_bits *bits);
+
+/**
+ * nomux_mem_promote - make one 2 MiB entry of each 512 small ones
+ * @mem: grant
+ * @e: pieces, multiples of 2 MiB; flags are 0 or NOM_MAP_FILL: from NOM_FOLD_MIN
+ *	small ones on, the missing ones are mapped, too; offset is ignored
+ * @nr: how many
+ *
+ * Pages never vanish meanwhile.
+ * Return: as nomux_mem_map(); -ENOENT (too few are mapped), -EINVAL (not 2 MiB
+ * of the grant in its order, with one protection), -EOPNOTSUPP.
+ */
+NOMUX_API int nomux_mem_promote(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr);
+
+/**
+ * nomux_mem_demote - make 512 small entries of each one of 2 MiB
+ * @mem: grant
+ * @e: pieces, multiples of 2 MiB; flags are 0, offset is ignored
+ * @nr: how many
+ *
+ * For then to unmap, protect or query a part.
+ * Return: as nomux_mem_map(); -ENOENT (nothing is mapped), -EOPNOTSUPP.
+ */
+NOMUX_API int nomux_mem_demote(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr);
+
+/**
+ * nomux_mem_return - give parts of the grant back for good
+ * @mem: grant
+ * @e: pieces: offset and bytes, multiples of 2 MiB; va and flags are 0
+ * @nr: how many
+ *
+ * They go out of all windows; their offsets stay unusable.
+ * Return: as nomux_mem_map(); -ENXIO (not there any more).
+ */
+NOMUX_API int nomux_mem_return(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr);
+
+/**
+ * nomux_mem_info - what a grant has, and what is asked of it
+ * @mem: grant
+ * @info: see <linux/nom.h>; the caller sets held and nr_held, to 0 or to a bitmap
+ *	that tells which 2 MiB are there
+ *
+ * Return: 0, -EINVAL, -EFAULT, -ENOMEM.
+ */
+NOMUX_API int nomux_mem_info(struct nomux_mem *mem, struct nom_mem_info *info);
 
 /**
  * nomux_mem_phys - physical address of a 2 MiB piece, for a trusted device

@@ -140,6 +140,34 @@ bool t_wait(bool (*cond)(void *), void *arg, unsigned int ms)
 	}
 }
 
+sigjmp_buf k_out;
+
+static void on_signal(int sig)
+{
+	siglongjmp(k_out, sig);
+}
+
+void k_catch(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+
+	sigaction(SIGBUS, &sa, NULL);
+	sigaction(SIGSEGV, &sa, NULL);
+}
+
+int k_touch(volatile char *p, bool write)
+{
+	int sig = sigsetjmp(k_out, 1);
+
+	if (sig)
+		return sig;
+	if (write)
+		*p = *p + 1;
+	else
+		(void)*p;
+	return 0;
+}
+
 int k_ioctl(int fd, unsigned long cmd, void *arg)
 {
 	int ret = ioctl(fd, cmd, arg);
@@ -402,30 +430,54 @@ void *k_window(int grant, size_t bytes, int prot)
 	return mmap(NULL, bytes, prot, MAP_SHARED, grant, NOM_GRANT_MMAP_WINDOW);
 }
 
-int k_map(int grant, bool map, struct nom_map_entry *e, unsigned int nr, uint32_t *done)
+int k_array(int grant, unsigned long cmd, struct nom_map_entry *e, unsigned int nr, uint32_t *done)
 {
 	struct nom_mem_map m = { .size = sizeof(m), .nr = nr, .entries = (uintptr_t)e,
 				 .out_done = 0xdead };
-	int ret = k_ioctl(grant, map ? NOM_MEM_MAP : NOM_MEM_UNMAP, &m);
+	int ret = k_ioctl(grant, cmd, &m);
 
 	if (done)
 		*done = m.out_done;
 	return ret;
 }
 
-int k_map1(int grant, void *va, uint64_t offset, uint64_t bytes, uint32_t flags)
+int k_range(int grant, unsigned long cmd, void *va, uint64_t offset, uint64_t bytes, uint32_t flags)
 {
 	struct nom_map_entry e = { .va = (uintptr_t)va, .offset = offset, .bytes = bytes,
 				   .flags = flags };
 
-	return k_map(grant, true, &e, 1, NULL);
+	return k_array(grant, cmd, &e, 1, NULL);
+}
+
+int k_map(int grant, bool map, struct nom_map_entry *e, unsigned int nr, uint32_t *done)
+{
+	return k_array(grant, map ? NOM_MEM_MAP : NOM_MEM_UNMAP, e, nr, done);
+}
+
+int k_map1(int grant, void *va, uint64_t offset, uint64_t bytes, uint32_t flags)
+{
+	return k_range(grant, NOM_MEM_MAP, va, offset, bytes, flags);
 }
 
 int k_unmap1(int grant, void *va, uint64_t bytes, uint32_t flags)
 {
-	struct nom_map_entry e = { .va = (uintptr_t)va, .bytes = bytes, .flags = flags };
+	return k_range(grant, NOM_MEM_UNMAP, va, 0, bytes, flags);
+}
 
-	return k_map(grant, false, &e, 1, NULL);
+/* The caller has set the pointers it wants in *q. */
+int k_query(int grant, uint32_t flags, void *va, uint64_t bytes, struct nom_mem_query *q)
+{
+	q->size = sizeof(*q);
+	q->flags = flags;
+	q->va = (uintptr_t)va;
+	q->bytes = bytes;
+	return k_ioctl(grant, NOM_MEM_QUERY, q);
+}
+
+int k_mem_info(int grant, struct nom_mem_info *out)
+{
+	out->size = sizeof(*out);
+	return k_ioctl(grant, NOM_MEM_INFO, out);
 }
 
 int k_phys(int grant, uint64_t offset, uint32_t bdf, uint64_t *out)

@@ -7,6 +7,7 @@
 #ifndef KMOD_TEST_H
 #define KMOD_TEST_H
 
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,11 @@ int t_reap(pid_t pid);
 /* until cond() holds or ms are over; returns whether it held */
 bool t_wait(bool (*cond)(void *), void *arg, unsigned int ms);
 void t_sleep_ms(unsigned int ms);
+
+/* --- what a touch does: 0, or the signal it gave; k_catch() before the first --- */
+extern sigjmp_buf k_out;
+void k_catch(void);			/* SIGBUS and SIGSEGV lead to k_out */
+int k_touch(volatile char *p, bool write);
 
 /* --- the device; -errno everywhere --- */
 int k_ioctl(int fd, unsigned long cmd, void *arg);
@@ -72,6 +78,11 @@ void *k_window(int grant, size_t bytes, int prot);	/* MAP_FAILED */
 int k_map1(int grant, void *va, uint64_t offset, uint64_t bytes, uint32_t flags);
 int k_unmap1(int grant, void *va, uint64_t bytes, uint32_t flags);
 int k_map(int grant, bool map, struct nom_map_entry *e, unsigned int nr, uint32_t *done);
+/* any command that takes an array of entries, and the same with one entry */
+int k_array(int grant, unsigned long cmd, struct nom_map_entry *e, unsigned int nr, uint32_t *done);
+int k_range(int grant, unsigned long cmd, void *va, uint64_t offset, uint64_t bytes, uint32_t flags);
+int k_query(int grant, uint32_t flags, void *va, uint64_t bytes, struct nom_mem_query *q);
+int k_mem_info(int grant, struct nom_mem_info *out);
 int k_phys(int grant, uint64_t offset, uint32_t bdf, uint64_t *out);
 
 /* --- the module itself; the caller has closed and unmapped all it had of it --- */

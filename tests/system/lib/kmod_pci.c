@@ -57,7 +57,8 @@ static int link_name(const char *dev, const char *name, char *out, size_t bytes)
 	return 0;
 }
 
-bool k_pci_find(struct k_pci *dev)
+/* The last function whose attributes begin so and that vfio-pci does not have. */
+static bool find(struct k_pci *dev, const char *vendor, const char *name, const char *value)
 {
 	unsigned int domain, bus, slot, fn;
 	DIR *d = opendir(DEVICES);
@@ -66,8 +67,8 @@ bool k_pci_find(struct k_pci *dev)
 
 	memset(dev, 0, sizeof(*dev));
 	while (d && (e = readdir(d))) {
-		if (attr(e->d_name, "vendor", text, sizeof(text)) || strcmp(text, "0x1af4\n") ||
-		    attr(e->d_name, "class", text, sizeof(text)) || strncmp(text, "0x0200", 6))
+		if (attr(e->d_name, "vendor", text, sizeof(text)) || strncmp(text, vendor, 6) ||
+		    attr(e->d_name, name, text, sizeof(text)) || strncmp(text, value, 6))
 			continue;
 		if (link_name(e->d_name, "driver", driver, sizeof(driver)))
 			driver[0] = 0;
@@ -82,6 +83,16 @@ bool k_pci_find(struct k_pci *dev)
 		return false;
 	dev->bdf = domain << 16 | bus << 8 | slot << 3 | fn;
 	return true;
+}
+
+bool k_pci_find(struct k_pci *dev)
+{
+	return find(dev, "0x1af4", "class", "0x0200");
+}
+
+bool k_pci_find_edu(struct k_pci *dev)
+{
+	return find(dev, "0x1234", "device", "0x11e8");
 }
 
 int k_pci_move(const struct k_pci *dev, const char *driver)

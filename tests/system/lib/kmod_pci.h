@@ -15,6 +15,8 @@ struct k_pci {
 
 /* the last virtio network device there is, not one that vfio-pci has */
 bool k_pci_find(struct k_pci *dev);
+/* QEMU's educational device: it copies up to 4 KiB between memory and itself */
+bool k_pci_find_edu(struct k_pci *dev);
 /* unbind it and bind it to driver; "": to none; -errno */
 int k_pci_move(const struct k_pci *dev, const char *driver);
 int k_pci_group(const struct k_pci *dev, char *out, size_t bytes);

@@ -58,6 +58,9 @@ struct nom_info {
 #define NOM_FEATURE_HUGE_MAP	(1ULL << 0)	/* NOM_MAP_HUGE works */
 #define NOM_FEATURE_MEM_PHYS	(1ULL << 1)	/* NOM_MEM_PHYS (trusted mode) */
 #define NOM_FEATURE_DMA_VIEW	(1ULL << 2)	/* NOM_GRANT_MMAP_DMA */
+#define NOM_FEATURE_CHANGE	(1ULL << 3)	/* NOM_MEM_PROTECT, QUERY, NOM_MAP_TRACK */
+#define NOM_FEATURE_PROMOTE	(1ULL << 4)	/* NOM_MEM_PROMOTE, NOM_MEM_DEMOTE */
+#define NOM_FEATURE_RECLAIM	(1ULL << 5)	/* NOM_MEM_RETURN, reclaim notices */
 #define NOM_FEATURE_CLAIM_WAIT	(1ULL << 8)	/* NOM_CLAIM_* flags */
 #define NOM_FEATURE_LIMITS	(1ULL << 9)	/* limits per user, NOM_GET_LIMITS */
 #define NOM_FEATURE_IRQ		(1ULL << 10)	/* affinity, mask, storms, NOM_CORE_BINDING */
@@ -114,31 +117,35 @@ struct nom_core_claim {
 /**
  * struct nom_mem_grant - ioctl(nom, NOM_MEM_GRANT): take reserved memory
  * @size: sizeof(struct nom_mem_grant)
- * @flags: must be 0
+ * @flags: NOM_GRANT_NODE, or 0
  * @bytes: a multiple of 2 MiB, > 0
  * @out_grant_fd: the grant, close-on-exec; what its mmap(2) gives depends on
  *	the offset, see NOM_GRANT_MMAP_WINDOW and NOM_GRANT_MMAP_DMA
- * @reserved: must be 0
+ * @node: with NOM_GRANT_NODE all of it is from this NUMA node; else must be 0
+ * @out_id: names the grant in netlink and in reclaim notices; never reused
  *
  * Grant memory is zeroed before its owner sees it.  It goes back when the last
- * reference (descriptor, windows and views) is gone and nothing pins it.
+ * reference (descriptor, windows and views) is gone and nothing pins it, or piece
+ * by piece before: NOM_MEM_RETURN.
  *
- * Return: 0, -ENOMEM (not so much left), -EINVAL, -EINTR (killed on the way).
+ * Return: 0, -ENOMEM (not so much left, or not there), -EINVAL, -EINTR (killed on the way).
  */
 struct nom_mem_grant {
 	__u32 size;
 	__u32 flags;
 	__aligned_u64 bytes;
 	__s32 out_grant_fd;
-	__u32 reserved;
+	__u32 node;
+	__aligned_u64 out_id;		/* since the first version: 24 bytes */
 };
 
+#define NOM_GRANT_NODE	(1U << 0)
 #define NOM_MEM_GRANT	_IO(NOM_IOC_TYPE, 0x02)
 
 /*
  * mmap(2) offsets of a grant's descriptor, MAP_SHARED both.
  *
- * WINDOW: address space of any length in which nothing is mapped until
+ * WINDOW: address space of up to 1 TiB in which nothing is mapped until
  * NOM_MEM_MAP; a touch of an unmapped page is #PF to the leaseholder (upcall)
  * or SIGBUS.  A window is unmapped as a whole; it cannot be split, grown, moved
  * or inherited.  Nobody can pin what a window maps: get_user_pages(), O_DIRECT
@@ -413,8 +420,10 @@ struct nom_map_entry {
 
 #define NOM_MAP_READ	(1U << 0)	/* required by map */
 #define NOM_MAP_WRITE	(1U << 1)
-#define NOM_MAP_EXEC	(1U << 2)	/* with HUGE: as the window, else -EOPNOTSUPP */
+#define NOM_MAP_EXEC	(1U << 2)
 #define NOM_MAP_HUGE	(1U << 3)	/* 2 MiB entries; all three aligned to 2 MiB */
+#define NOM_MAP_TRACK	(1U << 4)	/* map: neither accessed nor dirty at first */
+#define NOM_MAP_FILL	(1U << 5)	/* promote: map the pages that are missing */
 
 /**
  * struct nom_mem_map - ioctl(grant, NOM_MEM_MAP / NOM_MEM_UNMAP)
@@ -428,9 +437,12 @@ struct nom_map_entry {
  * An entry is carried out whole or not at all.  Unmapping what is not mapped
  * is no error; unmapping a part of a 2 MiB entry is -EINVAL.
  *
+ * Without NOM_MAP_TRACK a new entry counts as accessed, and as dirty if it is
+ * writable: NOM_MEM_QUERY says so until it has cleared the bits.
+ *
  * Return: 0, -EINVAL, -EFAULT (va not in a window of this grant), -EEXIST (a
- * page is mapped there), -EPERM (more access than the window has), -ENOMEM,
- * -EOPNOTSUPP (unknown flag; no 2 MiB entries here).
+ * page is mapped there), -EPERM (more access than the window has), -ENXIO (the
+ * grant has lost this memory), -ENOMEM, -EOPNOTSUPP (unknown flag).
  */
 struct nom_mem_map {
 	__u32 size;
@@ -471,6 +483,111 @@ struct nom_mem_phys {
 
 #define NOM_MEM_PHYS	_IO(NOM_IOC_TYPE, 0x22)
 
+/*
+ * ioctl(grant, NOM_MEM_PROTECT), argument struct nom_mem_map: give what is mapped
+ * in [va, va + bytes) the protection of flags (NOM_MAP_READ, _WRITE, _EXEC); offset
+ * is ignored.  Pages never vanish meanwhile, accessed and dirty bits stay, and what
+ * is not mapped stays so.  In force for all processors when the call returns.
+ *
+ * Return: as NOM_MEM_MAP; -EINVAL for a part of a 2 MiB entry.
+ */
+#define NOM_MEM_PROTECT	_IO(NOM_IOC_TYPE, 0x23)
+
+/**
+ * struct nom_mem_query - ioctl(grant, NOM_MEM_QUERY): what was touched
+ * @size: sizeof(struct nom_mem_query)
+ * @flags: NOM_QUERY_*
+ * @va: address in a window of this grant, multiple of 2 MiB
+ * @bytes: length, multiple of 4 KiB, 1 .. NOM_QUERY_MAX
+ * @mapped: user pointer to a bit per 4 KiB page in words of 64: is it mapped?
+ * @young: likewise: was it accessed?
+ * @dirty: likewise: was it written to?  Each of the three may be 0.
+ * @out_mapped: bits set in @mapped
+ * @out_young: bits set in @young
+ * @out_dirty: bits set in @dirty
+ *
+ * "Was" means: since it was mapped with NOM_MAP_TRACK, or the bit was cleared.  A
+ * 2 MiB entry has one answer for its 512 pages.  Who clears dirty bits and then
+ * reads the pages misses no write: what comes after the call sets the bit again.
+ *
+ * Return: 0, -EINVAL (also: clearing a part of a 2 MiB entry), -EFAULT (not in one
+ * window of this grant; a bad pointer, nothing was cleared), -ENOMEM, -EOPNOTSUPP.
+ */
+struct nom_mem_query {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 va;
+	__aligned_u64 bytes;
+	__aligned_u64 mapped;
+	__aligned_u64 young;
+	__aligned_u64 dirty;
+	__aligned_u64 out_mapped;
+	__aligned_u64 out_young;
+	__aligned_u64 out_dirty;
+};
+
+#define NOM_QUERY_CLEAR_YOUNG	(1U << 0)
+#define NOM_QUERY_CLEAR_DIRTY	(1U << 1)
+#define NOM_QUERY_MAX		(1ULL << 30)
+#define NOM_MEM_QUERY	_IO(NOM_IOC_TYPE, 0x24)
+
+/*
+ * ioctl(grant, NOM_MEM_PROMOTE), argument struct nom_mem_map: make one 2 MiB entry
+ * of each 512 small ones in [va, va + bytes), both multiples of 2 MiB.  The small
+ * ones must show one 2 MiB of the grant in its order, with one protection.
+ * NOM_MAP_FILL: it is enough that NOM_FOLD_MIN are there; the others are mapped,
+ * too.  offset is ignored.  A 2 MiB entry that is there already is no error.
+ *
+ * ioctl(grant, NOM_MEM_DEMOTE): the reverse.  Then a part can be unmapped, protected
+ * or asked about.
+ *
+ * Pages never vanish meanwhile; accessed and dirty bits are kept, ored by PROMOTE.
+ *
+ * Return: as NOM_MEM_MAP; -ENOENT (too few entries there), -EINVAL (they do not make
+ * one), -EOPNOTSUPP (no 2 MiB entries here).
+ */
+#define NOM_FOLD_MIN	64
+#define NOM_MEM_PROMOTE	_IO(NOM_IOC_TYPE, 0x25)
+#define NOM_MEM_DEMOTE	_IO(NOM_IOC_TYPE, 0x26)
+
+/*
+ * ioctl(grant, NOM_MEM_RETURN), argument struct nom_mem_map: give [offset, offset +
+ * bytes), both multiples of 2 MiB, back for good; va and flags are 0.  It goes out of
+ * all windows and views; its offsets stay holes, which NOM_MEM_MAP and NOM_MEM_PHYS
+ * refuse with -ENXIO and views with SIGBUS.
+ *
+ * Return: as NOM_MEM_MAP; -ENXIO (not there any more).
+ */
+#define NOM_MEM_RETURN	_IO(NOM_IOC_TYPE, 0x27)
+
+/**
+ * struct nom_mem_info - ioctl(grant, NOM_MEM_INFO): what it is and has
+ * @size: sizeof(struct nom_mem_info)
+ * @flags: must be 0
+ * @out_id: as NOM_MEM_GRANT told
+ * @out_offsets: bytes it had at first; offsets go as far
+ * @out_bytes: bytes it has
+ * @out_mapped: bytes mapped in windows
+ * @out_wanted: bytes asked back and not yet returned, see struct nom_board_reclaim
+ * @out_deadline_ns: when they are taken, CLOCK_MONOTONIC
+ * @held: user pointer to a bit per 2 MiB of @out_offsets: is it there?  Or 0
+ * @nr_held: words of 64 bits there is room for at @held; the others are left out
+ */
+struct nom_mem_info {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 out_id;
+	__aligned_u64 out_offsets;
+	__aligned_u64 out_bytes;
+	__aligned_u64 out_mapped;
+	__aligned_u64 out_wanted;
+	__aligned_u64 out_deadline_ns;
+	__aligned_u64 held;
+	__aligned_u64 nr_held;
+};
+
+#define NOM_MEM_INFO	_IO(NOM_IOC_TYPE, 0x28)
+
 /* ------------------------------------------------------ bulletin board --- */
 
 /*
@@ -489,6 +606,7 @@ enum nom_board_class {
 	NOM_BOARD_MEMORY,
 	NOM_BOARD_DEVICES,
 	NOM_BOARD_PRICES,
+	NOM_BOARD_RECLAIM,
 	NOM_BOARD_NR_CLASSES,
 	NOM_BOARD_MAX_CLASSES = 8,
 };
@@ -558,13 +676,40 @@ struct nom_board_price {
 
 #define NOM_PRICE_MAX_UCR	1000000000000000LL	/* 10^9 $ per unit */
 
+/*
+ * A reclaim notice: the grant's owner is asked to return so many bytes
+ * (NOM_MEM_RETURN).  What is missing at the deadline is taken: from the end of the
+ * grant, pinned memory last.  bytes falls as memory is returned; the record goes
+ * when it is 0 or the grant ends.
+ */
+struct nom_board_reclaim {
+	__aligned_u64 grant;	/* out_id of NOM_MEM_GRANT */
+	__aligned_u64 bytes;	/* still wanted */
+	__aligned_u64 deadline_ns;	/* CLOCK_MONOTONIC */
+	__u32 pid;		/* of who was granted it, initial pid namespace */
+	__u32 uid;
+};
+
+#define NOM_RECLAIM_MAX_MS	3600000U	/* longest deadline: an hour */
+
+/* What became of it, in NOM_GENL_A_STATE of RECLAIM_NTF. */
+enum nom_reclaim_state {
+	NOM_RECLAIM_ASKED,		/* it stands, with so many bytes wanted */
+	NOM_RECLAIM_MET,		/* all was returned in time */
+	NOM_RECLAIM_TAKEN,		/* some had to be taken */
+	NOM_RECLAIM_ENDED,		/* the grant ended */
+};
+
 /* ----------------------------------------------------- generic netlink --- */
 
 #define NOM_GENL_NAME		"nom"
 #define NOM_GENL_VERSION	1
 #define NOM_GENL_MCGRP_CHANGES	"changes"
 
-/* GET_* answer dumps; SET_PRICE needs CAP_NET_ADMIN; *_NTF go to "changes". */
+/*
+ * GET_* answer dumps; SET_PRICE needs CAP_NET_ADMIN, RECLAIM needs CAP_SYS_ADMIN;
+ * *_NTF go to "changes".
+ */
 enum nom_genl_cmd {
 	NOM_GENL_CMD_UNSPEC,
 	NOM_GENL_CMD_GET_INFO,		/* do: one message, INFO_* and memory */
@@ -577,6 +722,9 @@ enum nom_genl_cmd {
 	NOM_GENL_CMD_MEM_NTF,
 	NOM_GENL_CMD_DEVICE_NTF,
 	NOM_GENL_CMD_PRICE_NTF,
+	NOM_GENL_CMD_RECLAIM,		/* do: HANDLE (a grant's), MEM_WANTED, DEADLINE_MS */
+	NOM_GENL_CMD_RECLAIM_NTF,	/* HANDLE, MEM_WANTED, DEADLINE_NS, PID, UID, STATE */
+	NOM_GENL_CMD_GET_NODES,		/* dump: a message per NUMA node with reserved memory */
 };
 
 enum nom_genl_attr {
@@ -610,6 +758,10 @@ enum nom_genl_attr {
 	NOM_GENL_A_RESTARTS,		/* u64 */
 	NOM_GENL_A_KICKS,		/* u64 */
 	NOM_GENL_A_FAILED,		/* u64 */
+	NOM_GENL_A_MEM_WANTED,		/* u64 bytes asked back of a grant */
+	NOM_GENL_A_DEADLINE_MS,		/* u32 from now */
+	NOM_GENL_A_DEADLINE_NS,		/* u64 CLOCK_MONOTONIC */
+	NOM_GENL_A_NODE,		/* u32 NUMA node */
 	__NOM_GENL_A_MAX,
 };
 #define NOM_GENL_A_MAX (__NOM_GENL_A_MAX - 1)
