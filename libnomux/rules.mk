@@ -3,13 +3,15 @@
 
 NOMUX_VERSION := 0.1
 NOMUX_SONAME  := libnomux.so.0
-NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c core.c ctx.c event.c log.c mem.c mutex.c \
+NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c core.c ctx.c event.c \
+	ipc.c ipc_call.c ipc_hello.c ipc_wait.c log.c mem.c mutex.c \
 	page.c pci_bind.c peek.c stub.S switch.S sysfs.c thread.c upcall.c vfio.c vfio_dma.c wait.c)
 
 $(eval $(call nom_lib,nomux,$(NOMUX_SRCS)))
 
 # What runs inside an upcall must leave the FPU and SSE registers alone.
-NOMUX_UPCALL_OBJS := $(call objs,libnomux/src/upcall.c libnomux/src/event.c libnomux/src/mem.c)
+NOMUX_UPCALL_OBJS := $(call objs,libnomux/src/upcall.c libnomux/src/event.c libnomux/src/ipc_wait.c \
+	libnomux/src/mem.c)
 $(NOMUX_UPCALL_OBJS) $(patsubst $(B)/o/%,$(B)/asan/o/%,$(NOMUX_UPCALL_OBJS)): \
 	private CFLAGS += -mgeneral-regs-only
 
@@ -73,7 +75,7 @@ $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 comma := ,
 
 # Hosted unit tests.
-$(foreach t,args board clock page thread, \
+$(foreach t,args board clock ipc page thread, \
 	$(eval $(call nom_unit,test_nomux_$(t),tests/unit/test_nomux_$(t).c,nomux,)))
 $(eval $(call nom_unit,test_nomux_faults,tests/unit/test_nomux_faults.c,nomux, \
 	$(foreach f,calloc malloc mmap mprotect link posix_fallocate mkostemp pread,-Wl$(comma)--wrap=$(f))))

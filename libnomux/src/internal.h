@@ -115,6 +115,10 @@ static inline long nomux__syscall3(long nr, long a, long b, long c)
 	return ret;
 }
 
+/* wait.c: nomux_wait() that a descriptor can end, too; revents as of ppoll(2) */
+struct pollfd;
+void nomux__wait_fds(struct nomux_core *core, uint64_t max_ns, struct pollfd *fds, unsigned int nr);
+
 /* log.c: one line that is formatted already; safe in an upcall handler */
 void nomux__log_line(int level, const char *msg);
 
