@@ -59,7 +59,7 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 		sort -u | while read -r name; do [ -e $$name.3 ] || ln -s $$page $$name.3; done; done
 
 # Tests in the guest: build/bin/system/, run by tests/run.  They have handlers, too.
-NOMUX_GUEST_TESTS := event grant thread upcall vfio wait
+NOMUX_GUEST_TESTS := event grant ipc thread upcall vfio wait
 $(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
 	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
 # For guests of their own: tests/scripts/nomux_two_cores and nomux_sweep take them there.
