@@ -75,7 +75,8 @@ $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 comma := ,
 
 # Hosted unit tests.
-$(foreach t,args board clock ipc page thread, \
+$(foreach t,args board clock page thread, \
 	$(eval $(call nom_unit,test_nomux_$(t),tests/unit/test_nomux_$(t).c,nomux,)))
+$(eval $(call nom_unit,test_nomux_ipc,tests/unit/test_nomux_ipc.c,nomux,-Wl$(comma)--wrap=nomux_notify))
 $(eval $(call nom_unit,test_nomux_faults,tests/unit/test_nomux_faults.c,nomux, \
 	$(foreach f,calloc malloc mmap mprotect link posix_fallocate mkostemp pread,-Wl$(comma)--wrap=$(f))))

@@ -88,6 +88,7 @@ static int set_geometry(struct nomux_ipc *ipc, uint32_t nr_slots, uint32_t slot_
 	ipc->nr_slots = nr_slots;
 	ipc->slot_bytes = slot_bytes;
 	ipc->stride = stride;
+	ipc->ring_for = NOMUX_IPC_MSG;
 	ipc->batch = nr_slots / 4 ? nr_slots / 4 : 1;
 	ipc->tx_head = ipc->tx_tail = ipc->tx_shown = IPC_FIRST(nr_slots);
 	ipc->rx_head = ipc->rx_tail = ipc->rx_shown = IPC_FIRST(nr_slots);

@@ -30,6 +30,7 @@
 #include "ipc_internal.h"
 
 #define LOOK_NS 100000000ULL
+#define RING_AGAIN_NS 1000000ULL	/* how long a peer that could not be rung is left alone */
 
 void nomux__ipc_on_event(unsigned int event, uint64_t count, void *arg)
 {
@@ -55,9 +56,18 @@ int nomux__ipc_doorbell(struct ipc_end *e)
  */
 int nomux__ipc_ring(struct nomux_ipc *ipc)
 {
-	if (!__atomic_exchange_n(&ipc->peers->sleep, 0, __ATOMIC_SEQ_CST))
-		return 0;
-	return nomux__ipc_doorbell(ipc_end(ipc));
+	uint32_t was = __atomic_exchange_n(&ipc->peers->sleep, 0, __ATOMIC_SEQ_CST);
+	int err = 0;
+
+	if (was)
+		err = nomux__ipc_doorbell(ipc_end(ipc));
+	ipc->ring_for = NOMUX_IPC_MSG;
+	if (err) {
+		/* It sleeps on: the word goes back, for the next flush to try. */
+		__atomic_fetch_or(&ipc->peers->sleep, was, __ATOMIC_SEQ_CST);
+		ipc->ring_for |= NOMUX_IPC_ROOM;
+	}
+	return err == -EAGAIN ? -EBUSY : err;
 }
 
 /*
@@ -91,6 +101,7 @@ int nomux__ipc_break(struct nomux_ipc *ipc)
 	ipc->err = -EPROTO;
 	ipc->rx_head = ipc->rx_shown = ipc->rx_tail;
 	ipc->tx_shown = ipc->tx_head;
+	ipc->ring_for = NOMUX_IPC_MSG;
 	ipc->tx_tail = ipc->tx_head - ipc->nr_slots;
 	return ipc->err;
 }
@@ -173,7 +184,8 @@ int nomux_ipc_wait(struct nomux_ipc *ipc, unsigned int what, uint64_t max_ns)
 		return -EINVAL;
 	if (e->core && nomux_core_current() != e->core)
 		return -EPERM;
-	nomux_ipc_flush(ipc);
+	if (nomux_ipc_flush(ipc) == -EBUSY && max_ns > RING_AGAIN_NS)
+		max_ns = RING_AGAIN_NS;
 	got = ready(ipc, what);
 	if (got || !max_ns)
 		return got;

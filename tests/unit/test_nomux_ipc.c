@@ -313,6 +313,55 @@ static void test_doorbells_are_counted(void **state)
 	pair_close(&p);
 }
 
+/* A lease that may not be notified just now (a limit) is rung by the next flush. */
+static int notify_result;
+static unsigned int notified;
+
+int __wrap_nomux_notify(struct nomux_ctx *ctx, uint64_t handle, unsigned int event);
+int __wrap_nomux_notify(struct nomux_ctx *ctx, uint64_t handle, unsigned int event)
+{
+	notified++;
+	return notify_result;
+}
+
+static void test_a_doorbell_that_fails_is_rung_again(void **state)
+{
+	uint32_t *sleep;
+	struct pair p;
+	char c;
+
+	pair_open(&p, 8, 16);
+	sleep = &p.b->mine->sleep;
+	ipc_end(p.a)->peer_doorbell = IPC_LEASE;
+	notified = 0;
+	notify_result = -EAGAIN;
+	*sleep = NOMUX_IPC_MSG;
+	assert_int_equal(nomux_ipc_send(p.a, "x", 1), -EBUSY);
+	assert_int_equal(*sleep, NOMUX_IPC_MSG);
+	assert_int_equal(nomux_ipc_flush(p.a), -EBUSY);
+	assert_int_equal(nomux_ipc_wait(p.a, NOMUX_IPC_MSG, UINT64_MAX), 0);	/* to try again */
+	assert_int_equal(notified, 3);
+	notify_result = 0;
+	assert_int_equal(nomux_ipc_flush(p.a), 0);
+	assert_int_equal(*sleep, 0);
+	assert_int_equal(nomux_ipc_flush(p.a), 0);
+	assert_int_equal(notified, 4);
+	/* the same for one who waits for room: rung by a flush, too */
+	assert_int_equal(nomux_ipc_send(p.b, "y", 1), 0);
+	assert_int_equal(nomux_ipc_send(p.b, "y", 1), 0);
+	*sleep = NOMUX_IPC_ROOM;
+	notify_result = -EAGAIN;
+	assert_int_equal(nomux_ipc_recv(p.a, &c, 1), 1);
+	assert_int_equal(nomux_ipc_recv(p.a, &c, 1), 1);
+	assert_int_equal(notified, 5);
+	notify_result = 0;
+	assert_int_equal(nomux_ipc_flush(p.a), 0);
+	assert_int_equal(notified, 6);
+	assert_int_equal(*sleep, 0);
+	ipc_end(p.a)->peer_doorbell = IPC_FUTEX;
+	pair_close(&p);
+}
+
 static void test_sleep_ends_in_time(void **state)
 {
 	uint64_t begun = nomux__ipc_clock_ns(), took;
@@ -894,6 +943,7 @@ int main(void)
 		cmocka_unit_test(test_no_instruction_loses_a_wakeup),
 		cmocka_unit_test(test_a_full_ring_is_waited_for),
 		cmocka_unit_test(test_doorbells_are_counted),
+		cmocka_unit_test(test_a_doorbell_that_fails_is_rung_again),
 		cmocka_unit_test(test_sleep_ends_in_time),
 		cmocka_unit_test(test_a_killed_peer_ends_the_sleep),
 		cmocka_unit_test(test_what_a_killed_peer_had_sent_is_read),

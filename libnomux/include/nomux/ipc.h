@@ -113,7 +113,7 @@ struct nomux_ipc {
 	uint32_t stride;	/* from slot to slot */
 	uint32_t slot_bytes;
 	int32_t err;		/* 0, or why the channel is broken */
-	uint32_t reserved;
+	uint32_t ring_for;	/* what of the peer's sleep a flush ends */
 	char *tx, *rx;		/* rings, shared */
 	struct nomux_ipc_side *mine, *peers;	/* shared */
 };
@@ -218,7 +218,7 @@ NOMUX_API void nomux_ipc_stats(const struct nomux_ipc *ipc, struct nomux_ipc_sta
  * @bytes: its length, 0 .. slot_bytes
  *
  * Return: 0, -EAGAIN (no room), -EMSGSIZE, -EPROTO, -EPIPE, or what a doorbell
- * failed with (the message is sent all the same).
+ * failed with (the message is sent all the same): see nomux_ipc_flush().
  */
 NOMUX_API int nomux_ipc_send(struct nomux_ipc *ipc, const void *data, size_t bytes);
 
@@ -409,15 +409,17 @@ static inline int nomux_ipc_commit(struct nomux_ipc *ipc, size_t bytes)
  *
  * The exchange orders head before the load of sleep; its partner is in
  * nomux_ipc_wait(), which stores sleep and then looks at head.
- * Return: 0, or what the doorbell failed with.
+ * Return: 0; -EBUSY: the peer sleeps and cannot be rung just now, as its lease
+ * had too many notifications: flush again later; or what else the doorbell
+ * failed with.  The messages are in the ring all the same.
  */
 static inline int nomux_ipc_flush(struct nomux_ipc *ipc)
 {
-	if (ipc->tx_shown == ipc->tx_head)
+	if (ipc->tx_shown == ipc->tx_head && ipc->ring_for == NOMUX_IPC_MSG)
 		return ipc->err;
 	ipc->tx_shown = ipc->tx_head;
 	__atomic_exchange_n(&ipc->mine->head, ipc->tx_head, __ATOMIC_SEQ_CST);
-	if (__builtin_expect(__atomic_load_n(&ipc->peers->sleep, __ATOMIC_RELAXED) & NOMUX_IPC_MSG, 0))
+	if (__builtin_expect(__atomic_load_n(&ipc->peers->sleep, __ATOMIC_RELAXED) & ipc->ring_for, 0))
 		return nomux__ipc_ring(ipc);
 	return 0;
 }
