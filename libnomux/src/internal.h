@@ -71,6 +71,7 @@ struct nomux_core {
 	struct nomux_ctx *ctx;
 	uint64_t handle;
 	uint64_t trap_mask;
+	uint64_t notify_mask;
 	uint64_t events_used;		/* bit per number given out by nomux_event_alloc() */
 	int fd;
 	int cpu;
