@@ -69,7 +69,8 @@ $(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair sweep)
 	private CFLAGS += -mgeneral-regs-only
 
 # The program behind `nomctl bench micro`.
-$(eval $(call nom_prog,nom-micro,tests/perf/micro.c tests/perf/micro_nom.c tests/perf/micro_linux.c,nomux,))
+$(eval $(call nom_prog,nom-micro,$(addprefix tests/perf/,micro.c micro_nom.c \
+	micro_ipc.c micro_linux.c micro_linux_events.c),nomux,))
 $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 
 comma := ,

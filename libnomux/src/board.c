@@ -95,12 +95,17 @@ int nomux__board_snapshot(const struct nom_board *b, size_t board_bytes, void *b
 	return -EAGAIN;
 }
 
-/* One pass over the prices; what it finds counts only if seq did not move. */
-static int find_price(const struct nom_board *b, size_t board_bytes, const char *name,
-		      struct nom_board_price *out)
+/*
+ * One pass over the prices; what it finds counts only if seq did not move.  @name
+ * is filled up with zeroes, as the names on the board are.
+ */
+static int find_price(const struct nom_board *b, size_t board_bytes, const uint64_t *name,
+		      struct nom_board_price *out, size_t *offset_out)
 {
+	const size_t words = sizeof(out->name) / sizeof(*name);
+	const volatile uint64_t *at;
 	struct nom_board_section s;
-	unsigned int i;
+	unsigned int i, k;
 	ssize_t off;
 
 	copy_words(&s, &b->section[NOM_BOARD_PRICES], sizeof(s));
@@ -108,29 +113,43 @@ static int find_price(const struct nom_board *b, size_t board_bytes, const char 
 		off = record_offset(&s, board_bytes, i, sizeof(*out));
 		if (off < 0)
 			return -ENOENT;
+		at = (const volatile uint64_t *)(const void *)((const char *)b + off);
+		for (k = 0; k < words && at[k] == name[k]; k++)
+			;
+		if (k < words)
+			continue;
 		copy_words(out, (const char *)b + off, sizeof(*out));
-		if (strncmp(out->name, name, sizeof(out->name)) == 0)
-			return 0;
+		*offset_out = (size_t)off;
+		return 0;
 	}
 }
 
-int nomux__board_price(const struct nom_board *b, size_t board_bytes, const char *name,
-		       struct nom_board_price *out)
+static int price_lookup(const struct nom_board *b, size_t board_bytes, const char *name,
+			struct nom_board_price *out, size_t *offset_out)
 {
+	union {
+		char text[NOM_PRICE_NAME_MAX];
+		uint64_t words[NOM_PRICE_NAME_MAX / sizeof(uint64_t)];
+	} key = { { 0 } };
 	struct nom_board_price price;
-	unsigned int try;
+	unsigned int try, i;
 	uint32_t seq;
 	int err;
 
-	if (!name || !name[0] || strlen(name) >= NOM_PRICE_NAME_MAX || !out)
+	if (!name || !name[0] || !out)
 		return -EINVAL;
+	for (i = 0; name[i]; i++) {
+		if (i == NOM_PRICE_NAME_MAX - 1)
+			return -EINVAL;
+		key.text[i] = name[i];
+	}
 	for (try = 0; try < BOARD_TRIES; try++) {
 		seq = board_begin(b);
 		if (seq & 1) {
 			__builtin_ia32_pause();
 			continue;
 		}
-		err = find_price(b, board_bytes, name, &price);
+		err = find_price(b, board_bytes, key.words, &price, offset_out);
 		if (board_retry(b, seq))
 			continue;
 		if (!err)
@@ -138,6 +157,14 @@ int nomux__board_price(const struct nom_board *b, size_t board_bytes, const char
 		return err;
 	}
 	return -EAGAIN;
+}
+
+int nomux__board_price(const struct nom_board *b, size_t board_bytes, const char *name,
+		       struct nom_board_price *out)
+{
+	size_t offset;
+
+	return price_lookup(b, board_bytes, name, out, &offset);
 }
 
 const struct nom_board *nomux_board(struct nomux_ctx *ctx)
@@ -162,6 +189,41 @@ int nomux_board_price(struct nomux_ctx *ctx, const char *name, struct nom_board_
 	if (!ctx)
 		return -EINVAL;
 	return nomux__board_price(ctx->board, ctx->board_bytes, name, out);
+}
+
+int nomux_price_find(struct nomux_ctx *ctx, const char *name, struct nomux_price *out)
+{
+	struct nom_board_price price;
+	size_t offset;
+	int err;
+
+	if (!ctx || !out)
+		return -EINVAL;
+	err = price_lookup(ctx->board, ctx->board_bytes, name, &price, &offset);
+	if (err)
+		return err;
+	out->board = ctx->board;
+	out->record = (const struct nom_board_price *)(const void *)((const char *)ctx->board + offset);
+	return 0;
+}
+
+int nomux__price_read_slow(const struct nomux_price *p, int64_t *ucr_out, uint64_t *changes_out)
+{
+	unsigned int try;
+	uint32_t seq;
+
+	for (try = 0; try < BOARD_TRIES; try++) {
+		seq = board_begin(p->board);
+		if (seq & 1) {
+			__builtin_ia32_pause();
+			continue;
+		}
+		*ucr_out = __atomic_load_n(&p->record->price_ucr, __ATOMIC_RELAXED);
+		*changes_out = __atomic_load_n(&p->record->changes, __ATOMIC_RELAXED);
+		if (!board_retry(p->board, seq))
+			return 0;
+	}
+	return -EAGAIN;
 }
 
 uint64_t nomux_board_changes(struct nomux_ctx *ctx, enum nom_board_class c)

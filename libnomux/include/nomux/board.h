@@ -68,6 +68,54 @@ NOMUX_API int nomux_board_price(struct nomux_ctx *ctx, const char *name,
 				struct nom_board_price *out);
 
 /**
+ * struct nomux_price - where a price stands on the board
+ * @board: the mapping it is in, read-only
+ * @record: in it; stays where it is, as prices are set again but never taken off
+ */
+struct nomux_price {
+	const struct nom_board *board;
+	const struct nom_board_price *record;
+};
+
+/**
+ * nomux_price_find - look a price's place up, to read it often
+ * @ctx: context, keeps the mapping
+ * @name: as published
+ * @out: for nomux_price_read(), as long as @ctx is open
+ *
+ * Threads: any; no system call.
+ * Return: 0, -ENOENT (nobody published such a price), -EAGAIN, -EINVAL.
+ */
+NOMUX_API int nomux_price_find(struct nomux_ctx *ctx, const char *name, struct nomux_price *out);
+
+/* While an update is going on. */
+NOMUX_API int nomux__price_read_slow(const struct nomux_price *p, int64_t *ucr_out,
+				     uint64_t *changes_out);
+
+/**
+ * nomux_price_read - what it is now
+ * @p: of nomux_price_find()
+ * @ucr_out: micro-credits per unit
+ * @changes_out: how often it was set: grows when it changes
+ *
+ * The two belong together.  About 15 instructions.
+ * Threads: any.
+ * Return: 0, -EAGAIN (updates kept coming).
+ */
+static inline int nomux_price_read(const struct nomux_price *p, int64_t *ucr_out,
+				   uint64_t *changes_out)
+{
+	uint32_t seq = __atomic_load_n(&p->board->seq, __ATOMIC_ACQUIRE);
+
+	*ucr_out = __atomic_load_n(&p->record->price_ucr, __ATOMIC_RELAXED);
+	*changes_out = __atomic_load_n(&p->record->changes, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);	/* partner: the kernel's W1, see memory-ordering.rst */
+	if (__builtin_expect(!(seq & 1) && __atomic_load_n(&p->board->seq, __ATOMIC_RELAXED) == seq, 1))
+		return 0;
+	return nomux__price_read_slow(p, ucr_out, changes_out);
+}
+
+/**
  * nomux_board_changes - how often a class changed; one load
  * @ctx: context
  * @c: class
