@@ -7,8 +7,8 @@
  *
  * Prints a JSON list of {name, mechanism, instructions, ns_p50, ns_p99, ns_spread,
  * hypervisor}.  nom's operations run on a leased core, Linux's on an ordinary one;
- * those of Linux whose name ends in "-reserved-core" run on the leased core, too,
- * where every kernel entry pays for context tracking.
+ * those of Linux whose name ends in "-reserved-core" run on a leased core, too, where
+ * every kernel entry pays for context tracking, and otherwise as any process does.
  *
  * Each operation is measured --rounds times in each of --runs runs, in turn with
  * all others.  ns_p50 is the median of the runs' medians, ns_spread the distance
@@ -110,11 +110,12 @@ static void run_one(struct result *r, unsigned int run)
 	r->median[run] = to[micro.rounds / 2];
 }
 
-/* On a core of their own, or without nom on the one we are on. */
-static int run_leased(unsigned int run)
+/* Those of one kind, on a core of their own. */
+static int run_leased(unsigned int run, unsigned int kind)
 {
 	struct nomux_core_opts opts = {
 		.sz = sizeof(opts), .cpu = NOMUX_CPU_ANY,
+		.flags = kind == MICRO_RESERVED ? NOMUX_CORE_KEEP_RSEQ : 0,
 		.notify_mask = 1ULL << MICRO_EV_NOTIFY | 1ULL << MICRO_EV_IPC | 0xffffULL << MICRO_EV_MANY,
 	};
 	unsigned int i;
@@ -123,13 +124,14 @@ static int run_leased(unsigned int run)
 	err = nomux_core_claim(micro.nom, &opts, &micro.core);
 	if (err)
 		return err;
-	err = micro_nom_prepare(micro.core);
+	if (kind == MICRO_LEASED)
+		err = micro_nom_prepare(micro.core);
 	if (!err)
 		err = nomux_core_enter(micro.core);
 	if (!err) {
 		nomux_unmask(micro.core);
 		for (i = 0; i < nr_results; i++)
-			if (result[i].op->flags & MICRO_LEASED)
+			if (result[i].op->flags & kind)
 				run_one(&result[i], run);
 	}
 	nomux_core_release(micro.core);
@@ -144,9 +146,11 @@ static int run_all(void)
 
 	for (run = 0; run < runs && !err; run++) {
 		if (micro.nom)
-			err = run_leased(run);
+			err = run_leased(run, MICRO_LEASED);
+		if (micro.nom && !err)
+			err = run_leased(run, MICRO_RESERVED);
 		for (i = 0; i < nr_results; i++)
-			if (!(result[i].op->flags & MICRO_LEASED))
+			if (!(result[i].op->flags & (MICRO_LEASED | MICRO_RESERVED)))
 				run_one(&result[i], run);
 	}
 	return err;
@@ -157,7 +161,7 @@ static void collect(const struct micro_op *ops, const char *only)
 	for (; ops->name; ops++) {
 		if (only && !strstr(ops->name, only))
 			continue;
-		if (ops->flags & (MICRO_LEASED | MICRO_NOM) && !micro.nom)
+		if (ops->flags & (MICRO_LEASED | MICRO_RESERVED | MICRO_NOM) && !micro.nom)
 			continue;
 		if (nr_results == OPS_MAX)
 			abort();

@@ -42,6 +42,7 @@ enum {
 	MICRO_TIME_ONLY = 1 << 1,	/* two CPUs at once: instructions of both would be counted */
 	MICRO_PER_16 = 1 << 2,	/* a sample is 16 operations */
 	MICRO_NOM = 1 << 3,	/* needs nom, on whichever core */
+	MICRO_RESERVED = 1 << 4,	/* Linux's, on a leased core: no trap is nom's, rseq as it was */
 };
 
 /* name: job/how */

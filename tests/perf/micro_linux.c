@@ -3,8 +3,7 @@
  * Linux's half of nom-micro: how an ordinary process is told of an invalid
  * instruction, maps a page at a fault, or reads a small fact, today.
  *
- * What needs no second thread also runs on the leased core, without any trap
- * claimed and without rseq, which libnomux takes away there.
+ * Some also run on a leased core, with no trap claimed: what the core costs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -306,8 +305,10 @@ static int pread_file(void)
 
 const struct micro_op micro_linux_ops[] = {
 	{ "invalid-instruction/sigill", "linux", 0, sigill },
+	{ "invalid-instruction/sigill-reserved-core", "linux", MICRO_RESERVED, sigill },
 	{ "page-fault-map/sigsegv-mprotect", "linux", 0, sigsegv_mprotect },
 	{ "page-fault-map/userfaultfd-sigbus", "linux", 0, uffd_sigbus_zero },
+	{ "page-fault-map/userfaultfd-sigbus-reserved-core", "linux", MICRO_RESERVED, uffd_sigbus_zero },
 	{ "page-fault-map/userfaultfd-sigbus-copy", "linux", 0, uffd_sigbus_copy },
 	{ "page-fault-map/userfaultfd-sigbus-continue", "linux", 0, uffd_sigbus_continue },
 	{ "page-fault-map/userfaultfd-thread", "linux", 0, uffd_thread },

@@ -277,7 +277,7 @@ static int pthread_yield_pair(void)
 
 const struct micro_op micro_linux_event_ops[] = {
 	{ "event-same-core/tgkill", "linux", 0, tgkill_self },
-	{ "event-same-core/tgkill-reserved-core", "linux", MICRO_LEASED, tgkill_self },
+	{ "event-same-core/tgkill-reserved-core", "linux", MICRO_RESERVED, tgkill_self },
 	{ "event-same-core/pipe-sigio", "linux", 0, pipe_sigio },
 	{ "event-same-core/pipe-write-read", "linux", 0, pipe_write_read },
 	{ "event-same-core/eventfd-write-read", "linux", 0, eventfd_write_read },

@@ -158,6 +158,8 @@ static const struct target targets[] = {
 	  .times = 4, .rivals = { "invalid-instruction/" } },
 	{ .what = "page fault and map, against the cheapest", .nom = "page-fault-map/upcall",
 	  .times = 2, .rivals = { "page-fault-map/" } },
+	{ .what = "  both on a reserved core", .nom = "page-fault-map/upcall",
+	  .times = 2, .rivals = { "page-fault-map/userfaultfd-sigbus-reserved-core" } },
 	{ .what = "  16 pages ahead, a page, against the same", .nom = "page-fault-map-16-ahead/upcall",
 	  .times = 5, .rivals = { "page-fault-map/" } },
 	{ .what = "event, same core, in ring 3, against a signal", .nom = "event-same-core/notify-oneself",
