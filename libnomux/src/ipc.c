@@ -369,7 +369,8 @@ void nomux_ipc_destroy(struct nomux_ipc *ipc)
 	end_free(e);
 }
 
-int nomux_ipc_send(struct nomux_ipc *ipc, const void *data, size_t bytes)
+int nomux__ipc_send(struct nomux_ipc *ipc, const void *data, size_t bytes, uint32_t kind,
+		    uint64_t tag)
 {
 	void *slot;
 
@@ -381,8 +382,13 @@ int nomux_ipc_send(struct nomux_ipc *ipc, const void *data, size_t bytes)
 	if (!slot)
 		return ipc->err ? ipc->err : -EAGAIN;
 	memcpy(slot, data, bytes);
-	nomux_ipc_commit(ipc, bytes);
+	nomux_ipc_commit_tagged(ipc, bytes, kind, tag);
 	return nomux_ipc_flush(ipc);
+}
+
+int nomux_ipc_send(struct nomux_ipc *ipc, const void *data, size_t bytes)
+{
+	return nomux__ipc_send(ipc, data, bytes, NOMUX_IPC_MESSAGE, 0);
 }
 
 int nomux_ipc_recv(struct nomux_ipc *ipc, void *buf, size_t cap)

@@ -38,26 +38,9 @@ static void call_end(struct ipc_end *e, struct ipc_call *call)
 	e->call_free = (uint32_t)(call - e->call);
 }
 
-static int send_tagged(struct nomux_ipc *ipc, const void *data, size_t bytes, uint32_t kind,
-		       uint64_t tag)
-{
-	void *slot;
-
-	if (bytes > ipc->slot_bytes)
-		return -EMSGSIZE;
-	if (__atomic_load_n(&ipc->peers->closed, __ATOMIC_RELAXED))
-		return ipc->err ? ipc->err : -EPIPE;
-	slot = nomux_ipc_reserve(ipc);
-	if (!slot)
-		return ipc->err ? ipc->err : -EAGAIN;
-	memcpy(slot, data, bytes);
-	nomux_ipc_commit_tagged(ipc, bytes, kind, tag);
-	return nomux_ipc_flush(ipc);
-}
-
 int nomux_ipc_reply(struct nomux_ipc *ipc, uint64_t tag, const void *data, size_t bytes)
 {
-	return send_tagged(ipc, data, bytes, NOMUX_IPC_RESPONSE, tag);
+	return nomux__ipc_send(ipc, data, bytes, NOMUX_IPC_RESPONSE, tag);
 }
 
 int nomux_ipc_call_start(struct nomux_ipc *ipc, const void *req, size_t bytes,
@@ -71,7 +54,7 @@ int nomux_ipc_call_start(struct nomux_ipc *ipc, const void *req, size_t bytes,
 	if (i == ipc->nr_slots)
 		return ipc->err ? ipc->err : -EAGAIN;
 	call = &e->call[i];
-	err = send_tagged(ipc, req, bytes, NOMUX_IPC_REQUEST, call_tag(e, i));
+	err = nomux__ipc_send(ipc, req, bytes, NOMUX_IPC_REQUEST, call_tag(e, i));
 	if (err)
 		return err;
 	e->call_free = call->next;

@@ -69,6 +69,10 @@ static inline struct ipc_end *ipc_end(struct nomux_ipc *ipc)
 	return (struct ipc_end *)ipc;
 }
 
+/* ipc.c */
+int nomux__ipc_send(struct nomux_ipc *ipc, const void *data, size_t bytes, uint32_t kind,
+		    uint64_t tag);
+
 /* ipc_wait.c */
 int nomux__ipc_doorbell(struct ipc_end *e);
 void nomux__ipc_on_event(unsigned int event, uint64_t count, void *arg);
