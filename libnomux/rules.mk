@@ -3,13 +3,14 @@
 
 NOMUX_VERSION := 0.1
 NOMUX_SONAME  := libnomux.so.0
-NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c colour.c core.c ctx.c event.c log.c mem.c mutex.c \
+NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c colour.c core.c ctx.c event.c \
+	ipc.c ipc_call.c ipc_hello.c ipc_wait.c log.c mem.c mutex.c \
 	page.c pci_bind.c peek.c stub.S switch.S sysfs.c thread.c upcall.c vfio.c vfio_dma.c wait.c)
 
 $(eval $(call nom_lib,nomux,$(NOMUX_SRCS)))
 
 # What runs inside an upcall must leave the FPU and SSE registers alone.
-NOMUX_UPCALL_OBJS := $(call objs,$(addprefix libnomux/src/,upcall.c event.c mem.c board.c))
+NOMUX_UPCALL_OBJS := $(call objs,$(addprefix libnomux/src/,upcall.c event.c mem.c board.c ipc_wait.c))
 $(NOMUX_UPCALL_OBJS) $(patsubst $(B)/o/%,$(B)/asan/o/%,$(NOMUX_UPCALL_OBJS)): \
 	private CFLAGS += -mgeneral-regs-only
 
@@ -28,6 +29,7 @@ $(eval $(call nom_example,hello-upcall,libnomux/examples/hello-upcall.c,nomux,))
 $(eval $(call nom_example,price-watch,libnomux/examples/price-watch.c,nomux,))
 $(eval $(call nom_example,self-paging,libnomux/examples/self-paging.c,nomux,))
 $(eval $(call nom_example,snapshot,libnomux/examples/snapshot.c,nomux,))
+$(eval $(call nom_example,word-count,libnomux/examples/word-count.c,nomux,))
 $(call objs,$(patsubst %,libnomux/examples/%.c,hello-upcall price-watch self-paging snapshot)): \
 	private CFLAGS += -mgeneral-regs-only
 
@@ -59,7 +61,7 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 		sort -u | while read -r name; do [ -e $$name.3 ] || ln -s $$page $$name.3; done; done
 
 # Tests in the guest: build/bin/system/, run by tests/run.  They have handlers, too.
-NOMUX_GUEST_TESTS := event grant memory thread upcall vfio wait
+NOMUX_GUEST_TESTS := event grant ipc memory thread upcall vfio wait
 $(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
 	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
 # For guests of their own: tests/scripts/nomux_two_cores, nomux_many and nomux_sweep.
@@ -69,7 +71,8 @@ $(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair many h
 	private CFLAGS += -mgeneral-regs-only
 
 # The program behind `nomctl bench micro`.
-$(eval $(call nom_prog,nom-micro,tests/perf/micro.c tests/perf/micro_nom.c tests/perf/micro_linux.c,nomux,))
+$(eval $(call nom_prog,nom-micro,$(addprefix tests/perf/,micro.c micro_nom.c \
+	micro_ipc.c micro_linux.c micro_linux_events.c),nomux,))
 $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 
 # How fast a core changes hands; prints lines like nom-micro's.
@@ -80,5 +83,6 @@ comma := ,
 # Hosted unit tests.
 $(foreach t,args board clock page thread, \
 	$(eval $(call nom_unit,test_nomux_$(t),tests/unit/test_nomux_$(t).c,nomux,)))
+$(eval $(call nom_unit,test_nomux_ipc,tests/unit/test_nomux_ipc.c,nomux,-Wl$(comma)--wrap=nomux_notify))
 $(eval $(call nom_unit,test_nomux_faults,tests/unit/test_nomux_faults.c,nomux, \
 	$(foreach f,calloc malloc mmap mprotect link posix_fallocate mkostemp pread,-Wl$(comma)--wrap=$(f))))

@@ -98,30 +98,41 @@ int nomux__board_snapshot(const struct nom_board *b, size_t board_bytes, void *b
 	return -EAGAIN;
 }
 
-/* One pass over a class; what it finds counts only if seq did not move. */
+/*
+ * One pass over a class for the record that begins with @key; what it finds counts
+ * only if seq did not move.  A price's name is filled up with zeroes on the board,
+ * so it is three words; a reclaim notice begins with its grant.
+ */
 static int find(const struct nom_board *b, size_t board_bytes, enum nom_board_class c,
-		bool (*is)(const void *record, const void *key), const void *key,
-		void *record, size_t record_bytes)
+		const uint64_t *key, unsigned int key_words, size_t record_bytes,
+		size_t *offset_out)
 {
+	const volatile uint64_t *at;
 	struct nom_board_section s;
-	unsigned int i;
+	unsigned int i, k;
 	ssize_t off;
 
+	if ((unsigned int)c >= b->nr_classes)
+		return -ENOENT;		/* a board from before there was such a class */
 	copy_words(&s, &b->section[c], sizeof(s));
 	for (i = 0; ; i++) {
 		off = record_offset(&s, board_bytes, i, record_bytes);
 		if (off < 0)
 			return -ENOENT;
-		copy_words(record, (const char *)b + off, record_bytes);
-		if (is(record, key))
-			return 0;
+		at = (const volatile uint64_t *)(const void *)((const char *)b + off);
+		for (k = 0; k < key_words && at[k] == key[k]; k++)
+			;
+		if (k < key_words)
+			continue;
+		*offset_out = (size_t)off;
+		return 0;
 	}
 }
 
-/* A consistent copy of the record that @is says yes to; @out is as it was else. */
+/* A consistent copy of that record, and where it is; @out is as it was else. */
 static int lookup(const struct nom_board *b, size_t board_bytes, enum nom_board_class c,
-		  bool (*is)(const void *record, const void *key), const void *key,
-		  void *out, size_t record_bytes)
+		  const uint64_t *key, unsigned int key_words, void *out, size_t record_bytes,
+		  size_t *offset_out)
 {
 	uint64_t record[RECORD_MAX / 8];
 	unsigned int try;
@@ -134,7 +145,9 @@ static int lookup(const struct nom_board *b, size_t board_bytes, enum nom_board_
 			__builtin_ia32_pause();
 			continue;
 		}
-		err = find(b, board_bytes, c, is, key, record, record_bytes);
+		err = find(b, board_bytes, c, key, key_words, record_bytes, offset_out);
+		if (!err)
+			copy_words(record, (const char *)b + *offset_out, record_bytes);
 		if (board_retry(b, seq))
 			continue;
 		if (!err)
@@ -144,34 +157,44 @@ static int lookup(const struct nom_board *b, size_t board_bytes, enum nom_board_
 	return -EAGAIN;
 }
 
-static bool has_name(const void *record, const void *key)
+/* The name as it stands on the board; -EINVAL when it cannot stand there. */
+static int name_words(const char *name, uint64_t words[NOMUX_PRICE_WORDS])
 {
-	const struct nom_board_price *p = record;
+	char text[NOM_PRICE_NAME_MAX] = { 0 };
+	unsigned int i;
 
-	return strncmp(p->name, key, sizeof(p->name)) == 0;
+	if (!name || !name[0])
+		return -EINVAL;
+	for (i = 0; name[i]; i++) {
+		if (i == NOM_PRICE_NAME_MAX - 1)
+			return -EINVAL;
+		text[i] = name[i];
+	}
+	copy_words(words, text, sizeof(text));
+	return 0;
 }
 
 int nomux__board_price(const struct nom_board *b, size_t board_bytes, const char *name,
 		       struct nom_board_price *out)
 {
-	if (!name || !name[0] || strlen(name) >= NOM_PRICE_NAME_MAX || !out)
+	uint64_t key[NOMUX_PRICE_WORDS];
+	size_t offset;
+	int err = name_words(name, key);
+
+	if (err || !out)
 		return -EINVAL;
-	return lookup(b, board_bytes, NOM_BOARD_PRICES, has_name, name, out, sizeof(*out));
-}
-
-static bool is_of_grant(const void *record, const void *key)
-{
-	const struct nom_board_reclaim *r = record;
-
-	return r->grant == *(const uint64_t *)key;
+	return lookup(b, board_bytes, NOM_BOARD_PRICES, key, NOMUX_PRICE_WORDS, out, sizeof(*out),
+		      &offset);
 }
 
 int nomux__board_reclaim(const struct nom_board *b, size_t board_bytes, uint64_t grant,
 			 struct nom_board_reclaim *out)
 {
+	size_t offset;
+
 	if (!out)
 		return -EINVAL;
-	return lookup(b, board_bytes, NOM_BOARD_RECLAIM, is_of_grant, &grant, out, sizeof(*out));
+	return lookup(b, board_bytes, NOM_BOARD_RECLAIM, &grant, 1, out, sizeof(*out), &offset);
 }
 
 const struct nom_board *nomux_board(struct nomux_ctx *ctx)
@@ -196,6 +219,52 @@ int nomux_board_price(struct nomux_ctx *ctx, const char *name, struct nom_board_
 	if (!ctx)
 		return -EINVAL;
 	return nomux__board_price(ctx->board, ctx->board_bytes, name, out);
+}
+
+int nomux__price_find(const struct nom_board *b, size_t board_bytes, const char *name,
+		      struct nomux_price *out)
+{
+	struct nom_board_price price;
+	size_t offset;
+	int err;
+
+	if (!out || name_words(name, out->name))
+		return -EINVAL;
+	err = lookup(b, board_bytes, NOM_BOARD_PRICES, out->name, NOMUX_PRICE_WORDS, &price,
+		     sizeof(price), &offset);
+	if (err)
+		return err;
+	out->board = b;
+	out->record = (const struct nom_board_price *)(const void *)((const char *)b + offset);
+	return 0;
+}
+
+int nomux_price_find(struct nomux_ctx *ctx, const char *name, struct nomux_price *out)
+{
+	if (!ctx)
+		return -EINVAL;
+	return nomux__price_find(ctx->board, ctx->board_bytes, name, out);
+}
+
+int nomux__price_read_slow(const struct nomux_price *p, int64_t *ucr_out, uint64_t *changes_out)
+{
+	unsigned int try;
+	uint32_t seq;
+	bool same;
+
+	for (try = 0; try < BOARD_TRIES; try++) {
+		seq = board_begin(p->board);
+		if (seq & 1) {
+			__builtin_ia32_pause();
+			continue;
+		}
+		same = nomux__price_is(p);
+		*ucr_out = __atomic_load_n(&p->record->price_ucr, __ATOMIC_RELAXED);
+		*changes_out = __atomic_load_n(&p->record->changes, __ATOMIC_RELAXED);
+		if (!board_retry(p->board, seq))
+			return same ? 0 : -ENOENT;
+	}
+	return -EAGAIN;
 }
 
 int nomux_board_reclaim(struct nomux_ctx *ctx, uint64_t grant, struct nom_board_reclaim *out)

@@ -176,6 +176,7 @@ int nomux_core_claim(struct nomux_ctx *ctx, const struct nomux_core_opts *opts,
 	core->ctx = ctx;
 	core->handle = claim.out_handle;
 	core->trap_mask = o.trap_mask;
+	core->notify_mask = o.notify_mask;
 	core->fd = claim.out_core_fd;
 	if (nomux_core_shared(core)->magic != NOM_ABI_MAGIC) {
 		err = -EPROTO;

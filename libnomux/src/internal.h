@@ -71,6 +71,7 @@ struct nomux_core {
 	struct nomux_ctx *ctx;
 	uint64_t handle;
 	uint64_t trap_mask;
+	uint64_t notify_mask;
 	uint64_t events_used;		/* bit per number given out by nomux_event_alloc() */
 	int fd;
 	int cpu;
@@ -115,6 +116,10 @@ static inline long nomux__syscall3(long nr, long a, long b, long c)
 	return ret;
 }
 
+/* wait.c: nomux_wait() that a descriptor can end, too; revents as of ppoll(2) */
+struct pollfd;
+void nomux__wait_fds(struct nomux_core *core, uint64_t max_ns, struct pollfd *fds, unsigned int nr);
+
 /* log.c: one line that is formatted already; safe in an upcall handler */
 void nomux__log_line(int level, const char *msg);
 
@@ -129,6 +134,9 @@ extern __thread struct nomux_core *nomux__current;
 int nomux__board_snapshot(const struct nom_board *b, size_t board_bytes, void *buf, size_t bytes);
 int nomux__board_price(const struct nom_board *b, size_t board_bytes, const char *name,
 		       struct nom_board_price *out);
+struct nomux_price;
+int nomux__price_find(const struct nom_board *b, size_t board_bytes, const char *name,
+		      struct nomux_price *out);
 int nomux__board_reclaim(const struct nom_board *b, size_t board_bytes, uint64_t grant,
 			 struct nom_board_reclaim *out);
 

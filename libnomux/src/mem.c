@@ -147,29 +147,34 @@ void *nomux__mem_dma_view(struct nomux_mem *mem)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* No libc in here: fault handlers map pages. */
+/* Up to NOM_MAP_MAX entries, by one call.  No libc in here: fault handlers map pages. */
+static int mem_op_once(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr, long cmd)
+{
+	struct nom_mem_map map = { .size = sizeof(map), .nr = nr, .entries = (uintptr_t)e };
+	long err = nomux__syscall3(SYS_ioctl, mem->fd, cmd, (long)(uintptr_t)&map);
+
+	if (__builtin_expect(!err, 1))
+		return (int)nr;
+	return map.out_done && map.out_done < nr ? (int)map.out_done : (int)err;
+}
+
 static int mem_op(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr, long cmd)
 {
-	unsigned int done = 0;
-	long err;
+	unsigned int done = 0, piece;
+	int ret;
 
 	if (!mem || !e || !nr || nr > INT32_MAX)
 		return -EINVAL;
-	while (done < nr) {
-		struct nom_mem_map map = {
-			.size = sizeof(map),
-			.nr = nr - done < NOM_MAP_MAX ? nr - done : NOM_MAP_MAX,
-			.entries = (uintptr_t)(e + done),
-		};
-
-		err = nomux__syscall3(SYS_ioctl, mem->fd, cmd, (long)(uintptr_t)&map);
-		if (err) {
-			done += map.out_done < map.nr ? map.out_done : 0;
-			return done ? (int)done : (int)err;
-		}
-		done += map.nr;
-	}
-	return (int)nr;
+	if (nr <= NOM_MAP_MAX)
+		return mem_op_once(mem, e, nr, cmd);
+	do {
+		piece = nr - done < NOM_MAP_MAX ? nr - done : NOM_MAP_MAX;
+		ret = mem_op_once(mem, e + done, piece, cmd);
+		if (ret < 0)
+			return done ? (int)done : ret;
+		done += (unsigned int)ret;
+	} while (done < nr && ret == (int)piece);
+	return (int)done;
 }
 
 int nomux_mem_map(struct nomux_mem *mem, struct nom_map_entry *e, unsigned int nr)

@@ -18,6 +18,7 @@
  * It holds as well when the upcall came on top of a signal handler, of which a
  * check of the interrupted instruction pointer would know nothing.
  */
+#include <poll.h>
 #include <time.h>
 
 #include "internal.h"
@@ -25,7 +26,7 @@
 /* "For ever" must be in memory, too: 68 years. */
 #define WAIT_FOREVER_S 0x7fffffffL
 
-void nomux_wait(struct nomux_core *core, uint64_t max_ns)
+void nomux__wait_fds(struct nomux_core *core, uint64_t max_ns, struct pollfd *fds, unsigned int nr)
 {
 	struct nom_shared *sh = nomux_core_shared(core);
 	bool was_masked = nomux_masked(core);
@@ -38,11 +39,17 @@ void nomux_wait(struct nomux_core *core, uint64_t max_ns)
 	/* Order of vif and pending as in nomux_unmask(). */
 	__atomic_exchange_n(&sh->vif, 1, __ATOMIC_SEQ_CST);
 	if (!__atomic_load_n(&sh->pending, __ATOMIC_RELAXED))
-		nomux__syscall5(SYS_ppoll, 0, 0, (long)(uintptr_t)&core->wait_ts, 0, 8);
+		nomux__syscall5(SYS_ppoll, (long)(uintptr_t)fds, nr,
+				(long)(uintptr_t)&core->wait_ts, 0, 8);
 	nomux_mask(core);
 
 	if (__atomic_load_n(&sh->pending, __ATOMIC_RELAXED))
 		nomux__run_events(core);
 	if (!was_masked)
 		nomux_unmask(core);
+}
+
+void nomux_wait(struct nomux_core *core, uint64_t max_ns)
+{
+	nomux__wait_fds(core, max_ns, NULL, 0);
 }

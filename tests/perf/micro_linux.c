@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
  * Linux's half of nom-micro: how an ordinary process is told of an invalid
- * instruction, maps a page at a fault, and hears of an event, today.
+ * instruction, maps a page at a fault, or reads a small fact, today.
+ *
+ * Some also run on a leased core, with no trap claimed: what the core costs.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -18,14 +19,8 @@
 
 #include "micro.h"
 
-#define PAGE 4096UL
-
-static void handle(int sig, void (*fn)(int, siginfo_t *, void *))
-{
-	struct sigaction action = { .sa_sigaction = fn, .sa_flags = SA_SIGINFO };
-
-	sigaction(sig, &action, NULL);
-}
+#define PAGE	4096UL
+#define AHEAD	16
 
 static void on_ill(int sig, siginfo_t *info, void *context)
 {
@@ -34,139 +29,201 @@ static void on_ill(int sig, siginfo_t *info, void *context)
 	uc->uc_mcontext.gregs[REG_RIP] += 2;
 }
 
-static void measure_sigill(void)
+static int sigill(void)
 {
 	unsigned int i;
 	uint64_t t;
 
-	handle(SIGILL, on_ill);
+	micro_handle(SIGILL, on_ill);
 	for (i = 0; i < micro.rounds; i++) {
 		t = micro_now();
 		__asm__ __volatile__("ud2" ::: "memory");
 		micro.sample[i] = micro_now() - t;
 	}
 	signal(SIGILL, SIG_DFL);
-	micro_report("invalid-instruction/sigill", "linux");
+	return 0;
 }
 
 /* ---------------------------------------------------------- page faults --- */
 
-static char *pages_map(int prot)
+static unsigned int ahead = 1;	/* pages a handler maps */
+
+static size_t area_bytes(void)
 {
-	char *p = mmap(NULL, PAGE * micro.rounds, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return PAGE * ahead * micro.rounds;
+}
+
+static char *area_map(int fd)
+{
+	char *p = mmap(NULL, area_bytes(), PROT_READ | PROT_WRITE,
+		       fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
-	madvise(p, PAGE * micro.rounds, MADV_NOHUGEPAGE);
+	madvise(p, area_bytes(), MADV_NOHUGEPAGE);
 	return p;
 }
 
-static void touch_all(char *p, const char *name)
+/* Each @ahead pages one fault; a sample is all of them. */
+static void touch(char *p, bool write)
 {
-	unsigned int i;
+	unsigned int i, k;
 	uint64_t t;
 
 	for (i = 0; i < micro.rounds; i++) {
+		volatile char *at = p + PAGE * ahead * i;
+
 		t = micro_now();
-		*(volatile char *)(p + PAGE * i) = 1;
+		for (k = 0; k < ahead; k++) {
+			if (write)
+				at[PAGE * k] = 1;
+			else
+				(void)at[PAGE * k];
+		}
 		micro.sample[i] = micro_now() - t;
 	}
-	micro_report(name, "linux");
 }
 
-static void measure_anonymous(void)
+static int kernel_anonymous(void)
 {
-	char *p = pages_map(PROT_READ | PROT_WRITE);
+	char *p = area_map(-1);
 
 	if (!p)
-		return;
-	touch_all(p, "page-fault-map/kernel-anonymous");
-	munmap(p, PAGE * micro.rounds);
+		return -errno;
+	touch(p, true);
+	munmap(p, area_bytes());
+	return 0;
 }
 
 static void on_segv(int sig, siginfo_t *info, void *context)
 {
-	mprotect((void *)((uintptr_t)info->si_addr & ~(PAGE - 1)), PAGE, PROT_READ | PROT_WRITE);
+	mprotect((void *)((uintptr_t)info->si_addr & ~(PAGE - 1)), PAGE * ahead, PROT_READ | PROT_WRITE);
 }
 
 /* The page is there already: only the protection changes, which favours Linux. */
-static void measure_sigsegv(void)
+static int sigsegv_mprotect(void)
 {
-	char *p = pages_map(PROT_READ | PROT_WRITE);
+	char *p = area_map(-1);
 
 	if (!p)
-		return;
-	memset(p, 1, PAGE * micro.rounds);
-	mprotect(p, PAGE * micro.rounds, PROT_NONE);
-	handle(SIGSEGV, on_segv);
-	touch_all(p, "page-fault-map/sigsegv-mprotect");
+		return -errno;
+	memset(p, 1, area_bytes());
+	mprotect(p, area_bytes(), PROT_NONE);
+	micro_handle(SIGSEGV, on_segv);
+	touch(p, true);
 	signal(SIGSEGV, SIG_DFL);
-	munmap(p, PAGE * micro.rounds);
+	munmap(p, area_bytes());
+	return 0;
 }
 
 static int uffd = -1;
 
-static int uffd_open(uint64_t features, char *p, const char *name)
+static int uffd_open(uint64_t features, uint64_t mode, char *p)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	struct uffdio_register range = {
-		.range = { (uintptr_t)p, PAGE * micro.rounds },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
+	struct uffdio_register range = { .range = { (uintptr_t)p, area_bytes() }, .mode = mode };
+	int err;
 
 	uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &range)) {
-		micro_missing(name, "userfaultfd", errno);
-		if (uffd >= 0)
-			close(uffd);
-		return -1;
-	}
-	return 0;
+	if (uffd < 0)
+		return -errno;
+	if (!ioctl(uffd, UFFDIO_API, &api) && !ioctl(uffd, UFFDIO_REGISTER, &range))
+		return 0;
+	err = -errno;
+	close(uffd);
+	return err;
 }
 
 static void uffd_zero_page(uintptr_t address)
 {
-	struct uffdio_zeropage zero = { .range = { address & ~(PAGE - 1), PAGE } };
+	struct uffdio_zeropage zero = { .range = { address & ~(PAGE - 1), PAGE * ahead } };
 
 	ioctl(uffd, UFFDIO_ZEROPAGE, &zero);
 }
 
-static void on_bus(int sig, siginfo_t *info, void *context)
+static void on_bus_zero(int sig, siginfo_t *info, void *context)
 {
 	uffd_zero_page((uintptr_t)info->si_addr);
 }
 
-/* Reads, as the page that is mapped is the shared zero page. */
-static void read_all(const char *p, const char *name)
-{
-	unsigned int i;
-	uint64_t t;
+static char page_content[PAGE] __attribute__((aligned(4096)));
 
-	for (i = 0; i < micro.rounds; i++) {
-		t = micro_now();
-		(void)*(const volatile char *)(p + PAGE * i);
-		micro.sample[i] = micro_now() - t;
-	}
-	micro_report(name, "linux");
+static void on_bus_copy(int sig, siginfo_t *info, void *context)
+{
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)info->si_addr & ~(PAGE - 1), .src = (uintptr_t)page_content, .len = PAGE,
+	};
+
+	ioctl(uffd, UFFDIO_COPY, &copy);
 }
 
-static void measure_uffd_sigbus(void)
+static void on_bus_continue(int sig, siginfo_t *info, void *context)
 {
-	const char *name = "page-fault-map/userfaultfd-sigbus";
-	char *p = pages_map(PROT_READ | PROT_WRITE);
+	struct uffdio_continue more = {
+		.range = { (uintptr_t)info->si_addr & ~(PAGE - 1), PAGE * ahead },
+	};
+
+	ioctl(uffd, UFFDIO_CONTINUE, &more);
+}
+
+static int uffd_sigbus(void (*handler)(int, siginfo_t *, void *), bool write)
+{
+	char *p = area_map(-1);
+	int err;
 
 	if (!p)
-		return;
-	if (!uffd_open(UFFD_FEATURE_SIGBUS, p, name)) {
-		handle(SIGBUS, on_bus);
-		read_all(p, name);
+		return -errno;
+	err = uffd_open(UFFD_FEATURE_SIGBUS, UFFDIO_REGISTER_MODE_MISSING, p);
+	if (!err) {
+		micro_handle(SIGBUS, handler);
+		touch(p, write);
 		signal(SIGBUS, SIG_DFL);
 		close(uffd);
 	}
-	munmap(p, PAGE * micro.rounds);
+	munmap(p, area_bytes());
+	return err;
 }
 
-static void *uffd_thread(void *arg)
+/* Read only, as the page that is mapped is the shared zero page: the cheapest. */
+static int uffd_sigbus_zero(void)
+{
+	return uffd_sigbus(on_bus_zero, false);
+}
+
+static int uffd_sigbus_copy(void)
+{
+	return uffd_sigbus(on_bus_copy, true);
+}
+
+/* The page exists, in a memfd: it is only mapped, as a grant's is. */
+static int uffd_sigbus_continue(void)
+{
+	int fd = memfd_create("micro", MFD_CLOEXEC), err = -ENOMEM;
+	char *p, *other;
+
+	if (fd < 0 || ftruncate(fd, (off_t)area_bytes()))
+		return -errno;
+	other = area_map(fd);
+	p = area_map(fd);
+	if (other && p) {
+		memset(other, 1, area_bytes());
+		err = uffd_open(UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MINOR_SHMEM, UFFDIO_REGISTER_MODE_MINOR, p);
+	}
+	if (!err) {
+		micro_handle(SIGBUS, on_bus_continue);
+		touch(p, true);
+		signal(SIGBUS, SIG_DFL);
+		close(uffd);
+	}
+	if (p)
+		munmap(p, area_bytes());
+	if (other)
+		munmap(other, area_bytes());
+	close(fd);
+	return err;
+}
+
+static void *uffd_server(void *arg)
 {
 	struct uffd_msg msg;
 	unsigned int i;
@@ -179,111 +236,86 @@ static void *uffd_thread(void *arg)
 	return NULL;
 }
 
-static void measure_uffd_thread(void)
+static int uffd_thread(void)
 {
-	const char *name = "page-fault-map/userfaultfd-thread";
-	char *p = pages_map(PROT_READ | PROT_WRITE);
+	char *p = area_map(-1);
 	pthread_t thread;
+	int err;
 
 	if (!p)
-		return;
-	if (!uffd_open(0, p, name)) {
-		if (!pthread_create(&thread, NULL, uffd_thread, NULL)) {
-			read_all(p, name);
+		return -errno;
+	err = uffd_open(0, UFFDIO_REGISTER_MODE_MISSING, p);
+	if (!err) {
+		err = -pthread_create(&thread, NULL, uffd_server, NULL);
+		if (!err) {
+			touch(p, false);
 			pthread_join(thread, NULL);
 		}
 		close(uffd);
 	}
-	munmap(p, PAGE * micro.rounds);
+	munmap(p, area_bytes());
+	return err;
 }
 
-/* --------------------------------------------------------------- events --- */
-
-static void on_event(int sig, siginfo_t *info, void *context)
+static int with_ahead(int (*fn)(void))
 {
-	micro.arrived = nomux_tsc();
+	int err;
+
+	ahead = AHEAD;
+	err = fn();
+	ahead = 1;
+	return err;
 }
 
-static void measure_tgkill(void)
+static int sigsegv_mprotect_ahead(void)
 {
-	pid_t pid = getpid(), tid = gettid();
+	return with_ahead(sigsegv_mprotect);
+}
+
+static int uffd_sigbus_zero_ahead(void)
+{
+	return with_ahead(uffd_sigbus_zero);
+}
+
+static int uffd_sigbus_continue_ahead(void)
+{
+	return with_ahead(uffd_sigbus_continue);
+}
+
+/* ------------------------------------------------------------- a price --- */
+
+/* A number kept in a file in memory that is open already. */
+static int pread_file(void)
+{
+	int fd = memfd_create("micro", MFD_CLOEXEC);
+	char text[16];
 	unsigned int i;
-
-	handle(SIGUSR1, on_event);
-	for (i = 0; i < micro.rounds; i++) {
-		micro.begun = micro_now();
-		syscall(SYS_tgkill, pid, tid, SIGUSR1);
-		micro.sample[i] = micro.arrived - micro.begun;
-	}
-	signal(SIGUSR1, SIG_DFL);
-	micro_report("event-same-core/tgkill", "linux");
-}
-
-static int pipe_open(int fd[2], bool sigio)
-{
-	struct f_owner_ex owner = { F_OWNER_TID, gettid() };
-
-	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK))
-		return -1;
-	if (!sigio)
-		return 0;
-	return fcntl(fd[0], F_SETOWN_EX, &owner) ||
-	       fcntl(fd[0], F_SETFL, O_NONBLOCK | O_ASYNC) ? -1 : 0;
-}
-
-/* A byte through a pipe that signals its reader: to the handler's first instructions. */
-static void measure_sigio(void)
-{
-	unsigned int i;
-	char byte = 0;
-	int fd[2];
-
-	if (pipe_open(fd, true))
-		return micro_missing("event-same-core/sigio", "pipe", errno);
-	handle(SIGIO, on_event);
-	for (i = 0; i < micro.rounds; i++) {
-		micro.begun = micro_now();
-		if (write(fd[1], &byte, 1) != 1)
-			break;
-		micro.sample[i] = micro.arrived - micro.begun;
-		if (read(fd[0], &byte, 1) != 1)
-			break;
-	}
-	signal(SIGIO, SIG_DFL);
-	micro_report("event-same-core/pipe-sigio", "linux");
-	close(fd[0]);
-	close(fd[1]);
-}
-
-/* The cheapest there is without a handler: write a byte, read it again. */
-static void measure_pipe(void)
-{
-	unsigned int i;
-	char byte = 0;
 	uint64_t t;
-	int fd[2];
 
-	if (pipe_open(fd, false))
-		return micro_missing("event-same-core/pipe", "pipe", errno);
+	if (fd < 0 || pwrite(fd, "0.123456", 9, 0) != 9)
+		return -errno;
 	for (i = 0; i < micro.rounds; i++) {
 		t = micro_now();
-		if (write(fd[1], &byte, 1) != 1 || read(fd[0], &byte, 1) != 1)
-			break;
+		MICRO_16((void)!pread(fd, text, sizeof(text), 0));
 		micro.sample[i] = micro_now() - t;
 	}
-	micro_report("event-same-core/pipe-write-read", "linux");
-	close(fd[0]);
-	close(fd[1]);
+	close(fd);
+	return 0;
 }
 
-void micro_run_linux(void)
-{
-	measure_sigill();
-	measure_anonymous();
-	measure_sigsegv();
-	measure_uffd_sigbus();
-	measure_uffd_thread();
-	measure_tgkill();
-	measure_sigio();
-	measure_pipe();
-}
+const struct micro_op micro_linux_ops[] = {
+	{ "invalid-instruction/sigill", "linux", 0, sigill },
+	{ "invalid-instruction/sigill-reserved-core", "linux", MICRO_RESERVED, sigill },
+	{ "page-fault-map/sigsegv-mprotect", "linux", 0, sigsegv_mprotect },
+	{ "page-fault-map/userfaultfd-sigbus", "linux", 0, uffd_sigbus_zero },
+	{ "page-fault-map/userfaultfd-sigbus-reserved-core", "linux", MICRO_RESERVED, uffd_sigbus_zero },
+	{ "page-fault-map/userfaultfd-sigbus-copy", "linux", 0, uffd_sigbus_copy },
+	{ "page-fault-map/userfaultfd-sigbus-continue", "linux", 0, uffd_sigbus_continue },
+	{ "page-fault-map/userfaultfd-thread", "linux", 0, uffd_thread },
+	{ "page-fault-map/kernel-anonymous", "linux", 0, kernel_anonymous },
+	{ "page-fault-map-16-ahead/sigsegv-mprotect", "linux", MICRO_PER_16, sigsegv_mprotect_ahead },
+	{ "page-fault-map-16-ahead/userfaultfd-sigbus", "linux", MICRO_PER_16, uffd_sigbus_zero_ahead },
+	{ "page-fault-map-16-ahead/userfaultfd-sigbus-continue", "linux", MICRO_PER_16, uffd_sigbus_continue_ahead },
+	{ "board-read/pread-memfd", "linux", MICRO_PER_16, pread_file },
+	{ 0 },
+};

@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import json
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -214,6 +215,64 @@ def report_says_ratios_and_what_got_slower():
     assert "Others took 50% of this machine" in page, "a disturbed comparison must say so"
     assert page.count("<svg") == 5 and "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
     assert (directory / "plots/throughput.gp").exists() and (directory / "plots/throughput.dat").exists()
+
+
+def micro_lines():
+    """nom's trap is exactly four times cheaper, its page fault not twice."""
+    rows = (("invalid-instruction/upcall", "nom", 100), ("invalid-instruction/sigill", "linux", 400),
+            ("page-fault-map/upcall", "nom", 100), ("page-fault-map/sigsegv-mprotect", "linux", 199),
+            ("ipc-round-trip-cross-core/nomux-ipc", "nom", None), ("thread/yield", "nom", 50), ("thread/yield", "linux", 500))
+    return [{"name": name, "mechanism": by, "instructions": count, "ns_p50": 10.5, "ns_p99": 20, "ns_spread": 1,
+             "hypervisor": "TCG"} for name, by, count in rows]
+
+
+@test
+def micro_is_plotted_and_stands_in_the_report():
+    directory = TMP / "micro"
+    directory.mkdir()
+    (directory / "raw.jsonl").write_text("".join(json.dumps(line) + "\n" for line in raw_lines()))
+    (directory / "micro.json").write_text(json.dumps(micro_lines()))
+    subprocess.run([ROOT / "build/bin/nomctl", "compare", directory / "raw.jsonl", "--json", directory / "compare.json"], check=True,
+                   stdout=subprocess.DEVNULL)
+    done = subprocess.run([ROOT / "scripts/plot-micro", directory / "micro.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    svg = (directory / "micro.svg").read_text()
+    assert "sigsegv-mprotect" in svg and "thread/yield" in svg and "cross-core" not in svg, "bars for what has instructions"
+    done = subprocess.run([ROOT / "scripts/report", "--out", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (directory / "index.html").read_text()
+    assert page.count("<svg") == 6, page.count("<svg")
+    assert re.search(r"4\.0x: 100, 400 +reached", page) and re.search(r"2\.0x: 100, 199 +MISSED", page), "targets in words"
+    (directory / "micro.json").write_text("[]")
+    done = subprocess.run([ROOT / "scripts/report", "--out", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "nothing was measured" in done.stderr, done.stderr
+    done = subprocess.run([ROOT / "scripts/plot-micro", directory / "micro.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "nothing has instructions" in done.stderr, done.stderr
+
+
+@test
+def micro_merges_two_runs_and_leaves_out_what_is_broken():
+    loader = importlib.machinery.SourceFileLoader("micro", str(ROOT / "scripts/micro"))
+    micro = importlib.util.module_from_spec(importlib.util.spec_from_loader("micro", loader))
+    loader.exec_module(micro)
+    counted = {("a", "nom"): {"name": "a", "mechanism": "nom", "instructions": 7, "ns_p50": None}}
+    timed = {("a", "nom"): {"name": "a", "mechanism": "nom", "instructions": None, "ns_p50": 3}}
+    assert micro.merge(counted, timed) == [{"name": "a", "mechanism": "nom", "instructions": 7, "ns_p50": 3}]
+    try:
+        micro.merge(counted, {})
+    except micro.Failed as failed:
+        assert "a" in failed.args[0]
+    else:
+        raise AssertionError("a line of one run only was taken")
+    line = '[{"name": "a", "mechanism": "nom"}]'
+    found = micro.parse(f"noise\n{micro.MARK}nom-micro\n{line}\n{micro.MARK}nom-handover\nSegmentation fault\n")
+    assert list(found) == [("a", "nom")], found
+    try:
+        micro.parse(f"{micro.MARK}nom-micro\nSegmentation fault\n")
+    except micro.Failed as failed:
+        assert "nom-micro" in failed.args[0]
+    else:
+        raise AssertionError("nom-micro that printed nothing was taken")
 
 
 @test

@@ -22,6 +22,7 @@
 
 #define EV_TIMER	0
 #define EV_NOTIFY	1
+#define EV_HANDLER	11
 #define EV_BOARD	2
 #define EV_FD		3
 
@@ -130,6 +131,46 @@ static int notify_as_nobody(uint64_t handle)
 	if (err || setgid(65534) || setuid(65534))
 		return 254;
 	return -nomux_notify(mine, handle, EV_NOTIFY);
+}
+
+static uint64_t kernel_posts(void)
+{
+	struct nom_core_stats stats = { 0 };
+
+	nomux_core_stats(core, &stats);
+	return stats.out_posts;
+}
+
+static void notify_in_handler(unsigned int event, uint64_t count, void *arg)
+{
+	uint64_t before = got[EV_NOTIFY];
+
+	nomux_notify(nom, nomux_core_handle(core), EV_NOTIFY);
+	*(volatile bool *)arg = got[EV_NOTIFY] == before;	/* handlers run masked: not yet */
+}
+
+/* Of one's own lease: without the kernel, but with its rules. */
+static void test_notify_oneself(void)
+{
+	uint64_t handle = nomux_core_handle(core), before = got[EV_NOTIFY], posts = kernel_posts();
+	volatile bool waited = false;
+
+	t_is(nomux_notify(nom, handle, EV_FD), -EPERM, "one's own event that is not in notify_mask: EPERM");
+	nomux_mask(core);
+	t_is(nomux_notify(nom, handle, EV_NOTIFY) | nomux_notify(nom, handle, EV_NOTIFY), 0,
+	     "two notifications to oneself, masked");
+	t_is((long)(got[EV_NOTIFY] - before), 0, "  wait");
+	nomux_unmask(core);
+	t_is((long)(got[EV_NOTIFY] - before), 2, "  for the unmasking");
+	nomux_mask(core);
+	nomux_notify(nom, handle, EV_NOTIFY);
+	nomux_wait(core, UINT64_MAX);
+	t_is((long)(got[EV_NOTIFY] - before), 3, "one keeps nomux_wait() from sleeping");
+	nomux_unmask(core);
+	nomux_on_event(core, EV_HANDLER, notify_in_handler, (void *)&waited);
+	nomux_timer_arm(core, EV_HANDLER, 1, 0);
+	t_ok(wait_for(EV_NOTIFY, before + 4, 1000000000) && waited, "one from a handler comes after it");
+	t_is((long)(kernel_posts() - posts), 1, "the kernel saw only the timer's");
 }
 
 static void test_notify(void)
@@ -251,6 +292,7 @@ int main(void)
 	nomux_unmask(core);
 	test_timer();
 	test_notify();
+	test_notify_oneself();
 	test_access();
 	test_board();
 	test_eventfd();

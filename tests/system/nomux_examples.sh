@@ -105,5 +105,11 @@ check $? "after two changes it ends" "$dir/watch"
 pid=
 grep -q '^work went on meanwhile: yes$' "$dir/watch"
 check $? "  and its work went on" "$dir/watch"
+# Two processes, one on a leased core, and the shell's own count.
+seq 1 1000 | sed 's/.*/line & has  five words /' > "$dir/text"
+timeout 60 word-count < "$dir/text" > "$dir/count" 2>&1
+check $? "word-count ends well" "$dir/count"
+printf 'counting on core 1, ours alone\n1000 lines, 5000 words; not each line rang a bell\n' | cmp -s - "$dir/count"
+check $? "  and counts what is there, most lines without a doorbell" "$dir/count"
 echo "1..$n"
 exit $bad

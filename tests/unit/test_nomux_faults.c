@@ -12,15 +12,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include <nomux/ipc.h>
 #include <nomux/log.h>
 #include <nomux/page.h>
 #include <nomux/peek.h>
 #include <nomux/thread.h>
+
+#include "../../libnomux/src/ipc_internal.h"
 
 /* The linker sends these calls of the library here: see rules.mk. */
 static int countdown = -1;
@@ -114,10 +118,10 @@ static struct left look(void)
 	unsigned long lo, hi;
 	FILE *f = fopen("/proc/self/maps", "re");
 
-	while (f && fgets(line, sizeof(line), f)) {	/* ours: the page, guards of stacks */
+	while (f && fgets(line, sizeof(line), f)) {	/* ours: the page, channels, guards of stacks */
 		if (sscanf(line, "%lx-%lx %4s", &lo, &hi, perms) != 3)
 			continue;
-		l.maps += strstr(line, "/dev/shm/") || (hi - lo == 4096 && !strcmp(perms, "---p"));
+		l.maps += strstr(line, "/dev/shm/") || strstr(line, "nomux-ipc") || (hi - lo == 4096 && !strcmp(perms, "---p"));
 	}
 	if (f)
 		fclose(f);
@@ -191,6 +195,30 @@ static void undo_thread(void)
 	nomux_join(thread);
 }
 
+static struct nomux_ipc *ipc;
+
+/* The peer's answer lies there before it is waited for. */
+static int make_ipc(void)
+{
+	struct ipc_hello h = {
+		.magic = IPC_MAGIC, .version = IPC_VERSION, .bytes = sizeof(h), .doorbell = IPC_FUTEX,
+	};
+	int sock[2], err;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock), 0);
+	assert_int_equal(nomux__ipc_say(sock[1], &h, -1, UINT64_MAX), 0);
+	err = nomux_ipc_create(sock[0], NULL, &ipc);
+	close(sock[1]);
+	if (err)
+		close(sock[0]);
+	return err;
+}
+
+static void undo_ipc(void)
+{
+	nomux_ipc_destroy(ipc);
+}
+
 static void drop(int level, const char *msg, void *arg) { }
 
 static void test_page(void **state)
@@ -210,12 +238,18 @@ static void test_thread(void **state)
 	assert_true(sweep(make_thread, undo_thread) >= 3);
 }
 
+static void test_ipc(void **state)
+{
+	assert_true(sweep(make_ipc, undo_ipc) >= 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_page),
 		cmocka_unit_test(test_peek),
 		cmocka_unit_test(test_thread),
+		cmocka_unit_test(test_ipc),
 	};
 
 	alarm(60);

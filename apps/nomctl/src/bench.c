@@ -4,8 +4,8 @@
  *
  * The measuring is somebody else's: nom-micro, a program that runs where nom
  * runs, or scripts/micro, which boots guests for it.  Both print one JSON list
- * of {name, mechanism, instructions, ns_p50, ns_p99}; this checks it, shows it,
- * and keeps it.  nom-micro by itself cannot count instructions: null.
+ * of {name, mechanism, instructions, ns_p50, ns_p99, ...}; this checks it, shows
+ * it, and keeps it.  nom-micro by itself cannot count instructions: null.
  */
 #include "nomctl.h"
 
@@ -17,9 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench.h"
+
 static struct {
 	bool json;
-	const char *out;
+	const char *out, *input;
 } values;
 
 #define OPT(field)	((size_t)((char *)&values.field - (char *)&values))
@@ -27,6 +29,7 @@ static const struct econ_option options[] = {
 	{ "json", 'j', ECON_OPT_FLAG, OPT(json), NULL,
 	  "JSON on standard output, and in build/report/micro.json of the source tree", 0, 0 },
 	{ "out", 'o', ECON_OPT_STRING, OPT(out), "FILE", "write the JSON there", 0, 0 },
+	{ "input", 'i', ECON_OPT_STRING, OPT(input), "FILE", "show what was measured before", 0, 0 },
 	NOMCTL_OPTIONS_END,
 };
 
@@ -124,33 +127,6 @@ static int check_results(json_t *list)
 	return 0;
 }
 
-static const char *shown(json_t *result, const char *key, char *buf, size_t n)
-{
-	json_t *v = json_object_get(result, key);
-
-	if (!json_is_number(v))
-		return "-";
-	snprintf(buf, n, "%.0f", json_number_value(v));
-	return buf;
-}
-
-static void print_table(json_t *list)
-{
-	char a[32], b[32], c[32];
-	struct nomctl_table *t = nomctl_table_create(
-		"what\tmechanism\t>instructions\t>p50 ns\t>p99 ns");
-	size_t i;
-	json_t *r;
-
-	json_array_foreach(list, i, r)
-		nomctl_table_row(t, "%s\t%s\t%s\t%s\t%s",
-				 json_string_value(json_object_get(r, "name")),
-				 json_string_value(json_object_get(r, "mechanism")),
-				 shown(r, "instructions", a, sizeof(a)),
-				 shown(r, "ns_p50", b, sizeof(b)), shown(r, "ns_p99", c, sizeof(c)));
-	nomctl_table_print(t, stdout);
-}
-
 static int keep(json_t *list)
 {
 	char *dir = nomctl_tree("build/report"), *path = nomctl_tree("build/report/micro.json");
@@ -168,17 +144,34 @@ static int keep(json_t *list)
 	return ret;
 }
 
-static int run_micro(int argc, char **argv)
+static json_t *measured_before(const char *path, int *ret)
+{
+	json_error_t je;
+	json_t *list = json_load_file(path, 0, &je);
+
+	*ret = list ? 0 : nomctl_fail(ECON_EXIT_INPUT, "bench: %s: %s", path, je.text);
+	return list;
+}
+
+static json_t *measure_now(int *ret)
 {
 	const char *option = NULL;
 	char *command = NULL;
-	json_t *list;
-	int ret = find_command(&command, &option);
+	json_t *list = NULL;
 
-	if (ret)
-		return ret;
-	list = measure(command, option, &ret);
+	*ret = find_command(&command, &option);
+	if (!*ret)
+		list = measure(command, option, ret);
 	free(command);
+	return list;
+}
+
+static int run_micro(int argc, char **argv)
+{
+	json_t *list;
+	int ret;
+
+	list = values.input ? measured_before(values.input, &ret) : measure_now(&ret);
 	if (!list)
 		return ret;
 	ret = check_results(list);
@@ -187,13 +180,13 @@ static int run_micro(int argc, char **argv)
 	if (!ret && values.json)
 		ret = nomctl_print_json(json_incref(list));
 	else if (!ret)
-		print_table(list);
+		bench_print(list);
 	json_decref(list);
 	return ret;
 }
 
 static const struct nomctl_action actions[] = {
-	{ "micro", "", "upcalls beside signals: instructions and time of each", 0, 0, run_micro },
+	{ "micro", "", "nom's mechanisms beside Linux's: instructions and time of each", 0, 0, run_micro },
 	NOMCTL_ACTIONS_END,
 };
 

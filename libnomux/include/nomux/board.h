@@ -79,6 +79,69 @@ NOMUX_API int nomux_board_price(struct nomux_ctx *ctx, const char *name,
 NOMUX_API int nomux_board_reclaim(struct nomux_ctx *ctx, uint64_t grant,
 				  struct nom_board_reclaim *out);
 
+#define NOMUX_PRICE_WORDS	(NOM_PRICE_NAME_MAX / 8)
+
+/**
+ * struct nomux_price - where a price stands on the board
+ * @board: the mapping it is in, read-only
+ * @record: in it; another price may stand there once one was taken off the board
+ * @name: whose place it is, filled up with zeroes
+ */
+struct nomux_price {
+	const struct nom_board *board;
+	const struct nom_board_price *record;
+	uint64_t name[NOMUX_PRICE_WORDS];
+};
+
+/**
+ * nomux_price_find - look a price's place up, to read it often
+ * @ctx: context, keeps the mapping
+ * @name: as published
+ * @out: for nomux_price_read(), as long as @ctx is open
+ *
+ * Threads: any; no system call.
+ * Return: 0, -ENOENT (nobody published such a price), -EAGAIN, -EINVAL.
+ */
+NOMUX_API int nomux_price_find(struct nomux_ctx *ctx, const char *name, struct nomux_price *out);
+
+/* Does the price still stand there? */
+static inline bool nomux__price_is(const struct nomux_price *p)
+{
+	const volatile uint64_t *at = (const volatile uint64_t *)(const void *)p->record->name;
+
+	return at[0] == p->name[0] && at[1] == p->name[1] && at[2] == p->name[2];
+}
+
+/* While an update is going on, or when another price stands there. */
+NOMUX_API int nomux__price_read_slow(const struct nomux_price *p, int64_t *ucr_out,
+				     uint64_t *changes_out);
+
+/**
+ * nomux_price_read - what it is now
+ * @p: of nomux_price_find()
+ * @ucr_out: micro-credits per unit
+ * @changes_out: how often it was set: grows when it changes
+ *
+ * The two belong together.  Some 25 instructions.
+ * Threads: any.
+ * Return: 0, -ENOENT (the price is gone or stands elsewhere: look it up anew),
+ * -EAGAIN (updates kept coming).
+ */
+static inline int nomux_price_read(const struct nomux_price *p, int64_t *ucr_out,
+				   uint64_t *changes_out)
+{
+	uint32_t seq = __atomic_load_n(&p->board->seq, __ATOMIC_ACQUIRE);
+	bool same = nomux__price_is(p);
+
+	*ucr_out = __atomic_load_n(&p->record->price_ucr, __ATOMIC_RELAXED);
+	*changes_out = __atomic_load_n(&p->record->changes, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);	/* partner: the kernel's W1, see memory-ordering.rst */
+	if (__builtin_expect(same && !(seq & 1) &&
+			     __atomic_load_n(&p->board->seq, __ATOMIC_RELAXED) == seq, 1))
+		return 0;
+	return nomux__price_read_slow(p, ucr_out, changes_out);
+}
+
 /**
  * nomux_board_changes - how often a class changed; one load
  * @ctx: context

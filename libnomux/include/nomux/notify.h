@@ -14,6 +14,10 @@ struct nomux_ctx;
  *	board tells it
  * @event: an event of the target's notify_mask
  *
+ * To the lease of the caller itself no system call is made: the handler runs
+ * before this returns, on the caller's stack, as in nomux_unmask(); masked, when
+ * events are unmasked.  The kernel's counters do not see such a notification.
+ *
  * Threads: any, upcall handlers included.  One system call, never blocks.
  * Return: 0, -ENOENT (no such lease, or it has ended), -EPERM (another user's,
  * or not in its notify_mask), -EAGAIN (your user has sent as many as it may for
