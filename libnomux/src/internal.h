@@ -51,6 +51,8 @@ struct nomux_event_slot {
 	void *arg;
 };
 
+struct nomux_thread;
+
 struct nomux_trap_slot {
 	nomux_trap_fn fn;
 	void *arg;
@@ -81,6 +83,12 @@ struct nomux_core {
 	cpu_set_t old_affinity;		/* of the holder, before it entered */
 	int old_slack_ns;
 	char *stack_lo;
+	/* user threads and timers */
+	struct nom_frame *frame;	/* of the upcall being handled, NULL: none */
+	bool timer_used;		/* armed by the application itself */
+	bool timer_shared;		/* armed for nomux_timer_set() */
+	int (*guard_fn)(struct nomux_thread *t, uint64_t address, void *arg);
+	void *guard_arg;
 };
 
 /* upcall.c, stub.S */
@@ -114,6 +122,23 @@ static inline long nomux__syscall3(long nr, long a, long b, long c)
 			     : "rcx", "r11", "memory");
 	return ret;
 }
+
+/* preempt.c: a handler that ran on the thread's stack asked for a switch */
+void nomux__resched_noted(void);
+
+char *nomux__put_str(char *p, const char *s);
+char *nomux__put_hex(char *p, uint64_t v);
+
+/* event.c: also for what shares the lease's timer */
+int nomux__timer_arm_kernel(struct nomux_core *core, unsigned int event, uint64_t ns,
+			    unsigned int flags);
+
+/* guard.c: a line on the overflow, or p as it was */
+char *nomux__guard_describe(char *p, const struct nom_frame *frame);
+
+/* core.c: take glibc's rseq registration of this thread away; its size, 0: none */
+uint32_t nomux__rseq_drop(void);
+extern uint64_t nomux__xstate_bytes, nomux__xstate_mask;
 
 /* log.c: one line that is formatted already; safe in an upcall handler */
 void nomux__log_line(int level, const char *msg);
