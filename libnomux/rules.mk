@@ -3,7 +3,7 @@
 
 NOMUX_VERSION := 0.1
 NOMUX_SONAME  := libnomux.so.0
-NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c core.c ctx.c event.c log.c mem.c \
+NOMUX_SRCS := $(addprefix libnomux/src/,abi.c board.c clock.c core.c ctx.c event.c log.c mem.c \
 	page.c pci_bind.c peek.c stub.S sysfs.c upcall.c vfio.c vfio_dma.c wait.c)
 NOMUX_THREAD_SRCS := $(addprefix libnomux/src/,chan.c cond.c deadlock.c group.c guard.c heap.c \
 	kthread.c mutex.c offload.c preempt.c preempt_entry.S rwlock.c sched.c sem.c stack.c stall.c \
@@ -78,7 +78,7 @@ $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 comma := ,
 
 # Hosted unit tests.
-$(foreach t,args board clock group page sync thread timer, \
+$(foreach t,abi args board clock group page sync thread timer, \
 	$(eval $(call nom_unit,test_nomux_$(t),tests/unit/test_nomux_$(t).c,nomux,)))
 $(eval $(call nom_unit,test_nomux_faults,tests/unit/test_nomux_faults.c,nomux, \
 	$(foreach f,calloc malloc aligned_alloc mmap mprotect pthread_create link posix_fallocate mkostemp pread,-Wl$(comma)--wrap=$(f))))
