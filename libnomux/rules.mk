@@ -31,6 +31,7 @@ LIBS += $(B)/lib/$(NOMUX_SONAME)
 # Examples: each a file that reads from top to bottom.
 $(eval $(call nom_example,hello-upcall,libnomux/examples/hello-upcall.c,nomux,))
 $(eval $(call nom_example,price-watch,libnomux/examples/price-watch.c,nomux,))
+$(eval $(call nom_example,work-stealing,libnomux/examples/work-stealing.c,nomux,))
 $(call objs,libnomux/examples/hello-upcall.c libnomux/examples/price-watch.c): \
 	private CFLAGS += -mgeneral-regs-only
 

@@ -51,6 +51,11 @@ END
 cmp -s "$dir/hello" "$dir/expected"
 check $? "  and says what it should" "$dir/hello"
 
+work-stealing > "$dir/steal" 2>&1
+check $? "work-stealing ends well" "$dir/steal"
+grep -q '^9 queens: 352 ways$' "$dir/steal" && grep -q '^core 0 (leased)' "$dir/steal"
+check $? "  on a leased core, and counts right" "$dir/steal"
+
 nomctl price set example 1 --unit Gbit > "$dir/set" 2>&1
 check $? "a price is set" "$dir/set"
 : > "$dir/watch"
