@@ -63,13 +63,14 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 		sort -u | while read -r name; do [ -e $$name.3 ] || ln -s $$page $$name.3; done; done
 
 # Tests in the guest: build/bin/system/, run by tests/run.  They have handlers, too.
-NOMUX_GUEST_TESTS := event grant thread upcall vfio wait
+NOMUX_GUEST_TESTS := event grant preempt thread timer upcall vfio wait
 $(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
 	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
 # For guests of their own: tests/scripts/nomux_two_cores and nomux_sweep take them there.
 $(eval $(call nom_prog,tests/nomux_pair,tests/system/nomux_pair.c,nomux,))
+$(eval $(call nom_prog,tests/nomux_group,tests/system/nomux_group.c,nomux,))
 $(eval $(call nom_prog,tests/nomux_sweep,tests/system/nomux_sweep.c tests/system/nomux_sweep_shot.S,nomux,))
-$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair sweep)): \
+$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) group pair sweep)): \
 	private CFLAGS += -mgeneral-regs-only
 
 # The program behind `nomctl bench micro`.
@@ -83,3 +84,12 @@ $(foreach t,abi args board clock group page sync thread timer, \
 	$(eval $(call nom_unit,test_nomux_$(t),tests/unit/test_nomux_$(t).c,nomux,)))
 $(eval $(call nom_unit,test_nomux_faults,tests/unit/test_nomux_faults.c,nomux, \
 	$(foreach f,calloc malloc aligned_alloc mmap mprotect pthread_create link posix_fallocate mkostemp pread,-Wl$(comma)--wrap=$(f))))
+
+# User threads under ThreadSanitizer, run by tests/scripts/nomux_threads_tsan.
+NOMUX_TSAN := $(foreach t,thread sync group,$(B)/tsan/test_nomux_$(t))
+units: $(NOMUX_TSAN)
+$(NOMUX_TSAN): $(B)/tsan/%: tests/unit/%.c tests/unit/nomux_threads.h $(NOMUX_SRCS) \
+		$(wildcard libnomux/src/*.h libnomux/include/nomux/*.h) | $(HDR)/asm/nom.h
+	$(say) LD-TSAN $@
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CSTD) -O1 -g -fno-omit-frame-pointer -fsanitize=thread \
+		-Wno-tsan -o $@ $(filter %.c %.S,$^) -lcmocka -lpthread
