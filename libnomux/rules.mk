@@ -77,6 +77,9 @@ $(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) group pair 
 $(eval $(call nom_prog,nom-micro,tests/perf/micro.c tests/perf/micro_nom.c tests/perf/micro_linux.c,nomux,))
 $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 
+# The same for user threads, on any kernel.
+$(eval $(call nom_prog,nom-threads-cost,tests/perf/thread_cost.c tests/perf/thread_cost_ops.c,nomux,))
+
 comma := ,
 
 # Hosted unit tests.
