@@ -3,14 +3,19 @@
 
 NOMUX_VERSION := 0.1
 NOMUX_SONAME  := libnomux.so.0
-NOMUX_SRCS := $(addprefix libnomux/src/,board.c clock.c colour.c core.c ctx.c event.c \
-	ipc.c ipc_call.c ipc_hello.c ipc_wait.c log.c mem.c mutex.c \
-	page.c pci_bind.c peek.c stub.S switch.S sysfs.c thread.c upcall.c vfio.c vfio_dma.c wait.c)
+NOMUX_SRCS := $(addprefix libnomux/src/,abi.c board.c clock.c colour.c core.c ctx.c event.c \
+	ipc.c ipc_call.c ipc_hello.c ipc_wait.c log.c mem.c \
+	page.c pci_bind.c peek.c stub.S sysfs.c upcall.c vfio.c vfio_dma.c wait.c)
+NOMUX_THREAD_SRCS := $(addprefix libnomux/src/,chan.c cond.c deadlock.c group.c guard.c heap.c \
+	kthread.c mutex.c offload.c preempt.c preempt_entry.S rwlock.c sched.c sem.c stack.c stall.c \
+	switch.S thread.c timer.c tls.c tls_own.c waitq.c)
+NOMUX_SRCS += $(NOMUX_THREAD_SRCS)
 
 $(eval $(call nom_lib,nomux,$(NOMUX_SRCS)))
 
 # What runs inside an upcall must leave the FPU and SSE registers alone.
-NOMUX_UPCALL_OBJS := $(call objs,$(addprefix libnomux/src/,upcall.c event.c mem.c board.c ipc_wait.c))
+NOMUX_UPCALL_OBJS := $(call objs,$(addprefix libnomux/src/,upcall.c event.c mem.c board.c ipc_wait.c) \
+	$(NOMUX_THREAD_SRCS))
 $(NOMUX_UPCALL_OBJS) $(patsubst $(B)/o/%,$(B)/asan/o/%,$(NOMUX_UPCALL_OBJS)): \
 	private CFLAGS += -mgeneral-regs-only
 
@@ -30,6 +35,7 @@ $(eval $(call nom_example,price-watch,libnomux/examples/price-watch.c,nomux,))
 $(eval $(call nom_example,self-paging,libnomux/examples/self-paging.c,nomux,))
 $(eval $(call nom_example,snapshot,libnomux/examples/snapshot.c,nomux,))
 $(eval $(call nom_example,word-count,libnomux/examples/word-count.c,nomux,))
+$(eval $(call nom_example,work-stealing,libnomux/examples/work-stealing.c,nomux,))
 $(call objs,$(patsubst %,libnomux/examples/%.c,hello-upcall price-watch self-paging snapshot)): \
 	private CFLAGS += -mgeneral-regs-only
 
@@ -61,13 +67,13 @@ install-libnomux: $(B)/lib/libnomux.a $(B)/lib/$(NOMUX_SONAME) ## headers, libra
 		sort -u | while read -r name; do [ -e $$name.3 ] || ln -s $$page $$name.3; done; done
 
 # Tests in the guest: build/bin/system/, run by tests/run.  They have handlers, too.
-NOMUX_GUEST_TESTS := event grant ipc memory thread upcall vfio wait
+NOMUX_GUEST_TESTS := event grant ipc memory preempt thread timer upcall vfio wait
 $(foreach t,$(NOMUX_GUEST_TESTS),$(eval $(call nom_prog,system/nomux_$(t), \
 	tests/system/nomux_$(t).c $(wildcard tests/system/nomux_$(t)_*.S),nomux,)))
 # For guests of their own: tests/scripts/nomux_two_cores, nomux_many and nomux_sweep.
-$(foreach t,pair many hostile irq,$(eval $(call nom_prog,tests/nomux_$(t),tests/system/nomux_$(t).c,nomux,)))
+$(foreach t,pair group many hostile irq,$(eval $(call nom_prog,tests/nomux_$(t),tests/system/nomux_$(t).c,nomux,)))
 $(eval $(call nom_prog,tests/nomux_sweep,tests/system/nomux_sweep.c tests/system/nomux_sweep_shot.S,nomux,))
-$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair many hostile irq sweep)): \
+$(call objs,$(patsubst %,tests/system/nomux_%.c,$(NOMUX_GUEST_TESTS) pair group many hostile irq sweep)): \
 	private CFLAGS += -mgeneral-regs-only
 
 # The program behind `nomctl bench micro`.
@@ -77,12 +83,23 @@ $(call objs,tests/perf/micro_nom.c): private CFLAGS += -mgeneral-regs-only
 
 # How fast a core changes hands; prints lines like nom-micro's.
 $(eval $(call nom_prog,nom-handover,tests/perf/handover.c,nomux,))
+# The same for user threads, on any kernel.
+$(eval $(call nom_prog,nom-threads-cost,tests/perf/thread_cost.c tests/perf/thread_cost_ops.c,nomux,))
 
 comma := ,
 
 # Hosted unit tests.
-$(foreach t,args board clock page thread, \
+$(foreach t,abi args board clock group page sync thread timer, \
 	$(eval $(call nom_unit,test_nomux_$(t),tests/unit/test_nomux_$(t).c,nomux,)))
 $(eval $(call nom_unit,test_nomux_ipc,tests/unit/test_nomux_ipc.c,nomux,-Wl$(comma)--wrap=nomux_notify))
 $(eval $(call nom_unit,test_nomux_faults,tests/unit/test_nomux_faults.c,nomux, \
-	$(foreach f,calloc malloc mmap mprotect link posix_fallocate mkostemp pread,-Wl$(comma)--wrap=$(f))))
+	$(foreach f,calloc malloc aligned_alloc mmap mprotect pthread_create link posix_fallocate mkostemp pread,-Wl$(comma)--wrap=$(f))))
+
+# User threads under ThreadSanitizer, run by tests/scripts/nomux_threads_tsan.
+NOMUX_TSAN := $(foreach t,thread sync group,$(B)/tsan/test_nomux_$(t))
+units: $(NOMUX_TSAN)
+$(NOMUX_TSAN): $(B)/tsan/%: tests/unit/%.c tests/unit/nomux_threads.h $(NOMUX_SRCS) \
+		$(wildcard libnomux/src/*.h libnomux/include/nomux/*.h) | $(HDR)/asm/nom.h
+	$(say) LD-TSAN $@
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CSTD) -O1 -g -fno-omit-frame-pointer -fsanitize=thread \
+		-Wno-tsan -o $@ $(filter %.c %.S,$^) -lcmocka -lpthread

@@ -53,6 +53,9 @@ static int opts_read(const struct nomux_core_opts *in, struct nomux_core_opts *o
  */
 #define XSAVE_COMPONENTS 0xe7UL
 
+/* The same for all cores; read by preempt.S. */
+uint64_t nomux__xstate_bytes, nomux__xstate_mask;
+
 static void xstate_layout(struct nomux_core *core)
 {
 	unsigned int a, b, c, d, i;
@@ -173,6 +176,8 @@ int nomux_core_claim(struct nomux_ctx *ctx, const struct nomux_core_opts *opts,
 	core = (struct nomux_core *)(void *)region;
 	core->flags = o.flags;
 	xstate_layout(core);
+	nomux__xstate_bytes = core->xsave_bytes;
+	nomux__xstate_mask = core->xsave_mask;
 	core->ctx = ctx;
 	core->handle = claim.out_handle;
 	core->trap_mask = o.trap_mask;
@@ -201,22 +206,24 @@ err_region:
  * glibc's registration of restartable sequences: find the size it was made
  * with by trying; the kernel refuses all others with EINVAL.
  */
-static void rseq_take(struct nomux_core *core)
+uint32_t nomux__rseq_drop(void)
 {
 	static const uint32_t sizes[] = { 32, 64, 128 };
 	void *area = (char *)__builtin_thread_pointer() + __rseq_offset;
 	unsigned int i;
 
-	core->rseq_off = false;
-	if (!__rseq_size || (core->flags & NOMUX_CORE_KEEP_RSEQ))
-		return;
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		if (syscall(SYS_rseq, area, sizes[i], RSEQ_FLAG_UNREGISTER, RSEQ_SIG))
-			continue;
-		core->rseq_off = true;
-		core->rseq_bytes = sizes[i];
-		return;
-	}
+	if (!__rseq_size)
+		return 0;
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		if (!syscall(SYS_rseq, area, sizes[i], RSEQ_FLAG_UNREGISTER, RSEQ_SIG))
+			return sizes[i];
+	return 0;
+}
+
+static void rseq_take(struct nomux_core *core)
+{
+	core->rseq_bytes = core->flags & NOMUX_CORE_KEEP_RSEQ ? 0 : nomux__rseq_drop();
+	core->rseq_off = core->rseq_bytes != 0;
 }
 
 static void rseq_put_back(struct nomux_core *core)

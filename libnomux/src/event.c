@@ -128,15 +128,24 @@ int nomux_subscribe(struct nomux_core *core, unsigned int event, uint64_t class_
 	return ioctl(core->fd, NOM_CORE_SUBSCRIBE, &sub) ? -errno : 0;
 }
 
-int nomux_timer_arm(struct nomux_core *core, unsigned int event, uint64_t ns, unsigned int flags)
+int nomux__timer_arm_kernel(struct nomux_core *core, unsigned int event, uint64_t ns,
+			    unsigned int flags)
 {
 	struct nom_core_timer timer = {
 		.size = sizeof(timer), .event = event, .flags = flags, .ns = ns,
 	};
 
+	return (int)nomux__syscall3(SYS_ioctl, core->fd, NOM_CORE_TIMER, (long)(uintptr_t)&timer);
+}
+
+int nomux_timer_arm(struct nomux_core *core, unsigned int event, uint64_t ns, unsigned int flags)
+{
 	if (!core || event >= NOM_NR_EVENTS)
 		return -EINVAL;
-	return (int)nomux__syscall3(SYS_ioctl, core->fd, NOM_CORE_TIMER, (long)(uintptr_t)&timer);
+	if (core->timer_shared)
+		return -EBUSY;
+	core->timer_used = ns || (flags & NOMUX_TIMER_ABS);
+	return nomux__timer_arm_kernel(core, event, ns, flags);
 }
 
 /*

@@ -51,6 +51,8 @@ struct nomux_event_slot {
 	void *arg;
 };
 
+struct nomux_thread;
+
 struct nomux_trap_slot {
 	nomux_trap_fn fn;
 	void *arg;
@@ -82,6 +84,12 @@ struct nomux_core {
 	cpu_set_t old_affinity;		/* of the holder, before it entered */
 	int old_slack_ns;
 	char *stack_lo;
+	/* user threads and timers */
+	struct nom_frame *frame;	/* of the upcall being handled, NULL: none */
+	bool timer_used;		/* armed by the application itself */
+	bool timer_shared;		/* armed for nomux_timer_set() */
+	int (*guard_fn)(struct nomux_thread *t, uint64_t address, void *arg);
+	void *guard_arg;
 };
 
 /* upcall.c, stub.S */
@@ -119,6 +127,22 @@ static inline long nomux__syscall3(long nr, long a, long b, long c)
 /* wait.c: nomux_wait() that a descriptor can end, too; revents as of ppoll(2) */
 struct pollfd;
 void nomux__wait_fds(struct nomux_core *core, uint64_t max_ns, struct pollfd *fds, unsigned int nr);
+/* preempt.c: a handler that ran on the thread's stack asked for a switch */
+void nomux__resched_noted(void);
+
+char *nomux__put_str(char *p, const char *s);
+char *nomux__put_hex(char *p, uint64_t v);
+
+/* event.c: also for what shares the lease's timer */
+int nomux__timer_arm_kernel(struct nomux_core *core, unsigned int event, uint64_t ns,
+			    unsigned int flags);
+
+/* guard.c: a line on the overflow, or p as it was */
+char *nomux__guard_describe(char *p, const struct nom_frame *frame);
+
+/* core.c: take glibc's rseq registration of this thread away; its size, 0: none */
+uint32_t nomux__rseq_drop(void);
+extern uint64_t nomux__xstate_bytes, nomux__xstate_mask;
 
 /* log.c: one line that is formatted already; safe in an upcall handler */
 void nomux__log_line(int level, const char *msg);

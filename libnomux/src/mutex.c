@@ -1,76 +1,99 @@
 // SPDX-License-Identifier: MIT
 /*
- * Mutexes between user threads.  No atomics: user threads of one kernel thread
- * never run at the same time, and are switched only where they ask for it.
+ * Mutexes between user threads.
+ *
+ * The word owner says it all as long as nobody waits: taken and given back by
+ * compare-and-swap, which within one kernel thread needs no lock prefix: the only
+ * one to come in between is an upcall that switches threads.  Bit 0 says that
+ * there may be waiters, then unlock goes by the queue and hands the mutex over.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "thread_internal.h"
 
-/* The first user decides which kernel thread a mutex belongs to. */
-static bool mutex_here(struct nomux_mutex *m, const struct nomux_thread *self)
+#define WAITERS 1UL
+
+static inline bool mutex_cas(struct nomux_mutex *m, const struct nomux_thread *self,
+			     uintptr_t old, uintptr_t new)
 {
-	if (!m->sched)
-		m->sched = self->sched;
-	return m->sched == self->sched;
+	if (!self->group)
+		return cas_local(&m->owner, old, new);
+	return __atomic_compare_exchange_n(&m->owner, &old, new, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
 }
 
 int nomux_mutex_init(struct nomux_mutex *m)
 {
 	if (!m)
 		return -EINVAL;
-	memset(m, 0, sizeof(*m));
+	*m = (struct nomux_mutex){ 0 };
 	return 0;
+}
+
+static int lock_slow(struct nomux_mutex *m, struct nomux_thread *self)
+{
+	uintptr_t owner;
+	int err;
+
+	nomux__enter(self->sched);
+	q_lock(&m->q, self);
+	for (;;) {
+		owner = __atomic_load_n(&m->owner, __ATOMIC_RELAXED);
+		if (!owner && mutex_cas(m, self, 0, (uintptr_t)self)) {
+			q_unlock(&m->q, self);
+			err = 0;
+			break;
+		}
+		if (owner && ((owner & WAITERS) || mutex_cas(m, self, owner, owner | WAITERS))) {
+			/* unlock makes us the owner, unless the wait fails */
+			err = nomux__wait(self, &m->q, WAIT_MUTEX, m, NOMUX_FOREVER);
+			break;
+		}
+	}
+	nomux__leave(self);
+	return err;
 }
 
 int nomux_mutex_trylock(struct nomux_mutex *m)
 {
 	struct nomux_thread *self = nomux_self();
 
-	if (!m || !self || !mutex_here(m, self))
+	if (!m || !self || !nomux__in_domain(&m->domain, self))
 		return -EINVAL;
-	if (m->owner)
-		return -EBUSY;
-	m->owner = self;
-	return 0;
+	return mutex_cas(m, self, 0, (uintptr_t)self) ? 0 : -EBUSY;
 }
 
 int nomux_mutex_lock(struct nomux_mutex *m)
 {
-	struct nomux_thread *self;
-	int err = nomux_mutex_trylock(m);
+	struct nomux_thread *self = nomux_self();
 
-	if (err != -EBUSY)
-		return err;
-	self = nomux_self();
-	if (m->owner == self)
+	if (!m || !self || !nomux__in_domain(&m->domain, self))
+		return -EINVAL;
+	if (mutex_cas(m, self, 0, (uintptr_t)self))
+		return 0;
+	if ((__atomic_load_n(&m->owner, __ATOMIC_RELAXED) & ~WAITERS) == (uintptr_t)self)
 		return -EDEADLK;
-	self->next = NULL;
-	if (m->tail)
-		m->tail->next = self;
-	else
-		m->head = self;
-	m->tail = self;
-	self->state = THREAD_LOCKING;
-	self->wait_on = m;
-	return nomux__block(self);	/* unlock made us the owner, unless it fails */
+	return lock_slow(m, self);
 }
 
 int nomux_mutex_unlock(struct nomux_mutex *m)
 {
 	struct nomux_thread *self = nomux_self(), *next;
 
-	if (!m || !self || m->owner != self)
+	if (!m || !self)
 		return -EPERM;
-	next = m->head;
-	m->owner = next;
-	if (next) {
-		m->head = next->next;
-		if (!m->head)
-			m->tail = NULL;
-		nomux__ready(next);
-	}
+	if (mutex_cas(m, self, (uintptr_t)self, 0))
+		return 0;
+	if ((__atomic_load_n(&m->owner, __ATOMIC_RELAXED) & ~WAITERS) != (uintptr_t)self)
+		return -EPERM;
+	nomux__enter(self->sched);
+	q_lock(&m->q, self);
+	next = nomux__q_pop(&m->q);
+	__atomic_store_n(&m->owner, (uintptr_t)next | (m->q.head ? WAITERS : 0), __ATOMIC_RELEASE);
+	q_unlock(&m->q, self);
+	if (next)
+		nomux__ready(self->sched, next);
+	nomux__leave(self);
 	return 0;
 }
 
@@ -80,22 +103,6 @@ int nomux_mutex_destroy(struct nomux_mutex *m)
 		return -EINVAL;
 	if (m->owner)
 		return -EBUSY;
-	memset(m, 0, sizeof(*m));
+	*m = (struct nomux_mutex){ 0 };
 	return 0;
-}
-
-/* Take a waiter out that gives up. */
-void nomux__mutex_forget(struct nomux_mutex *m, struct nomux_thread *t)
-{
-	struct nomux_thread **p = &m->head, *last = NULL;
-
-	while (*p && *p != t) {
-		last = *p;
-		p = &last->next;
-	}
-	if (!*p)
-		return;
-	*p = t->next;
-	if (m->tail == t)
-		m->tail = last;
 }

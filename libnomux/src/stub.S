@@ -22,6 +22,8 @@
  * The region a core lives in is aligned to its size: masking %rsp gives the
  * struct nomux_core, and behind it the page shared with the kernel.
  */
+#include "xstate.h"
+
 #define REGION		0x40000		/* NOMUX_REGION_BYTES */
 #define SH_VIF		(4096 + 0)
 #define SH_PENDING	(4096 + 8)
@@ -192,38 +194,14 @@ nomux__restart_abort:			/* the kernel has masked; only rsp is known */
 .Lwith_xstate:
 	lea	nomux__upcall(%rip), %r13
 .Lcall_xstate:
-	sub	CORE_XSAVE_BYTES(%rbp), %rsp
-	and	$-64, %rsp
-	mov	CORE_XSAVE_MASK(%rbp), %rax
-	mov	%rax, %rdx
-	shr	$32, %rdx
-	test	%rax, %rax
-	jz	.Lfxsave
-	xor	%ecx, %ecx		/* XRSTOR wants the rest of the header zero */
-	.irp	off, 512, 520, 528, 536, 544, 552, 560, 568
-	mov	%rcx, \off(%rsp)
-	.endr
-	xsave64	(%rsp)
-	jmp	.Lsaved
-.Lfxsave:
-	fxsave64 (%rsp)
-.Lsaved:
+	xstate_save CORE_XSAVE_BYTES(%rbp), CORE_XSAVE_MASK(%rbp)
 	fninit
 	ldmxcsr	.Lmxcsr(%rip)
 	mov	%rbx, %rdi
 	mov	%rbp, %rsi
 	call	*%r13
 	mov	%eax, %r12d
-	mov	CORE_XSAVE_MASK(%rbp), %rax
-	mov	%rax, %rdx
-	shr	$32, %rdx
-	test	%rax, %rax
-	jz	.Lfxrstor
-	xrstor64 (%rsp)
-	jmp	.Lrestored
-.Lfxrstor:
-	fxrstor64 (%rsp)
-.Lrestored:
+	xstate_restore CORE_XSAVE_MASK(%rbp)
 	mov	%rbx, %rsp
 	test	%r12d, %r12d
 	jns	.Lreturn

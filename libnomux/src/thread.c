@@ -1,123 +1,44 @@
 // SPDX-License-Identifier: MIT
 /*
- * Cooperative user threads.
+ * The life of a user thread: made, started, ended, joined or detached, freed.
  *
- * A kernel thread's scheduler is a run queue and a list of sleepers, found
- * through a thread-local pointer.  Whoever gives the core up picks the next
- * thread itself and switches to it directly: there is no scheduler thread.  A
- * thread that ends cannot free the stack it stands on; nomux_join() does.
- *
- * Deadlock: when somebody is about to block, nobody is ready and nobody
- * sleeps, then no one can ever become ready, as only threads wake threads.
+ * A thread that ends cannot free the stack it stands on, nor may anybody else
+ * before it has left it: that it is done is said by whoever runs next on its
+ * core (sched.after, nomux__thread_finish()).
  */
-#include <nomux/thread.h>
-
 #include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <syslog.h>
-#include <time.h>
 
-#include <nomux/clock.h>
-#include <nomux/log.h>
-
-#include "internal.h"
+#include "stack.h"
 #include "thread_internal.h"
 
-#define STACK_DEFAULT	(64UL << 10)
-#define STACK_MIN	(16UL << 10)
-#define STACK_MAX	(1UL << 30)
-#define GUARD_BYTES	NOMUX_PAGE_BYTES
-
-void nomux__switch(void **save_sp, void *load_sp);
 extern const char nomux__thread_start[];
 
-static __thread struct sched *sched;
+#define FLAGS_KNOWN (NOMUX_THREAD_MIGRATE | NOMUX_THREAD_OWN_TLS | NOMUX_THREAD_DETACHED)
 
-#ifdef __SANITIZE_ADDRESS__
-/* AddressSanitizer keeps shadow state per stack and must hear of switches. */
-void __sanitizer_start_switch_fiber(void **fake_save, const void *bottom, size_t size);
-void __sanitizer_finish_switch_fiber(void *fake, const void **bottom_old, size_t *size_old);
-
-static void san_leave(struct nomux_thread *from, const struct nomux_thread *to)
-{
-	__sanitizer_start_switch_fiber(from->state == THREAD_DONE ? NULL : &from->fake_stack,
-				       to->san_bottom, to->san_bytes);
-}
-
-/* Runs on the new stack; tells what the stack left behind was, if new to us. */
-static void san_arrive(struct nomux_thread *self, struct nomux_thread *from)
-{
-	const void *bottom;
-	size_t bytes;
-
-	__sanitizer_finish_switch_fiber(self->fake_stack, &bottom, &bytes);
-	if (from && !from->san_bottom) {
-		from->san_bottom = bottom;
-		from->san_bytes = bytes;
-	}
-}
+#ifdef __SANITIZE_THREAD__
+void *__tsan_create_fiber(unsigned int flags);
+void __tsan_destroy_fiber(void *fiber);
+#define san_create(t)	((t)->tsan_fiber = __tsan_create_fiber(0))
+#define san_destroy(t)	__tsan_destroy_fiber((t)->tsan_fiber)
 #else
-static void san_leave(struct nomux_thread *from, const struct nomux_thread *to) { }
-static void san_arrive(struct nomux_thread *self, struct nomux_thread *from) { }
+#define san_create(t)	do { } while (0)
+#define san_destroy(t)	do { } while (0)
 #endif
 
-/* Who was switched away from last; for the sanitizer's sake only. */
-static __thread struct nomux_thread *switched_from;
-
-static void all_add(struct sched *s, struct nomux_thread *t)
+void nomux__all_add(struct nomux_thread **all, struct nomux_thread *t)
 {
-	t->all_next = s->all;
-	t->all_link = &s->all;
-	if (s->all)
-		s->all->all_link = &t->all_next;
-	s->all = t;
+	t->all_next = *all;
+	t->all_link = all;
+	if (*all)
+		(*all)->all_link = &t->all_next;
+	*all = t;
 }
 
-static void all_del(struct nomux_thread *t)
+void nomux__all_del(struct nomux_thread *t)
 {
 	*t->all_link = t->all_next;
 	if (t->all_next)
 		t->all_next->all_link = t->all_link;
-}
-
-static pthread_key_t sched_key;
-static pthread_once_t sched_once = PTHREAD_ONCE_INIT;
-
-static void sched_make_key(void)
-{
-	pthread_key_create(&sched_key, free);	/* without a key: a leak per kernel thread */
-}
-
-struct sched *nomux__sched(void)
-{
-	struct sched *s = sched;
-
-	if (s)
-		return s;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return NULL;
-	nomux_clock_init();
-	snprintf(s->main.name, sizeof(s->main.name), "main");
-	s->main.sched = s;
-	s->main.state = THREAD_RUNNING;
-	s->current = &s->main;
-	all_add(s, &s->main);
-	pthread_once(&sched_once, sched_make_key);
-	pthread_setspecific(sched_key, s);
-	sched = s;
-	return s;
-}
-
-struct nomux_thread *nomux_self(void)
-{
-	struct sched *s = nomux__sched();
-
-	return s ? s->current : NULL;
 }
 
 const char *nomux_thread_name(const struct nomux_thread *t)
@@ -125,191 +46,80 @@ const char *nomux_thread_name(const struct nomux_thread *t)
 	return t->name;
 }
 
-void nomux__ready(struct nomux_thread *t)
+/* It is done and nobody waits for it any more. */
+static void thread_free(struct sched *s, struct nomux_thread *t)
 {
-	struct sched *s = t->sched;
-
-	t->state = THREAD_READY;
-	t->wait_on = NULL;
-	t->next = NULL;
-	if (s->tail)
-		s->tail->next = t;
-	else
-		s->head = t;
-	s->tail = t;
-}
-
-static struct nomux_thread *take_ready(struct sched *s)
-{
-	struct nomux_thread *t = s->head;
-
-	if (!t)
-		return NULL;
-	s->head = t->next;
-	if (!s->head)
-		s->tail = NULL;
-	return t;
-}
-
-/* Move sleepers whose time has come to the run queue. */
-static void wake_sleepers(struct sched *s)
-{
-	struct nomux_thread *t;
-	uint64_t now;
-
-	if (!s->sleepers)
-		return;
-	now = nomux_now_ns();
-	while ((t = s->sleepers) && t->wake_ns <= now) {
-		s->sleepers = t->next;
-		t->wait_err = 0;
-		nomux__ready(t);
+	san_destroy(t);
+	if (!t->group) {
+		nomux__all_del(t);
+		t->sched->nr_threads--;
 	}
+	nomux__stack_put(s, t);
 }
 
-/* Nothing to run until wake_ns: let the core sleep. */
-static void idle_until(uint64_t wake_ns)
+/* Off its stack: who waits for the end may have it. */
+void nomux__thread_finish(struct sched *s, struct nomux_thread *t)
 {
-	struct nomux_core *core = nomux_core_current();
-	uint64_t now = nomux_now_ns(), ns;
-	struct timespec ts;
+	struct nomux_group *g = t->group;
+	struct nomux_thread *joiner;
+	bool detached;
 
-	if (wake_ns <= now)
-		return;
-	ns = wake_ns - now;
-	if (core) {
-		nomux_wait(core, ns);
-		return;
-	}
-	ts.tv_sec = (time_t)(ns / 1000000000ULL);
-	ts.tv_nsec = (long)(ns % 1000000000ULL);
-	nanosleep(&ts, NULL);
+	if (t->own_tls)
+		nomux__own_tls_put(t);
+	if (g)
+		nomux__group_thread_gone(g, t);
+	q_lock(&t->joinq, t);
+	t->done = true;
+	detached = t->detached;
+	joiner = nomux__q_pop(&t->joinq);
+	if (g)
+		spin_unlock(&t->joinq.lock);	/* the last access, unless detached */
+	if (joiner)
+		nomux__ready(s, joiner);
+	if (detached)
+		thread_free(s, t);
 }
 
-static void switch_to(struct nomux_thread *next)
+void nomux__thread_exit(struct nomux_thread *self)
 {
-	struct sched *s = next->sched;
-	struct nomux_thread *self = s->current;
+	struct sched *s;
+	struct nomux_thread *next;
 
-	next->state = THREAD_RUNNING;
-	if (next == self)
-		return;
-	s->current = next;
-	switched_from = self;
-	san_leave(self, next);
-	nomux__switch(&self->sp, next->sp);
-	san_arrive(self, switched_from);	/* back again, some time later */
-}
-
-/* The next thread to run, or NULL when there can never be one. */
-static struct nomux_thread *pick(struct sched *s)
-{
-	struct nomux_thread *t;
-
-	for (;;) {
-		wake_sleepers(s);
-		t = take_ready(s);
-		if (t || !s->sleepers)
-			return t;
-		idle_until(s->sleepers->wake_ns);
-	}
-}
-
-static const char *waits_for(const struct nomux_thread *t)
-{
-	const struct nomux_mutex *m = t->wait_on;
-
-	if (t->state == THREAD_JOINING)
-		return ((const struct nomux_thread *)t->wait_on)->name;
-	return m->owner ? m->owner->name : "nobody";
-}
-
-static void report_deadlock(const struct sched *s)
-{
-	const struct nomux_thread *t;
-
-	nomux_log(LOG_ERR, "nomux: deadlock, every user thread waits for another:");
-	for (t = s->all; t; t = t->all_next)
-		if (t->state == THREAD_JOINING || t->state == THREAD_LOCKING)
-			nomux_log(LOG_ERR, "nomux:   %s=%p waits for %s of %s", t->name,
-				  (const void *)t,
-				  t->state == THREAD_JOINING ? "the end" : "a mutex",
-				  waits_for(t));
-}
-
-/* A blocked thread shall not wait any longer: undo what it queued for. */
-static void give_up(struct nomux_thread *t)
-{
-	if (t->state == THREAD_LOCKING)
-		nomux__mutex_forget(t->wait_on, t);
-	else if (t->state == THREAD_JOINING)
-		((struct nomux_thread *)t->wait_on)->joiner = NULL;
-	t->wait_on = NULL;
-	t->wait_err = -EDEADLK;
-}
-
-int nomux__block(struct nomux_thread *self)
-{
-	struct nomux_thread *next = pick(self->sched);
-
-	self->wait_err = 0;
+	if (self->tls_set)
+		nomux__tls_end(self);	/* calls back; may switch */
+	s = self->sched;
+	nomux__enter(s);
+	/* A joiner of ours is the natural next one, and perhaps the only one. */
+	if (!s->group && self->joinq.head)
+		nomux__ready(s, nomux__q_pop(&self->joinq));
+	next = nomux__pick(s, self);
 	if (!next) {
-		report_deadlock(self->sched);
-		give_up(self);
-		self->state = THREAD_RUNNING;
-		return -EDEADLK;
+		/* All others are blocked: the kernel thread's own is told. */
+		nomux__deadlock_report(s->all);
+		nomux__give_up(s, &s->main, -EDEADLK);
+		next = &s->main;
 	}
-	switch_to(next);
-	return self->wait_err;
+	s->after = AFTER_EXIT;
+	nomux__switch_to(s, next);
+	__builtin_trap();		/* nobody switches to a thread that is done */
 }
 
 /* First function on a new stack. */
 static void thread_main(void *arg)
 {
-	struct nomux_thread *self = arg, *next;
-	struct sched *s = self->sched;
+	struct nomux_thread *self = arg;
 
-	san_arrive(self, switched_from);
+	nomux__arrive(self);
+	self->started = true;
+	nomux__leave(self);
 	self->fn(self->arg);
-	self->state = THREAD_DONE;
-	if (self->joiner) {
-		self->joiner->wait_err = 0;
-		nomux__ready(self->joiner);
-	}
-	next = pick(s);
-	if (!next) {
-		/* All others are blocked: the kernel thread's own is told. */
-		report_deadlock(s);
-		give_up(&s->main);
-		next = &s->main;
-	}
-	switch_to(next);
-	__builtin_trap();		/* nobody switches to a thread that is done */
-}
-
-static int stack_map(struct nomux_thread *t, size_t bytes)
-{
-	char *p;
-
-	p = mmap(NULL, bytes + GUARD_BYTES, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return -ENOMEM;
-	if (mprotect(p, GUARD_BYTES, PROT_NONE)) {
-		munmap(p, bytes + GUARD_BYTES);
-		return -ENOMEM;
-	}
-	t->stack = p;
-	t->stack_bytes = bytes + GUARD_BYTES;
-	t->san_bottom = p + GUARD_BYTES;
-	t->san_bytes = bytes;
-	return 0;
+	nomux__thread_exit(self);
 }
 
 /* What nomux__switch() pops: r15 r14 r13 r12 rbx rbp, and the return address. */
 static void stack_prepare(struct nomux_thread *t)
 {
-	uint64_t *sp = (uint64_t *)(void *)(t->stack + t->stack_bytes);
+	uint64_t *sp = (uint64_t *)(void *)t;
 
 	*--sp = 0;			/* alignment: %rsp % 16 == 0 at thread_start */
 	*--sp = 0;
@@ -331,6 +141,8 @@ static int opts_read(const struct nomux_thread_opts *in, struct nomux_thread_opt
 			return -EINVAL;
 		memcpy(out, in, in->sz < sizeof(*out) ? in->sz : sizeof(*out));
 	}
+	if (out->flags & ~FLAGS_KNOWN)
+		return -EOPNOTSUPP;
 	if (!out->stack_bytes)
 		out->stack_bytes = STACK_DEFAULT;
 	if (out->stack_bytes < STACK_MIN || out->stack_bytes > STACK_MAX)
@@ -339,94 +151,156 @@ static int opts_read(const struct nomux_thread_opts *in, struct nomux_thread_opt
 	return 0;
 }
 
-int nomux_thread_create(void (*fn)(void *), void *arg, const struct nomux_thread_opts *opts,
-			struct nomux_thread **out)
+static void thread_init(struct nomux_thread *t, const struct nomux_thread_opts *o, struct sched *s,
+			struct nomux_group *g)
 {
-	struct nomux_thread_opts o;
-	struct nomux_thread *t;
-	struct sched *s;
+	const char *name = o->name ? o->name : "thread";
+	size_t i;
+
+	/* Memory of an earlier thread, perhaps: all but stack and tls[] starts anew. */
+	t->sched = s;
+	t->group = g;
+	t->domain = g ? (void *)g : (void *)s;
+	t->fsbase = 0;
+	t->flags = o->flags;
+	t->started = false;
+	t->done = false;
+	t->detached = o->flags & NOMUX_THREAD_DETACHED;
+	t->queued = false;
+	t->expiring = false;
+	t->wait_kind = WAIT_NONE;
+	t->timeout.in = false;
+	t->joinq = (struct nomux_waitq){ 0 };
+	t->exit_err = 0;
+	t->no_preempt = 0;
+	t->own_tls = NULL;
+	t->tls_set = 0;
+	t->magic = THREAD_MAGIC;
+	for (i = 0; i < NAME_BYTES - 1 && name[i]; i++)
+		t->name[i] = name[i];
+	t->name[i] = '\0';
+	t->fake_stack = NULL;
+	t->san_bottom = t->stack + GUARD_BYTES;
+	t->san_bytes = t->stack_bytes;
+}
+
+/* A pool belongs to its kernel thread, and its handlers do not use it: no lock. */
+static int thread_make(struct sched *s, const struct nomux_thread_opts *o, struct nomux_group *g,
+		       struct nomux_thread **out)
+{
+	struct nomux_thread *t = nomux__stack_get(s, o->stack_bytes);
 	int err;
 
-	if (!fn || !out)
-		return -EINVAL;
-	err = opts_read(opts, &o);
-	if (err)
-		return err;
-	s = nomux__sched();
-	t = calloc(1, sizeof(*t));
-	if (!s || !t) {
-		free(t);
+	if (!t)
 		return -ENOMEM;
+	thread_init(t, o, s, g);
+	if (o->flags & NOMUX_THREAD_OWN_TLS) {
+		err = nomux__own_tls_get(t);
+		if (err) {
+			nomux__stack_put(s, t);
+			return err;
+		}
 	}
-	err = stack_map(t, o.stack_bytes);
-	if (err) {
-		free(t);
-		return err;
-	}
-	snprintf(t->name, sizeof(t->name), "%s", o.name ? o.name : "thread");
-	t->fn = fn;
-	t->arg = arg;
-	t->sched = s;
+	san_create(t);
 	stack_prepare(t);
-	all_add(s, t);
-	nomux__ready(t);
 	*out = t;
 	return 0;
 }
 
-void nomux_yield(void)
+int nomux_thread_create(void (*fn)(void *), void *arg, const struct nomux_thread_opts *opts,
+			struct nomux_thread **out)
 {
-	struct sched *s = nomux__sched();
+	struct nomux_thread *t, *self;
+	struct nomux_thread_opts o;
+	struct nomux_group *g;
+	struct sched *s;
+	int err;
 
+	err = opts_read(opts, &o);
+	if (err)
+		return err;
+	if (!fn || (!out && !(o.flags & NOMUX_THREAD_DETACHED)))
+		return -EINVAL;
+	s = nomux__sched();
 	if (!s)
-		return;
-	wake_sleepers(s);
-	if (!s->head)
-		return;
-	nomux__ready(s->current);
-	switch_to(take_ready(s));
+		return -ENOMEM;
+	self = s->current;
+	g = o.group ? o.group : self->group;
+	nomux__enter(s);
+	err = thread_make(s, &o, g, &t);
+	if (!err) {
+		t->fn = fn;
+		t->arg = arg;
+		if (out)
+			*out = t;	/* before it can run elsewhere */
+		if (g) {
+			nomux__group_thread_born(g, t);
+		} else {
+			nomux__all_add(&s->all, t);
+			s->nr_threads++;
+			nomux__push_list(s, t);
+		}
+	}
+	nomux__leave(self);
+	return err;
+}
+
+static bool thread_valid(const struct nomux_thread *t)
+{
+	return t && t->magic == THREAD_MAGIC && t->stack;
 }
 
 int nomux_join(struct nomux_thread *t)
 {
 	struct nomux_thread *self = nomux_self();
-	int err;
+	int err = 0;
 
-	if (!t || !self || t->sched != self->sched || t == &t->sched->main)
+	if (!self || !thread_valid(t))
 		return -EINVAL;
 	if (t == self)
 		return -EDEADLK;
-	if (t->joiner)
-		return -EINVAL;
-	if (t->state != THREAD_DONE) {
-		t->joiner = self;
-		self->state = THREAD_JOINING;
-		self->wait_on = t;
-		err = nomux__block(self);
-		if (err)
-			return err;
+	nomux__enter(self->sched);
+	q_lock(&t->joinq, t);
+	if (t->detached || t->joinq.head) {
+		err = -EINVAL;
+	} else if (t->done) {
+		/* Nothing of it is used by anybody any more: any thread may free a group's. */
+		if (!t->group && t->domain != self->domain)
+			err = -EINVAL;
+	} else if (t->domain != self->domain) {
+		err = -EINVAL;
+	} else {
+		err = nomux__wait(self, &t->joinq, WAIT_JOIN, t, NOMUX_FOREVER);
+		goto waited;		/* which unlocked */
 	}
-	all_del(t);
-	munmap(t->stack, t->stack_bytes);
-	free(t);
-	return 0;
+	q_unlock(&t->joinq, t);
+waited:
+	if (!err) {
+		err = t->exit_err;
+		thread_free(self->sched, t);
+	}
+	nomux__leave(self);
+	return err;
 }
 
-void nomux_sleep_ns(uint64_t ns)
+int nomux_detach(struct nomux_thread *t)
 {
-	struct nomux_thread *self = nomux_self(), **p;
+	struct nomux_thread *self = nomux_self();
+	bool done = false;
+	int err = 0;
 
-	if (!ns || !self) {
-		nomux_yield();
-		return;
-	}
-	self->wake_ns = nomux_now_ns() + ns;
-	if (self->wake_ns < ns)
-		self->wake_ns = UINT64_MAX;
-	for (p = &self->sched->sleepers; *p && (*p)->wake_ns <= self->wake_ns; p = &(*p)->next)
-		;
-	self->next = *p;
-	*p = self;
-	self->state = THREAD_SLEEPING;
-	nomux__block(self);
+	if (!self || !thread_valid(t) || (!t->group && t->domain != self->domain))
+		return -EINVAL;
+	nomux__enter(self->sched);
+	q_lock(&t->joinq, t);
+	if (t->detached || t->joinq.head)
+		err = -EINVAL;
+	else
+		t->detached = true;
+	done = t->done;
+	q_unlock(&t->joinq, t);
+	if (!err && done)
+		thread_free(self->sched, t);
+	nomux__leave(self);
+	return err;
 }

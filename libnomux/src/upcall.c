@@ -61,7 +61,9 @@ int nomux__upcall(struct nom_frame *frame, struct nomux_core *core)
 	const struct nomux_trap_slot *slot;
 
 	if (frame->vector == NOM_VECTOR_EVENT) {
+		core->frame = frame;	/* events do not nest */
 		nomux__run_events(core);
+		core->frame = NULL;
 		return 0;
 	}
 	slot = &core->trap[frame->vector % NOMUX_NR_TRAPS];
@@ -79,20 +81,21 @@ void nomux__unmask_slow(struct nomux_core *core)
 		nomux__run_events(core);
 		__atomic_exchange_n(&sh->vif, 1, __ATOMIC_SEQ_CST);
 	} while (__atomic_load_n(&sh->pending, __ATOMIC_RELAXED));
+	nomux__resched_noted();
 }
 
-static char *put_str(char *p, const char *s)
+char *nomux__put_str(char *p, const char *s)
 {
 	while (*s)
 		*p++ = *s++;
 	return p;
 }
 
-static char *put_hex(char *p, uint64_t v)
+char *nomux__put_hex(char *p, uint64_t v)
 {
 	int shift = 60;
 
-	p = put_str(p, "0x");
+	p = nomux__put_str(p, "0x");
 	while (shift > 0 && !(v >> shift))
 		shift -= 4;
 	for (; shift >= 0; shift -= 4)
@@ -107,18 +110,19 @@ static char *put_hex(char *p, uint64_t v)
  */
 int nomux__upcall_unhandled(struct nom_frame *frame, struct nomux_core *core)
 {
-	char line[192], *p = line;
+	char line[320], *p = line;
 
-	p = put_str(p, "nomux: unhandled trap, leaving the core, vector=");
-	p = put_hex(p, frame->vector);
-	p = put_str(p, " error=");
-	p = put_hex(p, frame->error_code);
-	p = put_str(p, " address=");
-	p = put_hex(p, frame->cr2);
-	p = put_str(p, " rip=");
-	p = put_hex(p, frame->rip);
-	p = put_str(p, " rsp=");
-	p = put_hex(p, frame->rsp);
+	p = nomux__guard_describe(p, frame);
+	p = nomux__put_str(p, "nomux: unhandled trap, leaving the core, vector=");
+	p = nomux__put_hex(p, frame->vector);
+	p = nomux__put_str(p, " error=");
+	p = nomux__put_hex(p, frame->error_code);
+	p = nomux__put_str(p, " address=");
+	p = nomux__put_hex(p, frame->cr2);
+	p = nomux__put_str(p, " rip=");
+	p = nomux__put_hex(p, frame->rip);
+	p = nomux__put_str(p, " rsp=");
+	p = nomux__put_hex(p, frame->rsp);
 	*p = '\0';
 	nomux__log_line(LOG_ERR, line);
 

@@ -71,6 +71,10 @@ check $? "snapshot ends well" "$dir/snapshot"
 check $? "  five copies, each of one instant" "$dir/snapshot"
 grep -qE '^[1-9][0-9]+ pages copied by upcalls, [1-9][0-9]* at leisure$' "$dir/snapshot"
 check $? "  made by write faults while the program went on" "$dir/snapshot"
+work-stealing > "$dir/steal" 2>&1
+check $? "work-stealing ends well" "$dir/steal"
+grep -q '^9 queens: 352 ways$' "$dir/steal" && grep -q '^core 0 (leased)' "$dir/steal"
+check $? "  on a leased core, and counts right" "$dir/steal"
 
 nomctl price set example 1 --unit Gbit > "$dir/set" 2>&1
 check $? "a price is set" "$dir/set"

@@ -6,6 +6,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,11 +19,16 @@
 
 #include <cmocka.h>
 
+#include <nomux/chan.h>
+#include <nomux/group.h>
+#include <nomux/guard.h>
 #include <nomux/ipc.h>
 #include <nomux/log.h>
+#include <nomux/offload.h>
 #include <nomux/page.h>
 #include <nomux/peek.h>
 #include <nomux/thread.h>
+#include <nomux/timer.h>
 
 #include "../../libnomux/src/ipc_internal.h"
 
@@ -41,6 +47,10 @@ void *__real_calloc(size_t n, size_t bytes);
 void *__wrap_calloc(size_t n, size_t bytes);
 void *__real_malloc(size_t bytes);
 void *__wrap_malloc(size_t bytes);
+void *__real_aligned_alloc(size_t align, size_t bytes);
+void *__wrap_aligned_alloc(size_t align, size_t bytes);
+int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg);
 void *__real_mmap(void *p, size_t bytes, int prot, int flags, int fd, off_t off);
 void *__wrap_mmap(void *p, size_t bytes, int prot, int flags, int fd, off_t off);
 int __real_mprotect(void *p, size_t bytes, int prot);
@@ -62,6 +72,16 @@ void *__wrap_calloc(size_t n, size_t bytes)
 void *__wrap_malloc(size_t bytes)
 {
 	return fails_now(ENOMEM) ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t bytes)
+{
+	return fails_now(ENOMEM) ? NULL : __real_aligned_alloc(align, bytes);
+}
+
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg)
+{
+	return fails_now(EAGAIN) ? EAGAIN : __real_pthread_create(t, a, fn, arg);
 }
 
 void *__wrap_mmap(void *p, size_t bytes, int prot, int flags, int fd, off_t off)
@@ -219,6 +239,69 @@ static void undo_ipc(void)
 	nomux_ipc_destroy(ipc);
 }
 
+static struct nomux_chan *chan;
+static struct nomux_timer *timer;
+static struct nomux_group *group;
+
+static int make_chan(void)
+{
+	return nomux_chan_create(8, 100, &chan);
+}
+
+static void undo_chan(void)
+{
+	nomux_chan_destroy(chan);
+}
+
+static void tick(struct nomux_timer *t, void *arg) { }
+
+static int make_timer(void)
+{
+	return nomux_timer_create(tick, NULL, &timer);
+}
+
+static void undo_timer(void)
+{
+	nomux_timer_destroy(timer);
+}
+
+static int make_group(void)
+{
+	return nomux_group_create(NULL, &group);
+}
+
+static void undo_group(void)
+{
+	nomux_group_destroy(group);
+}
+
+static int make_watcher(void)
+{
+	return nomux_stall_watch(1000000000, NULL, NULL);
+}
+
+static void undo_watcher(void)
+{
+	nomux_stall_watch(0, NULL, NULL);
+}
+
+static long no_call(void *arg)
+{
+	return 0;
+}
+
+static int make_offload(void)
+{
+	return nomux_offload(no_call, NULL, NULL);
+}
+
+static void undo_nothing(void) { }
+
+static int make_scheduler(void)
+{
+	return nomux_self() ? 0 : -ENOMEM;
+}
+
 static void drop(int level, const char *msg, void *arg) { }
 
 static void test_page(void **state)
@@ -235,7 +318,17 @@ static void test_peek(void **state)
 
 static void test_thread(void **state)
 {
-	assert_true(sweep(make_thread, undo_thread) >= 3);
+	assert_int_equal(sweep(make_scheduler, undo_nothing), 1);
+	assert_int_equal(sweep(make_thread, undo_thread), 2);	/* stack, guard */
+}
+
+static void test_thread_things(void **state)
+{
+	assert_true(sweep(make_chan, undo_chan) >= 1);
+	assert_true(sweep(make_timer, undo_timer) >= 1);
+	assert_true(sweep(make_group, undo_group) >= 1);
+	assert_true(sweep(make_watcher, undo_watcher) >= 1);
+	assert_true(sweep(make_offload, undo_nothing) >= 1);	/* the first helper */
 }
 
 static void test_ipc(void **state)
@@ -250,6 +343,7 @@ int main(void)
 		cmocka_unit_test(test_peek),
 		cmocka_unit_test(test_thread),
 		cmocka_unit_test(test_ipc),
+		cmocka_unit_test(test_thread_things),
 	};
 
 	alarm(60);

@@ -1,47 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* User threads, hosted: order, joining, sleeping, mutexes, deadlock, stacks. */
-#include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
+#include <nomux/sync.h>
+#include <nomux/tls.h>
 
-#include <nomux/clock.h>
-#include <nomux/log.h>
-#include <nomux/thread.h>
-
-static char trace[256];
-
-static void mark(char c)
-{
-	size_t n = strlen(trace);
-
-	if (n + 1 < sizeof(trace)) {
-		trace[n] = c;
-		trace[n + 1] = '\0';
-	}
-}
-
-static int setup(void **state)
-{
-	trace[0] = '\0';
-	return 0;
-}
-
-static struct nomux_thread *start(void (*fn)(void *), void *arg)
-{
-	struct nomux_thread *t = NULL;
-
-	assert_int_equal(nomux_thread_create(fn, arg, NULL, &t), 0);
-	return t;
-}
+#include "nomux_threads.h"
 
 static void three_marks(void *arg)
 {
@@ -247,13 +213,6 @@ static void test_mutex_misuse(void **state)
 
 /* ------------------------------------------------------------- deadlock --- */
 
-static int deadlock_lines;
-
-static void count_lines(int level, const char *msg, void *arg)
-{
-	deadlock_lines++;
-}
-
 struct embrace {
 	struct nomux_mutex a, b;
 	int err[2];
@@ -289,8 +248,7 @@ static void test_deadlock_is_reported(void **state)
 	struct embrace e = { .err = { 99, 99 } };
 	struct nomux_thread *t, *u;
 
-	nomux_set_log_fn(count_lines, NULL);
-	deadlock_lines = 0;
+	log_quiet();
 	nomux_mutex_init(&e.a);
 	nomux_mutex_init(&e.b);
 	t = start(take_a_then_b, &e);
@@ -299,8 +257,8 @@ static void test_deadlock_is_reported(void **state)
 	assert_int_equal(nomux_join(u), 0);
 	assert_true((e.err[0] == 0 && e.err[1] == -EDEADLK) ||
 		    (e.err[1] == 0 && e.err[0] == -EDEADLK));
-	assert_true(deadlock_lines >= 3);	/* one, and one per thread that waits */
-	nomux_set_log_fn(NULL, NULL);
+	assert_true(log_lines >= 3);	/* one, and one per thread that waits */
+	log_normal();
 }
 
 static void lock_and_end(void *arg)
@@ -314,13 +272,13 @@ static void test_lock_of_ended_thread(void **state)
 	struct nomux_thread *t;
 	struct nomux_mutex m;
 
-	nomux_set_log_fn(count_lines, NULL);
+	log_quiet();
 	nomux_mutex_init(&m);
 	t = start(lock_and_end, &m);
 	nomux_yield();
 	assert_int_equal(nomux_mutex_lock(&m), -EDEADLK);
 	assert_int_equal(nomux_join(t), 0);
-	nomux_set_log_fn(NULL, NULL);
+	log_normal();
 }
 
 static void lock_sleep_end(void *arg)
@@ -334,13 +292,13 @@ static void test_owner_ends_while_main_waits(void **state)
 	struct nomux_thread *t;
 	struct nomux_mutex m;
 
-	nomux_set_log_fn(count_lines, NULL);
+	log_quiet();
 	nomux_mutex_init(&m);
 	t = start(lock_sleep_end, &m);
 	nomux_yield();
 	assert_int_equal(nomux_mutex_lock(&m), -EDEADLK);
 	assert_int_equal(nomux_join(t), 0);
-	nomux_set_log_fn(NULL, NULL);
+	log_normal();
 }
 
 static void join_main(void *arg)
@@ -358,6 +316,143 @@ static void test_join_misuse(void **state)
 	t = start(join_main, &err);
 	assert_int_equal(nomux_join(t), 0);
 	assert_int_equal(err, -EDEADLK);
+}
+
+/* ------------------------------------------------------------- detaching --- */
+
+static void test_detached_frees_itself(void **state)
+{
+	struct nomux_thread *t;
+	int n = 0, i;
+
+	for (i = 0; i < 100; i++) {	/* before, after and at creation */
+		t = start(add_one, &n);
+		assert_int_equal(nomux_detach(t), 0);
+		nomux_yield();
+		nomux_yield();
+		t = start_opts(add_one, &n, NULL, NOMUX_THREAD_DETACHED, NULL);
+		assert_int_equal(nomux_join(t), -EINVAL);
+		assert_int_equal(nomux_detach(t), -EINVAL);
+		nomux_yield();
+		nomux_yield();
+		assert_ptr_equal(start(add_one, &n), t);	/* freed: here it is again */
+		nomux_yield();
+		nomux_yield();
+		assert_int_equal(nomux_detach(t), 0);	/* it has ended */
+	}
+	assert_int_equal(n, 300);
+	assert_int_equal(nomux_detach(NULL), -EINVAL);
+	assert_int_equal(nomux_detach(nomux_self()), -EINVAL);
+}
+
+static void join_it(void *arg)
+{
+	assert_int_equal(nomux_join(arg), 0);
+	mark('j');
+}
+
+static void test_second_joiner_is_refused(void **state)
+{
+	struct nomux_thread *t, *j;
+	int n = 0;
+
+	t = start(add_one, &n);
+	j = start(join_it, t);
+	nomux_yield();			/* add_one yields, join_it waits for it */
+	assert_int_equal(nomux_join(t), -EINVAL);
+	assert_int_equal(nomux_detach(t), -EINVAL);
+	join(j);
+	assert_string_equal(trace, "j");
+	assert_int_equal(nomux_join(t), -EINVAL);	/* freed: its memory is kept for the next one */
+}
+
+/* Stacks are used again, and hold nothing of their former thread. */
+static void test_stacks_are_kept(void **state)
+{
+	struct nomux_thread *first = start(add_one, &(int){ 0 }), *again;
+
+	join(first);
+	again = start(add_one, &(int){ 0 });
+	assert_ptr_equal(first, again);
+	assert_string_equal(nomux_thread_name(again), "thread");
+	join(again);
+}
+
+/* ------------------------------------------------------- per-thread values --- */
+
+static unsigned int key;
+static int destroyed;
+
+static void destroy(void *value)
+{
+	destroyed += *(int *)value;
+	if (*(int *)value == 100)	/* one that sets its value again */
+		assert_int_equal(nomux_tls_set(key, value), 0);
+}
+
+static void set_and_get(void *arg)
+{
+	int mine = *(int *)arg;
+
+	assert_null(nomux_tls_get(key));
+	assert_int_equal(nomux_tls_set(key, arg), 0);
+	nomux_yield();
+	assert_ptr_equal(nomux_tls_get(key), arg);
+	assert_int_equal(*(int *)nomux_tls_get(key), mine);
+}
+
+static void test_tls_is_per_thread(void **state)
+{
+	int v[3] = { 1, 10, 100 }, main_value, i;
+	struct nomux_thread *t[3];
+
+	destroyed = 0;
+	assert_int_equal(nomux_tls_key_create(destroy, &key), 0);
+	assert_int_equal(nomux_tls_set(key, &main_value), 0);
+	for (i = 0; i < 3; i++)
+		t[i] = start(set_and_get, &v[i]);
+	for (i = 0; i < 3; i++)
+		join(t[i]);
+	assert_ptr_equal(nomux_tls_get(key), &main_value);
+	assert_int_equal(destroyed, 411);	/* 100 four times, then it is left alone */
+	assert_int_equal(nomux_tls_key_delete(key), 0);
+}
+
+static void test_tls_keys_run_out(void **state)
+{
+	unsigned int k[NOMUX_TLS_KEYS], one_more = 99, i;
+
+	for (i = 0; i < NOMUX_TLS_KEYS; i++)
+		assert_int_equal(nomux_tls_key_create(NULL, &k[i]), 0);
+	assert_int_equal(nomux_tls_key_create(NULL, &one_more), -EAGAIN);
+	assert_int_equal(one_more, 99);
+	assert_int_equal(nomux_tls_set(k[5], &k), 0);
+	assert_int_equal(nomux_tls_key_delete(k[5]), 0);
+	assert_null(nomux_tls_get(k[5]));
+	assert_int_equal(nomux_tls_set(k[5], &k), -EINVAL);
+	assert_int_equal(nomux_tls_key_delete(k[5]), -EINVAL);
+	assert_int_equal(nomux_tls_key_create(NULL, &k[5]), 0);
+	assert_null(nomux_tls_get(k[5]));	/* the same number, another key */
+	for (i = 0; i < NOMUX_TLS_KEYS; i++)
+		assert_int_equal(nomux_tls_key_delete(k[i]), 0);
+	assert_int_equal(nomux_tls_key_create(NULL, NULL), -EINVAL);
+	assert_int_equal(nomux_tls_set(NOMUX_TLS_KEYS, NULL), -EINVAL);
+	assert_int_equal(nomux_tls_key_delete(NOMUX_TLS_KEYS), -EINVAL);
+	assert_null(nomux_tls_get(NOMUX_TLS_KEYS));
+}
+
+static void test_statistics(void **state)
+{
+	struct nomux_thread_stats a = { .sz = sizeof(a) }, b = { .sz = sizeof(b) };
+	int n = 0;
+
+	assert_int_equal(nomux_thread_stats(&a), 0);
+	join(start(add_one, &n));
+	assert_int_equal(nomux_thread_stats(&b), 0);
+	assert_int_equal(b.switches - a.switches, 2);
+	b.sz = 1;
+	assert_int_equal(nomux_thread_stats(&b), -EINVAL);
+	assert_int_equal(nomux_thread_stats(NULL), -EINVAL);
 }
 
 /* ------------------------------------------------------ stacks, isolation --- */
@@ -463,6 +558,9 @@ static void test_bad_arguments(void **state)
 	assert_int_equal(nomux_thread_create(add_one, NULL, &opts, &t), -EINVAL);
 	opts.stack_bytes = 1UL << 40;
 	assert_int_equal(nomux_thread_create(add_one, NULL, &opts, &t), -EINVAL);
+	opts.stack_bytes = 0;
+	opts.flags = 1U << 31;
+	assert_int_equal(nomux_thread_create(add_one, NULL, &opts, &t), -EOPNOTSUPP);
 	assert_ptr_equal(t, (void *)1);
 	assert_string_equal(nomux_thread_name(nomux_self()), "main");
 }
@@ -470,22 +568,28 @@ static void test_bad_arguments(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_yield_is_round_robin, setup),
-		cmocka_unit_test_setup(test_many_threads, setup),
-		cmocka_unit_test_setup(test_locals_survive, setup),
-		cmocka_unit_test_setup(test_sleep_orders_by_time, setup),
-		cmocka_unit_test_setup(test_sleepers_wake_while_others_run, setup),
-		cmocka_unit_test_setup(test_mutex_excludes, setup),
-		cmocka_unit_test_setup(test_mutex_is_fair, setup),
-		cmocka_unit_test_setup(test_mutex_misuse, setup),
-		cmocka_unit_test_setup(test_deadlock_is_reported, setup),
-		cmocka_unit_test_setup(test_lock_of_ended_thread, setup),
-		cmocka_unit_test_setup(test_owner_ends_while_main_waits, setup),
-		cmocka_unit_test_setup(test_join_misuse, setup),
-		cmocka_unit_test_setup(test_stack_overflow_faults, setup),
-		cmocka_unit_test_setup(test_stack_is_aligned, setup),
-		cmocka_unit_test_setup(test_kernel_threads_are_apart, setup),
-		cmocka_unit_test_setup(test_bad_arguments, setup),
+		cmocka_unit_test_setup(test_yield_is_round_robin, clear_trace),
+		cmocka_unit_test_setup(test_many_threads, clear_trace),
+		cmocka_unit_test_setup(test_locals_survive, clear_trace),
+		cmocka_unit_test_setup(test_sleep_orders_by_time, clear_trace),
+		cmocka_unit_test_setup(test_sleepers_wake_while_others_run, clear_trace),
+		cmocka_unit_test_setup(test_mutex_excludes, clear_trace),
+		cmocka_unit_test_setup(test_mutex_is_fair, clear_trace),
+		cmocka_unit_test_setup(test_mutex_misuse, clear_trace),
+		cmocka_unit_test_setup(test_deadlock_is_reported, clear_trace),
+		cmocka_unit_test_setup(test_lock_of_ended_thread, clear_trace),
+		cmocka_unit_test_setup(test_owner_ends_while_main_waits, clear_trace),
+		cmocka_unit_test_setup(test_join_misuse, clear_trace),
+		cmocka_unit_test_setup(test_detached_frees_itself, clear_trace),
+		cmocka_unit_test_setup(test_second_joiner_is_refused, clear_trace),
+		cmocka_unit_test_setup(test_stacks_are_kept, clear_trace),
+		cmocka_unit_test_setup(test_tls_is_per_thread, clear_trace),
+		cmocka_unit_test_setup(test_tls_keys_run_out, clear_trace),
+		cmocka_unit_test_setup(test_statistics, clear_trace),
+		cmocka_unit_test_setup(test_stack_overflow_faults, clear_trace),
+		cmocka_unit_test_setup(test_stack_is_aligned, clear_trace),
+		cmocka_unit_test_setup(test_kernel_threads_are_apart, clear_trace),
+		cmocka_unit_test_setup(test_bad_arguments, clear_trace),
 	};
 
 	alarm(120);
