@@ -6,3 +6,7 @@ $(foreach t,$(RULE_TESTS),$(eval $(call nom_prog,system/$(t), \
 	tests/system/$(t).c tests/system/nomux_upcall_canary.S,nomux,)))
 $(call objs,$(patsubst %,tests/system/%.c,$(RULE_TESTS))): \
 	private CFLAGS += -mgeneral-regs-only
+
+# For a guest of its own: tests/scripts/rule_gdb takes it there.
+$(eval $(call nom_prog,tests/rule_gdb_target,tests/tools/rule_gdb_target.c,nomux,))
+$(call objs,tests/tools/rule_gdb_target.c): private CFLAGS += -mgeneral-regs-only
