@@ -107,6 +107,40 @@ static void test_events(void)
 	t_is((long)rule->got, 101, "who jumps off that stack unmasks, and has it");
 }
 
+static int trap_again(struct nom_frame *frame, void *arg)
+{
+	rule->word[1]++;
+	__asm__ volatile("ud2" ::: "memory");
+	return 0;
+}
+
+static void jump_back(int sig, siginfo_t *info, void *context)
+{
+	siglongjmp(back, 1);
+}
+
+/* An upcall stack that is full: the handler may give up what was going on. */
+static void test_double_fault(void)
+{
+	uint64_t depth;
+
+	rule->got = 0;
+	T_NEED(nomux_on_trap(core, UD, trap_again, NULL));
+	on_signal(SIGILL, jump_back, SA_ONSTACK);
+	if (!sigsetjmp(back, 1))
+		__asm__ volatile("ud2" ::: "memory");
+	depth = rule->word[1];
+	t_ok(depth > 10, "a handler that traps for ever ends in a signal on the alternate stack");
+	t_ok(nomux_masked(core), "  whose handler jumps back, with events masked");
+	nomux_unmask(core);
+	rule_post(10);
+	t_is((long)rule->got, 10, "  unmasks them, and has them");
+	if (!sigsetjmp(back, 1))
+		__asm__ volatile("ud2" ::: "memory");
+	t_ok(rule->word[1] == 2 * depth, "  and the whole upcall stack again");
+	nomux_unmask(core);
+}
+
 static void count_signal(int sig, siginfo_t *info, void *context)
 {
 	volatile char frame[512];
@@ -160,6 +194,7 @@ int main(void)
 	nomux_unmask(core);
 	test_traps();
 	test_events();
+	test_double_fault();
 	test_storm();
 	T_NEED(nomux_core_release(core));
 	nomux_close(nom);

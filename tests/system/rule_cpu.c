@@ -119,6 +119,26 @@ static void test_own_affinity(void)
 	t_ok(sched_getcpu() != cpu, "after the lease it is on an ordinary core");
 }
 
+/* A core that nobody holds may go, and come back. */
+static void test_unplug_free(void)
+{
+	struct nomux_core *core = NULL;
+	int cpu;
+
+	rule_core_free();
+	cpu = (int)rule_board().cpu;
+	t_is(write_online(cpu, "0"), 0, "a core that nobody holds is unplugged");
+	t_is(rule_board().state, NOM_CORE_OFFLINE, "  the board says so");
+	t_is(nomux_core_claim(nom, NULL, &core), -ENOENT, "  and it cannot be claimed: ENOENT");
+	t_is(write_online(cpu, "1"), 0, "it comes back");
+	t_ok(rule_core_free(), "  is free");
+	rule_reset();
+	core = rule_hold(0);
+	rule_post(10);
+	t_is((long)rule->got, 10, "  and as good as before");
+	T_NEED(nomux_core_release(core));
+}
+
 static void test_unplug(void)
 {
 	struct nomux_core *core;
@@ -145,6 +165,7 @@ int main(void)
 	test_affinity();
 	test_own_affinity();
 	test_unplug();
+	test_unplug_free();
 	nomux_close(nom);
 	return t_end();
 }

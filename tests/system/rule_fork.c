@@ -172,6 +172,33 @@ static void test_threads(void)
 	t_is((long)rule->got, 20, "  events it posts are the holder's");
 }
 
+/* -------------------------------------------- a process of the same memory --- */
+
+static int cloned(void *arg)
+{
+	int bad = 0;
+
+	if (syscall(SYS_ioctl, core_fd, NOM_CORE_LEAVE, 0) != -1)
+		bad |= 1;
+	if (sched_getcpu() == nomux_core_cpu(core))
+		bad |= 2;
+	if (window[0] != 0x1234)
+		bad |= 4;
+	rule_post(30);
+	return bad;
+}
+
+static void test_clone(void)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	pid_t pid;
+
+	rule_reset();
+	pid = clone(cloned, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+	t_is(rule_reap(pid), 0, "a process that shares the memory has the windows, but no lease");
+	t_is((long)rule->got, 30, "  events it posts are the holder's");
+}
+
 /* ------------------------------------------------------------------ exec --- */
 
 static int exec_fails(void)
@@ -274,6 +301,7 @@ int main(void)
 	test_vfork();
 	test_spawn();
 	test_threads();
+	test_clone();
 	T_NEED(nomux_core_release(core));
 	nomux_mem_put(mem);
 	nomux_close(nom);
