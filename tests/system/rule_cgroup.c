@@ -183,6 +183,7 @@ static void test_cpuset(void)
 	t_is((long)rule->word[3], 1, "  with one CPU");
 	t_is((long)rule->word[4], 0, "  which is not the core");
 	end_group();
+	put(root, "cgroup.subtree_control", "-cpuset");
 }
 
 int main(void)

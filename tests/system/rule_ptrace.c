@@ -55,7 +55,7 @@ static int nothing(struct nom_frame *frame, void *arg)
 
 static int storm_process(void)
 {
-	rule_storm(20000);
+	rule_storm(10000);
 	return 0;
 }
 
@@ -70,14 +70,14 @@ static void test_attach(void)
 	rule_wait_phase(1);
 	poster = rule_child(storm_process);
 	T_NEED(ptrace(PTRACE_SEIZE, pid, 0, 0) ? -errno : 0);
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < 100; i++) {
 		ptrace(PTRACE_INTERRUPT, pid, 0, 0);
 		stops += WIFSTOPPED(status_of(pid));
 		ptrace(PTRACE_GETREGS, pid, 0, &regs);
 		ptrace(PTRACE_SETREGS, pid, 0, &regs);
 		ptrace(PTRACE_CONT, pid, 0, 0);
 	}
-	t_is(stops, 200, "a holder is stopped 200 times by its tracer, in a storm");
+	t_is(stops, 100, "a holder is stopped 100 times by its tracer, in a storm");
 	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
 	status_of(pid);
 	t_is(ptrace(PTRACE_DETACH, pid, 0, 0), 0, "the tracer detaches");
@@ -85,10 +85,10 @@ static void test_attach(void)
 	t_ok(stopped_by(pid, SIGSTOP), "attaches in the other way");
 	ptrace(PTRACE_DETACH, pid, 0, 0);
 	rule_reap(poster);
-	t_ok(rule_wait(&rule->got, 20000), "and all 20,000 events are handled");
+	t_ok(rule_wait(&rule->got, 10000), "and all 10,000 events are handled");
 	rule->stop = 1;
 	t_is(rule_reap(pid), 0, "  with the registers as they were");
-	t_is((long)rule->got, 20000, "  none twice");
+	t_is((long)rule->got, 10000, "  none twice");
 }
 
 /* ---------------------------------------------------- single-stepping --- */

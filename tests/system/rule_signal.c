@@ -226,6 +226,7 @@ static void test_system_calls(void)
 	during_events(call_epoll_wait, -EINTR, 0,
 		      "epoll_wait(2), which is never restarted: EINTR");
 	T_NEED(nomux_core_release(core));
+	on_signal(SIGALRM, SIG_DFL, 0);
 	alarm(60);		/* the deadline, which call_pause() used */
 }
 
