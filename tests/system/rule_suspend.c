@@ -85,7 +85,7 @@ int main(void)
 	}
 	put("/sys/module/suspend/parameters/pm_test_delay", "1");
 	test_freezer();
-	if (has("/sys/power/mem_sleep", "deep"))
+	if (!put("/sys/power/mem_sleep", "deep"))
 		test_unplug();
 	T_NEED(put("/sys/power/pm_test", "none"));
 	nomux_close(nom);
