@@ -113,6 +113,14 @@ static void test_freezer(void)
 
 /* --------------------------------------------------------------- cpusets --- */
 
+static int on_the_core(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) || CPU_ISSET(rule->word[0], &set) ||
+	       sched_getcpu() == (int)rule->word[0];
+}
+
 static int holder_reports(void)
 {
 	struct nomux_core *core;
@@ -123,6 +131,7 @@ static int holder_reports(void)
 		sched_yield();
 	core = rule_hold(0);
 	rule->word[0] = (uint64_t)nomux_core_cpu(core);
+	rule->word[5] = (uint64_t)rule_reap(rule_child(on_the_core));
 	rule->phase = 3;
 	while (!rule->stop)
 		rule->word[1] = (uint64_t)sched_getcpu();
@@ -160,6 +169,7 @@ static void test_cpuset(void)
 	rule->phase = 2;
 	t_ok(rule_wait_phase(3), "a process in a cpuset without the core leases and enters it");
 	t_is(where(), (long)rule->word[0], "  and is there");
+	t_is((long)rule->word[5], 0, "  but not its children");
 	T_NEED(put(group, "cpuset.cpus", ""));
 	T_NEED(put(group, "cpuset.cpus", "0"));
 	t_is(where(), (long)rule->word[0], "a change of the cpuset does not move it");
