@@ -6,7 +6,6 @@
 
 #include <cpuid.h>
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -263,8 +262,6 @@ int nomux_core_enter(struct nomux_core *core)
 		return -EBUSY;
 	nomux_clock_init();
 
-	core->old_affinity_ok = !sched_getaffinity(0, sizeof(core->old_affinity),
-						   &core->old_affinity);
 	/* An idle sleep should end when it is due, not up to 50 us later. */
 	core->old_slack_ns = prctl(PR_GET_TIMERSLACK);
 	prctl(PR_SET_TIMERSLACK, 1UL);
@@ -299,8 +296,6 @@ static void core_leave(struct nomux_core *core)
 	if (ioctl(core->fd, NOM_CORE_LEAVE) && errno != ENXIO)
 		nomux_log(LOG_WARNING, "nomux: cannot leave the core, cpu=%d: %s", core->cpu,
 			  strerror(errno));
-	if (core->old_affinity_ok)
-		sched_setaffinity(0, sizeof(core->old_affinity), &core->old_affinity);
 	rseq_put_back(core);
 	slack_put_back(core);
 	nomux__current = NULL;

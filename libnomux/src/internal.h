@@ -7,7 +7,6 @@
 #define NOMUX_INTERNAL_H
 
 #include <linux/nom.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <time.h>
@@ -80,8 +79,6 @@ struct nomux_core {
 	pid_t holder;			/* tid that entered, 0: nobody */
 	bool rseq_off;			/* registration taken away, to be put back */
 	uint32_t rseq_bytes;
-	bool old_affinity_ok;
-	cpu_set_t old_affinity;		/* of the holder, before it entered */
 	int old_slack_ns;
 	char *stack_lo;
 	/* user threads and timers */

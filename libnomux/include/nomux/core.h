@@ -95,7 +95,8 @@ NOMUX_API int nomux_core_claim(struct nomux_ctx *ctx, const struct nomux_core_op
  * Threads: the calling thread becomes the lease's holder; all later calls on
  * @core come from it, except nomux_core_cpu(), _handle() and _stats().
  * Return: 0, -EBUSY (a thread is attached, or this thread holds another
- * lease), -ENXIO (the lease has ended), -EOPNOTSUPP (user shadow stack).
+ * lease), -ENXIO (the lease has ended), -EOPNOTSUPP (user shadow stack), -EAGAIN
+ * (somebody changed the thread's affinity at the same moment).
  */
 NOMUX_API int nomux_core_enter(struct nomux_core *core);
 
@@ -104,7 +105,8 @@ NOMUX_API int nomux_core_enter(struct nomux_core *core);
  * @core: lease, or NULL
  *
  * Threads: the holder, or any thread if nobody has entered.  The caller goes
- * on, on the CPUs it was allowed before.  Not from an upcall handler.
+ * on, on the CPUs that its affinity and its cpuset give it.  Not from an upcall
+ * handler.
  * Return: 0, -EBUSY (another thread is attached).
  */
 NOMUX_API int nomux_core_release(struct nomux_core *core);
