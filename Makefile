@@ -66,7 +66,7 @@ $(B)/asan/tests/$(1): $(call aobjs,$(2)) $(call alibs,$(3))
 DEPS += $(call aobjs,$(2))
 endef
 
-include $(wildcard $(addsuffix /rules.mk,nom-kmod libnomux userdrivers stacks econd apps apps/* tests scripts Documentation))
+include $(wildcard $(addsuffix /rules.mk,nom-kmod libnomux userdrivers stacks econd apps apps/* tests tests/* scripts Documentation))
 
 # Say what is compiled, show the command only with V=1.
 ifeq ($(V),1)

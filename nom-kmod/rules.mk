@@ -2,27 +2,34 @@
 # The module, built against the patched kernel's tree in a copy below build/ (kbuild
 # writes beside its sources), and the tests of it that run in the guest.
 
-KMOD_DIR := $(B)/nom-kmod
+# Of another flavour of kernel (kconfig/): NOM_KCONFIG="base nom debug" make module
+# makes build/nom-debug.ko.
+KMOD_SPACE := $() $()
+KMOD_FLAVOUR := $(addprefix -,$(subst $(KMOD_SPACE),-,$(filter-out base nom,$(NOM_KCONFIG))))
+KMOD_KERNEL := $(B)/kernel$(KMOD_FLAVOUR)
+KMOD := $(B)/nom$(KMOD_FLAVOUR).ko
+
+KMOD_DIR := $(B)/nom-kmod$(KMOD_FLAVOUR)
 KMOD_SRC := $(wildcard nom-kmod/*.c nom-kmod/*.h nom-kmod/include/uapi/linux/*.h) nom-kmod/Kbuild
 KMOD_LOG := $(KMOD_DIR)/build.log
 
 .PHONY: module
 module: kernel ## nom.ko, against the patched kernel
-	$(Q)$(MAKE) --no-print-directory $(B)/nom.ko
+	$(Q)$(MAKE) --no-print-directory $(KMOD)
 
 # build/kernel/release is a link into the kernel's cache, and an older result may be linked
 # again: go by which result it is, not by its age.
-KMOD_AGAINST := $(KMOD_DIR)/against-$(notdir $(patsubst %/,%,$(dir $(realpath $(B)/kernel/release))))
+KMOD_AGAINST := $(KMOD_DIR)/against-$(notdir $(patsubst %/,%,$(dir $(realpath $(KMOD_KERNEL)/release))))
 $(KMOD_AGAINST):
 	$(Q)mkdir -p $(@D) && rm -f $(@D)/against-* && touch $@
 
-$(B)/nom.ko: $(KMOD_SRC) $(KMOD_AGAINST)
+$(KMOD): $(KMOD_SRC) $(KMOD_AGAINST)
 	$(say) MODULE $@
 	$(Q)mkdir -p $(KMOD_DIR) && cp -Rpu nom-kmod/. $(KMOD_DIR)/
-	$(Q)$(MAKE) --no-print-directory -C $(B)/kernel/tree M=$(CURDIR)/$(KMOD_DIR) W=1 modules \
+	$(Q)$(MAKE) --no-print-directory -C $(KMOD_KERNEL)/tree M=$(CURDIR)/$(KMOD_DIR) W=1 modules \
 		>$(KMOD_LOG) 2>&1 || \
 		{ cat $(KMOD_LOG); echo "nom-kmod: the module does not build, the lines above are $(KMOD_LOG)"; exit 1; }
-	$(Q)grep -n 'nom-kmod/.*warning:' $(KMOD_LOG) && { echo "nom-kmod: warnings are errors"; exit 1; } || true
+	$(Q)grep -n 'nom-kmod[^:]*:.*warning:' $(KMOD_LOG) && { echo "nom-kmod: warnings are errors"; exit 1; } || true
 	$(Q)cp -p $(KMOD_DIR)/nom.ko $@ && touch $@
 
 # VM tests: static, so that any root file system will do.

@@ -54,7 +54,7 @@ EX_LOST = 126
 EX_FILES = 127
 
 BOOT_DEADLINE_S = {"kvm": 60, "tcg": 120}
-DEBUG_SLOWER = 6		# boot deadline of kernels with KASAN or lockdep
+DEBUG_SLOWER = 6		# boot deadline of kernels with KASAN, KCSAN or lockdep
 GUEST_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/nom/examples"
 MAC = "52:54:00:6e:6f:{:02x}"
 NIC_SLOT = 0x10			# PCI slot of the first network device: 0000:00:10.0
@@ -247,7 +247,7 @@ class Guest:
         return set(re.findall(r"^(CONFIG_\w+)=[ym]", text, re.M))
 
     def _is_debug(self):
-        return bool(self.config and self.config & {"CONFIG_KASAN", "CONFIG_PROVE_LOCKING"})
+        return bool(self.config and self.config & {"CONFIG_KASAN", "CONFIG_KCSAN", "CONFIG_PROVE_LOCKING"})
 
     @property
     def image(self):
