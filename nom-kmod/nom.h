@@ -45,6 +45,7 @@ void nom_owner_set_current(struct nom_owner *owner);
 
 /* nom_main.c */
 extern struct workqueue_struct *nom_wq;	/* unbound; outlives leases and pool */
+u64 nom_features(void);
 int nom_struct_in(void *dst, size_t ksize, size_t min, const void __user *arg,
 		  size_t *usize_out);
 int nom_struct_out(void __user *arg, size_t usize, const void *src, size_t ksize);
@@ -59,8 +60,10 @@ int nom_board_mmap(struct vm_area_struct *vma);
 void nom_board_core(unsigned int index, const struct nom_board_core *core);
 void nom_board_memory(const struct nom_board_memory *memory);
 void nom_board_device_add(const struct nom_board_device *device);
+void nom_board_device_leaving(u32 bdf);
 void nom_board_device_del(u32 bdf);
 int nom_board_price_set(const char *name, const char *unit, s64 price_ucr);
+int nom_board_price_del(const char *name);
 
 /* copies of a record, for netlink; -ENOENT past the end */
 int nom_board_get_core(unsigned int index, struct nom_board_core *out);
@@ -205,7 +208,7 @@ int nom_netlink_init(void);
 void nom_netlink_exit(void);
 void nom_netlink_ntf_core(const struct nom_board_core *core);
 void nom_netlink_ntf_memory(const struct nom_board_memory *memory);
-void nom_netlink_ntf_device(const struct nom_board_device *device, bool added);
-void nom_netlink_ntf_price(const struct nom_board_price *price);
+void nom_netlink_ntf_device(const struct nom_board_device *device, bool there);
+void nom_netlink_ntf_price(const struct nom_board_price *price, bool there);
 
 #endif /* _NOM_KMOD_H */

@@ -107,6 +107,17 @@ int nom_struct_out(void __user *arg, size_t usize, const void *src, size_t ksize
 	return copy_to_user(arg, src, min(usize, ksize)) ? -EFAULT : 0;
 }
 
+/* NOM_FEATURE_* of this module in this kernel. */
+u64 nom_features(void)
+{
+	u64 features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW |
+		       NOM_FEATURE_PRICE_DEL | NOM_FEATURE_DEVICE_STATE;
+
+	if (nom_window_huge_works())
+		features |= NOM_FEATURE_HUGE_MAP;
+	return features;
+}
+
 static int nom_ioctl_get_info(void __user *arg)
 {
 	struct nom_info info;
@@ -121,9 +132,7 @@ static int nom_ioctl_get_info(void __user *arg)
 
 	info.out_version = NOM_ABI_VERSION;
 	info.out_nr_cores = nom_lease_nr_cores();
-	info.out_features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW;
-	if (nom_window_huge_works())
-		info.out_features |= NOM_FEATURE_HUGE_MAP;
+	info.out_features = nom_features();
 	info.out_mem_bytes = nom_pool_bytes();
 	info.out_board_bytes = nom_board_bytes();
 	info.out_traps = NOM_TRAPS_SUPPORTED;

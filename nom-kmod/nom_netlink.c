@@ -69,12 +69,15 @@ static int nom_fill_memory(struct sk_buff *skb, const struct nom_board_memory *m
 	       nom_put_u64(skb, NOM_GENL_A_MEM_QUARANTINED, memory->quarantined_bytes);
 }
 
-static int nom_fill_device(struct sk_buff *skb, const struct nom_board_device *device)
+/* STATE is 0 for a function that went, 1 for one that is there, 2 when it is leaving. */
+static int nom_fill_device(struct sk_buff *skb, const struct nom_board_device *device,
+			   bool there)
 {
 	return nla_put_u32(skb, NOM_GENL_A_BDF, device->bdf) ?:
 	       nla_put_u16(skb, NOM_GENL_A_VENDOR, device->vendor) ?:
 	       nla_put_u16(skb, NOM_GENL_A_DEVICE, device->device) ?:
-	       nla_put_u32(skb, NOM_GENL_A_CLASS, device->class_code);
+	       nla_put_u32(skb, NOM_GENL_A_CLASS, device->class_code) ?:
+	       nla_put_u32(skb, NOM_GENL_A_STATE, there ? 1 + device->state : 0);
 }
 
 static int nom_fill_price(struct sk_buff *skb, const struct nom_board_price *price)
@@ -140,8 +143,7 @@ void nom_netlink_ntf_memory(const struct nom_board_memory *memory)
 		nom_ntf_end(skb, hdr, nom_fill_memory(skb, memory));
 }
 
-/* STATE is 1 for a function that came, 0 for one that went. */
-void nom_netlink_ntf_device(const struct nom_board_device *device, bool added)
+void nom_netlink_ntf_device(const struct nom_board_device *device, bool there)
 {
 	struct sk_buff *skb;
 	void *hdr;
@@ -150,18 +152,17 @@ void nom_netlink_ntf_device(const struct nom_board_device *device, bool added)
 		return;
 	skb = nom_ntf_begin(NOM_GENL_CMD_DEVICE_NTF, &hdr);
 	if (skb)
-		nom_ntf_end(skb, hdr, nom_fill_device(skb, device) ?:
-				      nla_put_u32(skb, NOM_GENL_A_STATE, added));
+		nom_ntf_end(skb, hdr, nom_fill_device(skb, device, there));
 }
 
-void nom_netlink_ntf_price(const struct nom_board_price *price)
+void nom_netlink_ntf_price(const struct nom_board_price *price, bool there)
 {
 	struct sk_buff *skb;
 	void *hdr;
 
 	if (!nom_netlink_heard())
 		return;
-	skb = nom_ntf_begin(NOM_GENL_CMD_PRICE_NTF, &hdr);
+	skb = nom_ntf_begin(there ? NOM_GENL_CMD_PRICE_NTF : NOM_GENL_CMD_PRICE_DEL_NTF, &hdr);
 	if (skb)
 		nom_ntf_end(skb, hdr, nom_fill_price(skb, price));
 }
@@ -172,7 +173,6 @@ static int nom_genl_get_info(struct sk_buff *req, struct genl_info *info)
 {
 	struct nom_board_memory memory;
 	struct sk_buff *skb;
-	u64 features;
 	void *hdr;
 	int ret;
 
@@ -184,12 +184,9 @@ static int nom_genl_get_info(struct sk_buff *req, struct genl_info *info)
 		nlmsg_free(skb);
 		return -EMSGSIZE;
 	}
-	features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW;
-	if (nom_window_huge_works())
-		features |= NOM_FEATURE_HUGE_MAP;
 	nom_board_get_memory(&memory);
 	ret = nla_put_u32(skb, NOM_GENL_A_VERSION, NOM_ABI_VERSION) ?:
-	      nom_put_u64(skb, NOM_GENL_A_FEATURES, features) ?:
+	      nom_put_u64(skb, NOM_GENL_A_FEATURES, nom_features()) ?:
 	      nla_put_u32(skb, NOM_GENL_A_NR_CORES, nom_lease_nr_cores()) ?:
 	      nom_fill_memory(skb, &memory);
 	if (ret) {
@@ -222,7 +219,7 @@ static int nom_fill_device_at(struct sk_buff *skb, unsigned int index)
 {
 	struct nom_board_device device;
 
-	return nom_board_get_device(index, &device) ?: nom_fill_device(skb, &device);
+	return nom_board_get_device(index, &device) ?: nom_fill_device(skb, &device, true);
 }
 
 static int nom_fill_price_at(struct sk_buff *skb, unsigned int index)
@@ -352,6 +349,19 @@ static int nom_genl_set_price(struct sk_buff *req, struct genl_info *info)
 	return ret;
 }
 
+static int nom_genl_del_price(struct sk_buff *req, struct genl_info *info)
+{
+	struct nlattr *name = info->attrs[NOM_GENL_A_PRICE_NAME];
+	int ret;
+
+	if (GENL_REQ_ATTR_CHECK(info, NOM_GENL_A_PRICE_NAME))
+		return -EINVAL;
+	ret = nom_board_price_del(nla_data(name));
+	if (ret)
+		NL_SET_ERR_MSG_ATTR(info->extack, name, "no such price on the board");
+	return ret;
+}
+
 static const struct netlink_range_validation_signed nom_price_range = {
 	.min = 0,
 	.max = NOM_PRICE_MAX_UCR,
@@ -361,6 +371,10 @@ static const struct nla_policy nom_genl_price_policy[] = {
 	[NOM_GENL_A_PRICE_NAME] = { .type = NLA_NUL_STRING, .len = NOM_PRICE_NAME_MAX - 1 },
 	[NOM_GENL_A_PRICE_UNIT] = { .type = NLA_NUL_STRING, .len = NOM_PRICE_NAME_MAX - 1 },
 	[NOM_GENL_A_PRICE_UCR] = NLA_POLICY_FULL_RANGE_SIGNED(NLA_S64, &nom_price_range),
+};
+
+static const struct nla_policy nom_genl_price_name_policy[] = {
+	[NOM_GENL_A_PRICE_NAME] = { .type = NLA_NUL_STRING, .len = NOM_PRICE_NAME_MAX - 1 },
 };
 
 /* ---------------------------------------------------------- the family --- */
@@ -392,6 +406,12 @@ static const struct genl_split_ops nom_genl_ops[] = {
 		.doit	= nom_genl_set_price,
 		.policy	= nom_genl_price_policy,
 		.maxattr = ARRAY_SIZE(nom_genl_price_policy) - 1,
+	}, {
+		.cmd	= NOM_GENL_CMD_DEL_PRICE,
+		.flags	= GENL_CMD_CAP_DO | GENL_ADMIN_PERM,
+		.doit	= nom_genl_del_price,
+		.policy	= nom_genl_price_name_policy,
+		.maxattr = ARRAY_SIZE(nom_genl_price_name_policy) - 1,
 	},
 };
 

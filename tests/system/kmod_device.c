@@ -11,11 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <linux/pci_regs.h>
-#include <linux/vfio.h>
 #include "lib/kmod.h"
 #include "lib/kmod_nl.h"
 #include "lib/kmod_pci.h"
@@ -33,54 +30,6 @@ static int on_board(struct nom_board_device *out)
 		if (out->bdf == dev.bdf)
 			return 0;
 	return ret;
-}
-
-/* --- the function, through VFIO's no-IOMMU mode --- */
-
-struct vfio {
-	int container, group, device;
-	off_t config;
-};
-
-static int vfio_open(struct vfio *v)
-{
-	struct vfio_region_info r = { .argsz = sizeof(r), .index = VFIO_PCI_CONFIG_REGION_INDEX };
-	char path[64], group[32];
-	int ret;
-
-	ret = k_pci_group(&dev, group, sizeof(group));
-	if (ret)
-		return ret;
-	snprintf(path, sizeof(path), "/dev/vfio/noiommu-%s", group);
-	v->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	v->group = open(path, O_RDWR | O_CLOEXEC);
-	if (v->container < 0 || v->group < 0)
-		return -errno;
-	if (ioctl(v->group, VFIO_GROUP_SET_CONTAINER, &v->container) ||
-	    ioctl(v->container, VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU))
-		return -errno;
-	v->device = ioctl(v->group, VFIO_GROUP_GET_DEVICE_FD, dev.slot);
-	if (v->device < 0 || ioctl(v->device, VFIO_DEVICE_GET_REGION_INFO, &r))
-		return -errno;
-	v->config = r.offset;
-	return 0;
-}
-
-static void vfio_close(struct vfio *v)
-{
-	close(v->device), close(v->group), close(v->container);
-}
-
-static int bus_master(struct vfio *v, bool on)
-{
-	uint16_t cmd;
-
-	if (pread(v->device, &cmd, 2, v->config + PCI_COMMAND) != 2)
-		return -errno;
-	cmd = on ? cmd | PCI_COMMAND_MASTER : cmd & ~PCI_COMMAND_MASTER;
-	if (pwrite(v->device, &cmd, 2, v->config + PCI_COMMAND) != 2)
-		return -errno;
-	return 0;
 }
 
 /* --- tests --- */
@@ -163,10 +112,10 @@ static uint64_t quarantined(void)
 static void quarantine(void)
 {
 	uint64_t before = k_mem_free(board), phys, again;
-	struct vfio v;
+	struct k_vfio v;
 	int grant, ret;
 
-	ret = vfio_open(&v);
+	ret = k_vfio_open(&dev, &v);
 	if (!t_eq(ret, 0, "open it"))
 		return;
 	grant = k_grant(nom, CHUNK);
@@ -174,7 +123,7 @@ static void quarantine(void)
 	close(grant);
 	t_ok(all_free(&before), "it cannot master the bus: free at once");
 
-	t_eq(bus_master(&v, true), 0, "bus mastering on");
+	t_eq(k_vfio_bus_master(&v, true), 0, "bus mastering on");
 	close(k_grant(nom, CHUNK));
 	t_ok(all_free(&before), "addresses it was not told: free at once");
 	grant = k_grant(nom, 2 * CHUNK);
@@ -188,26 +137,26 @@ static void quarantine(void)
 	t_ok(grant >= 0, "the rest can be granted");
 	t_eq(k_grant(nom, CHUNK), -ENOMEM, "no more than the rest");
 	close(grant);
-	t_eq(bus_master(&v, false), 0, "bus mastering off");
+	t_eq(k_vfio_bus_master(&v, false), 0, "bus mastering off");
 	t_ok(t_wait(all_free, &before, 5000), "quarantine is over");
-	t_eq(bus_master(&v, true), 0, "on again");
+	t_eq(k_vfio_bus_master(&v, true), 0, "on again");
 	t_ok(all_free(&before), "what is free stays free");
 
 	grant = k_grant(nom, CHUNK);
 	k_phys(grant, 0, dev.bdf, &phys);
 	close(grant);
 	t_eq(quarantined(), CHUNK, "quarantine");
-	vfio_close(&v);
+	k_vfio_close(&v);
 	t_ok(t_wait(all_free, &before, 5000), "the function is closed: quarantine is over");
 }
 
 static int hold_all(void *unused)
 {
-	struct vfio v;
+	struct k_vfio v;
 	uint64_t phys;
 	int grant;
 
-	if (vfio_open(&v) || bus_master(&v, true))
+	if (k_vfio_open(&dev, &v) || k_vfio_bus_master(&v, true))
 		return 1;
 	grant = k_grant(nom, 8 * CHUNK);
 	if (k_phys(grant, 0, dev.bdf, &phys))

@@ -69,6 +69,20 @@ fails 2 "cannot be a name" "a name that is none" -- nomctl price set 'Two Words'
 fails 2 "cannot be a unit" "a unit that is none" -- nomctl price set x 1 --unit 'a b'
 fails 4 "CAP_NET_ADMIN" "an ordinary user sets no price" -- \
 	/usr/sbin/setpriv --reuid 1000 --clear-groups nomctl price set nomctl.test 1
+timeout 5 nomctl price watch --count 2 >$DIR/watch &
+watch=$!
+usleep 300000
+nomctl price set nomctl.gone 1 --unit item && nomctl price del nomctl.gone && ! nomctl price list | grep -q gone
+check $? "price del"
+wait $watch
+cp $DIR/watch $OUT
+[ "$(tail -1 $DIR/watch)" = "nomctl.gone removed" ]
+check $? "price watch tells of it"
+fails 7 "no such price" "price del of what is not there" -- nomctl price del nomctl.gone
+fails 2 "cannot be a name" "price del of what cannot be" -- nomctl price del 'Two Words'
+fails 2 "operand is missing" "price del of nothing" -- nomctl price del
+fails 4 "CAP_NET_ADMIN" "an ordinary user removes no price" -- \
+	/usr/sbin/setpriv --reuid 1000 --clear-groups nomctl price del nomctl.test
 
 # -------------------------------------------------------------- command line
 fails 2 "usage" "no verb" -- nomctl

@@ -72,8 +72,9 @@ static int add_device(const struct econ_nl_record *r, void *arg)
 
 	snprintf(id, sizeof(id), "%04x:%04x", r->vendor, r->device);
 	snprintf(class_code, sizeof(class_code), "%06x", r->class_code & 0xffffff);
-	json_array_append_new(arg, json_pack("{s:s,s:s,s:s}",
-		"bdf", nomctl_bdf(r->bdf, bdf, sizeof(bdf)), "id", id, "class", class_code));
+	json_array_append_new(arg, json_pack("{s:s,s:s,s:s,s:b}",
+		"bdf", nomctl_bdf(r->bdf, bdf, sizeof(bdf)), "id", id, "class", class_code,
+		"leaving", r->state == 1 + NOM_DEVICE_LEAVING));
 	return 0;
 }
 
@@ -180,7 +181,8 @@ static void print_rest(json_t *root)
 	printf("\ndevices at vfio-pci:%s\n",
 	       json_array_size(json_object_get(root, "devices")) ? "" : " none");
 	json_array_foreach(json_object_get(root, "devices"), i, v)
-		printf("  %s  %s  class %s\n", text(v, "bdf"), text(v, "id"), text(v, "class"));
+		printf("  %s  %s  class %s%s\n", text(v, "bdf"), text(v, "id"), text(v, "class"),
+		       json_is_true(json_object_get(v, "leaving")) ? "  leaving" : "");
 	printf("\nprices:%s\n", json_array_size(json_object_get(root, "prices")) ? "" : " none");
 	json_array_foreach(json_object_get(root, "prices"), i, v)
 		printf("  %s %s $/%s, for %s\n", text(v, "name"),

@@ -79,6 +79,15 @@ int econ_nl_get(struct econ_nl *nl, enum nom_genl_cmd cmd, econ_nl_fn fn, void *
 int econ_nl_set_price(struct econ_nl *nl, const char *name, const char *unit, int64_t ucr);
 
 /**
+ * econ_nl_del_price - take a price off the board
+ * @name: which
+ *
+ * Return: 0, -ENOENT (no such price), -EPERM (needs CAP_NET_ADMIN), -ENODEV,
+ * -EOPNOTSUPP (a module without NOM_FEATURE_PRICE_DEL).
+ */
+int econ_nl_del_price(struct econ_nl *nl, const char *name);
+
+/**
  * econ_nl_watch - wait for change notifications
  * @fn: called for each
  * @timeout_ms: return 0 after so long without one; -1: never

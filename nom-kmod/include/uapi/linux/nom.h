@@ -57,6 +57,8 @@ struct nom_info {
 #define NOM_FEATURE_HUGE_MAP	(1ULL << 0)	/* NOM_MAP_HUGE works */
 #define NOM_FEATURE_MEM_PHYS	(1ULL << 1)	/* NOM_MEM_PHYS (trusted mode) */
 #define NOM_FEATURE_DMA_VIEW	(1ULL << 2)	/* NOM_GRANT_MMAP_DMA */
+#define NOM_FEATURE_PRICE_DEL	(1ULL << 16)	/* NOM_GENL_CMD_DEL_PRICE */
+#define NOM_FEATURE_DEVICE_STATE (1ULL << 17)	/* nom_board_device.state */
 
 #define NOM_GET_INFO	_IO(NOM_IOC_TYPE, 0x00)
 
@@ -403,18 +405,23 @@ struct nom_board_memory {
 	__aligned_u64 quarantined_bytes;
 };
 
+#define NOM_DEVICE_PRESENT	0
+#define NOM_DEVICE_LEAVING	1	/* close it: its removal waits for the descriptor */
+
 /* PCI functions bound to vfio-pci; bdf as in struct nom_mem_phys. */
 struct nom_board_device {
 	__u32 bdf;
 	__u16 vendor;
 	__u16 device;
 	__u32 class_code;	/* 24 bits */
-	__u32 reserved;
+	__u32 state;		/* NOM_DEVICE_* */
 };
 
 #define NOM_PRICE_NAME_MAX	24
 
 /*
+ * Records move when one goes: find a price by its name, a device by its bdf.
+ *
  * Money is in micro-credits (ucr, 1/1,000,000 of the unit of account, "$").
  * name says what is priced and per what: "bandwidth" per Gbit sent, "core" per
  * core-hour, "memory" per GiB-hour, or anything a provider invents.
@@ -435,7 +442,7 @@ struct nom_board_price {
 #define NOM_GENL_VERSION	1
 #define NOM_GENL_MCGRP_CHANGES	"changes"
 
-/* GET_* answer dumps; SET_PRICE needs CAP_NET_ADMIN; *_NTF go to "changes". */
+/* GET_* answer dumps; *_PRICE need CAP_NET_ADMIN; *_NTF go to "changes". */
 enum nom_genl_cmd {
 	NOM_GENL_CMD_UNSPEC,
 	NOM_GENL_CMD_GET_INFO,		/* do: one message, INFO_* and memory */
@@ -448,6 +455,8 @@ enum nom_genl_cmd {
 	NOM_GENL_CMD_MEM_NTF,
 	NOM_GENL_CMD_DEVICE_NTF,
 	NOM_GENL_CMD_PRICE_NTF,
+	NOM_GENL_CMD_DEL_PRICE,		/* do: PRICE_NAME */
+	NOM_GENL_CMD_PRICE_DEL_NTF,	/* PRICE_NAME and the rest as it last stood */
 };
 
 enum nom_genl_attr {
