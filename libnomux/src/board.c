@@ -103,6 +103,8 @@ static int find_price(const struct nom_board *b, size_t board_bytes, const char 
 	unsigned int i;
 	ssize_t off;
 
+	if (NOM_BOARD_PRICES >= b->nr_classes)
+		return -ENOENT;		/* a board from before there were prices */
 	copy_words(&s, &b->section[NOM_BOARD_PRICES], sizeof(s));
 	for (i = 0; ; i++) {
 		off = record_offset(&s, board_bytes, i, sizeof(*out));
