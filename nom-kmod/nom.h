@@ -11,6 +11,8 @@
  *	nom_window	address space that shows a grant
  *	nom_device	PCI functions that are in user space's hands
  *	nom_netlink	the "nom" generic netlink family
+ *	nom_sysfs	/sys/class/misc/nom
+ *	nom_debugfs	/sys/kernel/debug/nom
  *
  * Locks and their order: Documentation/locking.rst.
  */
@@ -26,6 +28,7 @@
 #include <asm/nom.h>
 #include <linux/nom.h>
 
+struct attribute_group;
 struct file;
 struct pci_dev;
 struct vm_area_struct;
@@ -169,6 +172,16 @@ void nom_pool_device_gone(struct pci_dev *pdev);
 int nom_pool_describe(u64 after, u64 *id_out, u64 *bytes_out, u64 *mapped_out,
 		      struct nom_owner *owner_out);
 
+/* What quarantined memory waits for. */
+struct nom_held {
+	bool told;			/* @bdf was told addresses, and masters the bus */
+	bool pinned;			/* somebody has pages of a DMA view */
+	u32 bdf;			/* the first such function */
+};
+
+int nom_pool_describe_quarantined(u64 after, u64 *id_out, u64 *bytes_out,
+				  struct nom_owner *owner_out, struct nom_held *held_out);
+
 /* ------------------------------------------------------------- grant --- */
 
 /**
@@ -200,6 +213,7 @@ int nom_ioctl_mem_map(struct nom_grant *grant, void __user *arg, bool map);
 int nom_device_init(void);
 void nom_device_exit(void);
 struct pci_dev *nom_device_get(u32 bdf, int *err_out);
+u32 nom_device_bdf(struct pci_dev *pdev);
 bool nom_device_masters_bus(struct pci_dev *pdev);
 
 /* ----------------------------------------------------------- netlink --- */
@@ -210,5 +224,12 @@ void nom_netlink_ntf_core(const struct nom_board_core *core);
 void nom_netlink_ntf_memory(const struct nom_board_memory *memory);
 void nom_netlink_ntf_device(const struct nom_board_device *device, bool there);
 void nom_netlink_ntf_price(const struct nom_board_price *price, bool there);
+
+/* ------------------------------------------------------ sysfs, debugfs --- */
+
+int nom_sysfs_init(const struct attribute_group ***groups_out);
+void nom_sysfs_exit(void);
+void nom_debugfs_init(void);
+void nom_debugfs_exit(void);
 
 #endif /* _NOM_KMOD_H */

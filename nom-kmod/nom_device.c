@@ -27,7 +27,11 @@ struct nom_device {
 static DEFINE_MUTEX(nom_device_lock);
 static LIST_HEAD(nom_devices);
 
-static u32 nom_bdf(struct pci_dev *pdev)
+/**
+ * nom_device_bdf - a function's address as the ABI writes it
+ * @pdev: held by the caller
+ */
+u32 nom_device_bdf(struct pci_dev *pdev)
 {
 	return (u32)pci_domain_nr(pdev->bus) << 16 | pci_dev_id(pdev);
 }
@@ -47,7 +51,7 @@ static struct nom_device *nom_device_find(struct pci_dev *pdev)
 static void nom_device_bound(struct pci_dev *pdev)
 {
 	struct nom_board_device record = {
-		.bdf = nom_bdf(pdev),
+		.bdf = nom_device_bdf(pdev),
 		.vendor = pdev->vendor,
 		.device = pdev->device,
 		.class_code = pdev->class,

@@ -207,9 +207,13 @@ static int __init nom_init(void)
 	ret = nom_device_init();
 	if (ret)
 		goto err_netlink;
-	ret = misc_register(&nom_misc);
+	ret = nom_sysfs_init(&nom_misc.groups);
 	if (ret)
 		goto err_device;
+	ret = misc_register(&nom_misc);
+	if (ret)
+		goto err_sysfs;
+	nom_debugfs_init();
 
 	pr_info("%u reserved cores, %llu MiB reserved memory\n",
 		nom_lease_nr_cores(), nom_pool_bytes() >> 20);
@@ -219,6 +223,8 @@ static int __init nom_init(void)
 		pr_info("no memory to grant: boot with nom_mem=SIZE\n");
 	return 0;
 
+err_sysfs:
+	nom_sysfs_exit();
 err_device:
 	nom_device_exit();
 err_netlink:
@@ -234,7 +240,9 @@ err_wq:
 
 static void __exit nom_exit(void)
 {
+	nom_debugfs_exit();
 	misc_deregister(&nom_misc);
+	nom_sysfs_exit();
 	nom_device_exit();
 	nom_netlink_exit();
 	nom_lease_exit();

@@ -297,6 +297,44 @@ static int nom_genl_dump_grants(struct sk_buff *skb, struct netlink_callback *cb
 	return skb->len;
 }
 
+static int nom_fill_quarantined(struct sk_buff *skb, u64 id, u64 bytes,
+				const struct nom_owner *owner, const struct nom_held *held)
+{
+	int ret;
+
+	ret = nom_put_u64(skb, NOM_GENL_A_HANDLE, id) ?:
+	      nom_fill_owner(skb, owner) ?:
+	      nom_put_u64(skb, NOM_GENL_A_MEM_QUARANTINED, bytes);
+	if (!ret && held->told)
+		ret = nla_put_u32(skb, NOM_GENL_A_BDF, held->bdf);
+	return ret;
+}
+
+/* What grants have left behind, after those that are; args[1] is the last one's id. */
+static int nom_genl_dump_memory(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	u64 id = cb->args[1], next, bytes;
+	struct nom_owner owner;
+	struct nom_held held;
+	void *hdr;
+
+	nom_genl_dump_grants(skb, cb);
+	while (!nom_pool_describe_quarantined(id, &next, &bytes, &owner, &held)) {
+		hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+				  &nom_genl_family, NLM_F_MULTI, NOM_GENL_CMD_GET_GRANTS);
+		if (!hdr)
+			break;
+		if (nom_fill_quarantined(skb, next, bytes, &owner, &held)) {
+			genlmsg_cancel(skb, hdr);
+			break;
+		}
+		genlmsg_end(skb, hdr);
+		id = next;
+	}
+	cb->args[1] = id;
+	return skb->len;
+}
+
 /* -------------------------------------------------------------- prices --- */
 
 static bool nom_price_name_ok(const char *name)
@@ -391,7 +429,7 @@ static const struct genl_split_ops nom_genl_ops[] = {
 	}, {
 		.cmd	= NOM_GENL_CMD_GET_GRANTS,
 		.flags	= GENL_CMD_CAP_DUMP,
-		.dumpit	= nom_genl_dump_grants,
+		.dumpit	= nom_genl_dump_memory,
 	}, {
 		.cmd	= NOM_GENL_CMD_GET_DEVICES,
 		.flags	= GENL_CMD_CAP_DUMP,

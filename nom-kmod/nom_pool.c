@@ -368,6 +368,50 @@ int nom_pool_describe(u64 after, u64 *id_out, u64 *bytes_out, u64 *mapped_out,
 	return ret;
 }
 
+static void nom_extent_held_by(struct nom_extent *extent, struct nom_held *held)
+{
+	struct nom_told *told;
+
+	memset(held, 0, sizeof(*held));
+	held->pinned = nom_extent_is_pinned(extent);
+	list_for_each_entry(told, &extent->told, link) {
+		if (told->clear || held->told)
+			continue;
+		held->told = true;
+		held->bdf = nom_device_bdf(told->pdev);
+	}
+}
+
+/**
+ * nom_pool_describe_quarantined - the next piece of memory in quarantine
+ * @after: id of the one before, 0 for the first
+ * @id_out: the id its grant had
+ * @bytes_out: its length
+ * @owner_out: whoever had asked for it
+ * @held_out: what it waits for, as of the last look
+ *
+ * Return: 0 or -ENOENT (no more).
+ */
+int nom_pool_describe_quarantined(u64 after, u64 *id_out, u64 *bytes_out,
+				  struct nom_owner *owner_out, struct nom_held *held_out)
+{
+	struct nom_extent *extent, *next = NULL;
+
+	mutex_lock(&nom_pool_lock);
+	/* the list is by the time of the grant's end */
+	list_for_each_entry(extent, &nom_pool_quarantined, link)
+		if (extent->id > after && (!next || extent->id < next->id))
+			next = extent;
+	if (next) {
+		*id_out = next->id;
+		*bytes_out = nom_extent_bytes(next);
+		*owner_out = next->owner;
+		nom_extent_held_by(next, held_out);
+	}
+	mutex_unlock(&nom_pool_lock);
+	return next ? 0 : -ENOENT;
+}
+
 static void nom_pool_reserve_pages(bool reserve)
 {
 	unsigned int i, k;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # nomctl: status, prices, applications, comparison.
 NOMCTL_SRCS := $(addprefix apps/nomctl/src/, main.c out.c sys.c apps.c doctor.c status.c board.c \
-	price.c run.c tune.c stat.c compare.c compare_stats.c bench.c)
+	price.c run.c tune.c stat.c stat_leases.c compare.c compare_stats.c bench.c)
 
 $(eval $(call nom_prog,nomctl,$(NOMCTL_SRCS),econtool econ nomux,-ljansson -lnl-genl-3 -lnl-3))
 

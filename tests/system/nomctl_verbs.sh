@@ -83,6 +83,8 @@ fails 2 "cannot be a name" "price del of what cannot be" -- nomctl price del 'Tw
 fails 2 "operand is missing" "price del of nothing" -- nomctl price del
 fails 4 "CAP_NET_ADMIN" "an ordinary user removes no price" -- \
 	/usr/sbin/setpriv --reuid 1000 --clear-groups nomctl price del nomctl.test
+nomctl stat >$OUT && grep -q '^no leases' $OUT
+check $? "stat with no leases"
 
 # -------------------------------------------------------------- command line
 fails 2 "usage" "no verb" -- nomctl
@@ -123,6 +125,12 @@ check $leased "status shows a leaseholder at work"
 fails 6 "core 1 is running by price-watch" "run: a leased core is busy" -- nomctl run --cpu 1 -- true
 nomctl doctor >$OUT 2>&1 && grep -q '^ok    ticks ' $OUT
 check $? "doctor: no tick on the leased core"
+nomctl stat >$OUT && grep -q "^  1  *$app  price-watch  posts  *0" $OUT
+check $? "stat shows the leases' counters"
+(usleep 300000; nomctl price set nomctl.test 7; nomctl price set nomctl.test 8) &
+nomctl stat --interval 2 --json >$OUT && grep -q "\"pid\":$app,.*\"posts\":2,.*\"per_s\":{\"events\":[01]" $OUT
+check $? "stat --interval gives their rates"
+wait $!
 kill -KILL $app
 wait $app 2>/dev/null
 until_true 5 sh -c 'nomctl board | grep -q "cpu=1 state=free"'

@@ -112,6 +112,11 @@ int nomctl_app_open(const char *app, struct nomux_peek **peek_out, pid_t *pid_ou
 /* Running applications as [{"pid": 1, "name": "x"}] */
 json_t *nomctl_apps(void);
 
+/* --------------------------------------------------------- stat_leases.c --- */
+
+/* What the kernel counts of each lease; interval 0: once and no rates; exit code. */
+int nomctl_stat_leases(bool json, double interval_s, int64_t count);
+
 /* ----------------------------------------------------- compare_stats.c --- */
 
 /* Median, least, greatest, interquartile range; sorts @values.  @nr > 0 */

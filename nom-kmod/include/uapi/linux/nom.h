@@ -447,7 +447,8 @@ enum nom_genl_cmd {
 	NOM_GENL_CMD_UNSPEC,
 	NOM_GENL_CMD_GET_INFO,		/* do: one message, INFO_* and memory */
 	NOM_GENL_CMD_GET_CORES,		/* dump: a message per reserved core */
-	NOM_GENL_CMD_GET_GRANTS,	/* dump: a message per grant */
+	NOM_GENL_CMD_GET_GRANTS,	/* dump: a message per grant; one with MEM_QUARANTINED
+					 * instead of MEM_GRANTED for what waits after one */
 	NOM_GENL_CMD_GET_DEVICES,	/* dump */
 	NOM_GENL_CMD_GET_PRICES,	/* dump */
 	NOM_GENL_CMD_SET_PRICE,		/* do: PRICE_NAME, PRICE_UNIT (first time), PRICE_UCR */
