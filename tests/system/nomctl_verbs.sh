@@ -123,8 +123,31 @@ leased=$?
 cat $DIR/app >$OUT
 check $leased "status shows a leaseholder at work"
 fails 6 "core 1 is running by price-watch" "run: a leased core is busy" -- nomctl run --cpu 1 -- true
-nomctl doctor >$OUT 2>&1 && grep -q '^ok    ticks ' $OUT
-check $? "doctor: no tick on the leased core"
+nomctl doctor >$OUT 2>&1 && grep -q "^ok    core 1 .* quiet for 1 s (price-watch, pid $app)" $OUT
+check $? "doctor: nothing but the holder runs on the leased core"
+nomctl doctor --seconds 2 >$OUT 2>&1 &
+doctor=$!
+while kill -0 $doctor 2>/dev/null; do
+	echo 1 >/proc/sys/vm/stat_refresh
+	usleep 200000
+done
+grep -q "^warn  core 1 .* noise in 2 s (price-watch, pid $app): .*forced switches of price-watch-$app" $OUT &&
+	grep -q 'turns of task kworker/1:' $OUT && grep -q 'doctor --trace' $OUT
+check $? "doctor names the kernel thread that ran there"
+if [ -d /sys/kernel/tracing/events/ipi ]; then
+	nomctl doctor --seconds 2 --trace >$OUT 2>&1 &
+	doctor=$!
+	while kill -0 $doctor 2>/dev/null; do
+		echo 1 >/proc/sys/vm/stat_refresh
+		usleep 200000
+	done
+	grep -q 'work refresh_vm_stats in kworker/1:' $OUT && [ -z "$(ls /sys/kernel/tracing/instances)" ]
+	check $? "doctor --trace names the work"
+else
+	nomctl doctor --trace >$OUT 2>&1
+	grep -q '^skip  core 1 ' $OUT
+	check $? "doctor --trace says that this kernel cannot"
+fi
 nomctl stat >$OUT && grep -q "^  1  *$app  price-watch  posts  *0" $OUT
 check $? "stat shows the leases' counters"
 (usleep 300000; nomctl price set nomctl.test 7; nomctl price set nomctl.test 8) &
