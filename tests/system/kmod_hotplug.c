@@ -38,48 +38,30 @@ static bool put(const char *path, const char *text)
 	return good;
 }
 
-static int on_board(struct nom_board_device *out)
-{
-	unsigned int i;
-	int ret;
-
-	for (i = 0; !(ret = k_board_read(board, NOM_BOARD_DEVICES, i, out, sizeof(*out))); i++)
-		if (out->bdf == dev.bdf)
-			return 0;
-	return ret;
-}
-
 static bool is_there(void *unused)
 {
 	struct nom_board_device d;
 
-	return !on_board(&d);
+	return !k_board_device(board, dev.bdf, &d);
 }
 
 static bool is_leaving(void *unused)
 {
 	struct nom_board_device d;
 
-	return !on_board(&d) && d.state == NOM_DEVICE_LEAVING;
+	return !k_board_device(board, dev.bdf, &d) && d.state == NOM_DEVICE_LEAVING;
 }
 
 static bool is_gone(void *unused)
 {
 	struct nom_board_device d;
 
-	return on_board(&d) == -ENOENT;
+	return k_board_device(board, dev.bdf, &d) == -ENOENT;
 }
 
 static bool all_free(void *unused)
 {
 	return k_mem_free(board) == all;
-}
-
-static uint64_t quarantined(void)
-{
-	struct nom_board_memory m;
-
-	return k_board_read(board, NOM_BOARD_MEMORY, 0, &m, sizeof(m)) ? 0 : m.quarantined_bytes;
 }
 
 /* The state in the next news of a device; others are skipped. */
@@ -145,7 +127,7 @@ static void taken_from_its_driver(void)
 	t_eq(l.sh->count[EVENT_BOARD], 1, "the subscriber is told");
 	t_eq(k_phys(grant, CHUNK, dev.bdf, &phys), -ENODEV, "no more addresses are told for it");
 	close(grant);
-	t_eq(quarantined(), 2 * CHUNK, "the grant ends: quarantine, since it can still write");
+	t_eq(k_mem_quarantined(board), 2 * CHUNK, "the grant ends: quarantine, since it can still write");
 	t_sleep_ms(100);
 	t_ok(is_leaving(NULL) && !waitpid(remover, NULL, WNOHANG), "the removal waits for us");
 
@@ -207,19 +189,13 @@ static void its_driver_killed(void)
 int main(void)
 {
 	int family, group;
+	const char *why;
 
 	nom = k_open(O_RDWR);
 	board = k_board(nom);
-	if (!k_pci_find(&dev)) {
-		printf("1..0 # SKIP no virtio network device here: boot with --nics 1\n");
-		return 4;
-	}
-	if (access("/sys/bus/pci/drivers/vfio-pci", F_OK)) {
-		printf("1..0 # SKIP this kernel has no vfio-pci\n");
-		return 4;
-	}
-	if (k_pci_has_iommu(&dev)) {
-		printf("1..0 # SKIP an IOMMU is there, and so no trusted mode: see kmod_iommu\n");
+	why = k_pci_trusted(&dev);
+	if (why) {
+		printf("1..0 # SKIP %s\n", why);
 		return 4;
 	}
 	all = k_mem_free(board);

@@ -118,6 +118,17 @@ bool k_pci_has_iommu(const struct k_pci *dev)
 	return !k_pci_group(dev, group, sizeof(group));
 }
 
+const char *k_pci_trusted(struct k_pci *dev)
+{
+	if (!k_pci_find(dev))
+		return "no virtio network device here: boot with --nics 1";
+	if (access("/sys/bus/pci/drivers/vfio-pci", F_OK))
+		return "this kernel has no vfio-pci";
+	if (k_pci_has_iommu(dev))
+		return "an IOMMU is there, and so no trusted mode: see kmod_iommu";
+	return NULL;
+}
+
 int k_vfio_open(const struct k_pci *dev, struct k_vfio *v)
 {
 	struct vfio_region_info r = { .argsz = sizeof(r), .index = VFIO_PCI_CONFIG_REGION_INDEX };

@@ -21,6 +21,8 @@ int k_pci_move(const struct k_pci *dev, const char *driver);
 int k_pci_group(const struct k_pci *dev, char *out, size_t bytes);
 /* before it is bound to vfio-pci: does an IOMMU stand behind it? */
 bool k_pci_has_iommu(const struct k_pci *dev);
+/* a function for trusted mode; NULL, or why there is none, for a skip */
+const char *k_pci_trusted(struct k_pci *dev);
 
 /* the function in user space's hands, through VFIO's no-IOMMU mode; -errno */
 struct k_vfio {
