@@ -159,6 +159,8 @@ wait $app 2>/dev/null
 until_true 5 sh -c 'nomctl board | grep -q "cpu=1 state=free"'
 check $? "kill -9 of the holder: the core is free"
 
+nomctl price del nomctl.test
+
 if [ -d /sys/bus/pci/devices/$BDF ]; then
 	had=$(driver)
 	name=$(busybox basename "$(echo /sys/bus/pci/devices/$BDF/virtio*/net/*)")
