@@ -20,6 +20,8 @@
  *	nom_reclaim	notices that it shall, and their deadlines
  *	nom_device	PCI functions that are in user space's hands
  *	nom_netlink	the "nom" generic netlink family
+ *	nom_sysfs	/sys/class/misc/nom
+ *	nom_debugfs	/sys/kernel/debug/nom
  *
  * Locks and their order: Documentation/locking.rst.
  */
@@ -41,6 +43,7 @@
 #include <asm/nom.h>
 #include <linux/nom.h>
 
+struct attribute_group;
 struct eventfd_ctx;
 struct file;
 struct pci_dev;
@@ -63,6 +66,7 @@ void nom_owner_set_current(struct nom_owner *owner);
 
 /* nom_main.c */
 extern struct workqueue_struct *nom_wq;	/* unbound; outlives leases and pool */
+u64 nom_features(void);
 int nom_struct_in(void *dst, size_t ksize, size_t min, const void __user *arg,
 		  size_t *usize_out);
 u64 nom_features(void);
@@ -78,8 +82,10 @@ int nom_board_mmap(struct vm_area_struct *vma);
 void nom_board_core(unsigned int index, const struct nom_board_core *core);
 void nom_board_memory(const struct nom_board_memory *memory);
 void nom_board_device_add(const struct nom_board_device *device);
+void nom_board_device_leaving(u32 bdf);
 void nom_board_device_del(u32 bdf);
 int nom_board_price_set(const char *name, const char *unit, s64 price_ucr);
+int nom_board_price_del(const char *name);
 int nom_board_reclaim_room(void);
 void nom_board_reclaim_set(const struct nom_board_reclaim *reclaim);
 void nom_board_reclaim_del(u64 grant, enum nom_reclaim_state state);
@@ -424,6 +430,16 @@ int nom_pool_call(int (*fn)(void *arg), void *arg);
 int nom_pool_describe(u64 after, struct nom_grant_info *out);
 void nom_pool_info(const struct nom_extent *extent, struct nom_grant_info *out);
 
+/* What quarantined memory waits for. */
+struct nom_held {
+	bool told;			/* @bdf was told addresses, and masters the bus */
+	bool pinned;			/* somebody has pages of a DMA view */
+	u32 bdf;			/* the first such function */
+};
+
+int nom_pool_describe_quarantined(u64 after, u64 *id_out, u64 *bytes_out,
+				  struct nom_owner *owner_out, struct nom_held *held_out);
+
 /* ------------------------------------------------------------- grant --- */
 
 /**
@@ -476,6 +492,7 @@ void nom_reclaim_exit(void);
 int nom_device_init(void);
 void nom_device_exit(void);
 struct pci_dev *nom_device_get(u32 bdf, int *err_out);
+u32 nom_device_bdf(struct pci_dev *pdev);
 bool nom_device_masters_bus(struct pci_dev *pdev);
 
 /* ----------------------------------------------------------- netlink --- */
@@ -484,9 +501,16 @@ int nom_netlink_init(void);
 void nom_netlink_exit(void);
 void nom_netlink_ntf_core(const struct nom_board_core *core);
 void nom_netlink_ntf_memory(const struct nom_board_memory *memory);
-void nom_netlink_ntf_device(const struct nom_board_device *device, bool added);
-void nom_netlink_ntf_price(const struct nom_board_price *price);
+void nom_netlink_ntf_device(const struct nom_board_device *device, bool there);
+void nom_netlink_ntf_price(const struct nom_board_price *price, bool there);
 void nom_netlink_ntf_reclaim(const struct nom_board_reclaim *reclaim,
 			     enum nom_reclaim_state state);
+
+/* ------------------------------------------------------ sysfs, debugfs --- */
+
+int nom_sysfs_init(const struct attribute_group ***groups_out);
+void nom_sysfs_exit(void);
+void nom_debugfs_init(void);
+void nom_debugfs_exit(void);
 
 #endif /* _NOM_KMOD_H */

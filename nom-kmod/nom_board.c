@@ -132,12 +132,54 @@ void nom_board_device_add(const struct nom_board_device *device)
 }
 
 /**
+ * nom_board_device_leaving - a function is about to be taken from user space
+ * @bdf: which; unknown ones are ignored
+ *
+ * Whoever drives it is told before it is off the board, because the removal
+ * waits until the driver's user has closed it.
+ */
+void nom_board_device_leaving(u32 bdf)
+{
+	struct nom_board_device *d;
+	struct nom_board_device copy;
+	int i;
+
+	spin_lock(&nom_board_lock);
+	i = nom_board_find_device(bdf);
+	if (i < 0) {
+		spin_unlock(&nom_board_lock);
+		return;
+	}
+	d = nom_board_record(NOM_BOARD_DEVICES, i);
+	nom_board_begin();
+	d->state = NOM_DEVICE_LEAVING;
+	nom_board_end(NOM_BOARD_DEVICES);
+	memcpy(&copy, d, sizeof(copy));
+	spin_unlock(&nom_board_lock);
+
+	nom_lease_post_class(NOM_BOARD_DEVICES);
+	nom_netlink_ntf_device(&copy, true);
+}
+
+/* Records stay without gaps: the last one moves to where one went. */
+static void nom_board_drop(enum nom_board_class class, unsigned int index)
+{
+	struct nom_board_section *s = &nom_board->section[class];
+
+	nom_board_begin();
+	memcpy(nom_board_record(class, index), nom_board_record(class, s->nr - 1), s->stride);
+	/* who remembers the place of a price finds that it is gone */
+	memset(nom_board_record(class, s->nr - 1), 0, s->stride);
+	WRITE_ONCE(s->nr, s->nr - 1);
+	nom_board_end(class);
+}
+
+/**
  * nom_board_device_del - take a function off the board
  * @bdf: which; unknown ones are ignored
  */
 void nom_board_device_del(u32 bdf)
 {
-	struct nom_board_section *s = &nom_board->section[NOM_BOARD_DEVICES];
 	struct nom_board_device device;
 	int i;
 
@@ -148,15 +190,25 @@ void nom_board_device_del(u32 bdf)
 		return;
 	}
 	memcpy(&device, nom_board_record(NOM_BOARD_DEVICES, i), sizeof(device));
-	nom_board_begin();
-	memcpy(nom_board_record(NOM_BOARD_DEVICES, i),
-	       nom_board_record(NOM_BOARD_DEVICES, s->nr - 1), sizeof(device));
-	WRITE_ONCE(s->nr, s->nr - 1);
-	nom_board_end(NOM_BOARD_DEVICES);
+	nom_board_drop(NOM_BOARD_DEVICES, i);
 	spin_unlock(&nom_board_lock);
 
 	nom_lease_post_class(NOM_BOARD_DEVICES);
 	nom_netlink_ntf_device(&device, false);
+}
+
+/* Index of a price by its name, or -ENOENT. */
+static int nom_board_find_price(const char *name)
+{
+	const struct nom_board_price *p;
+	unsigned int i;
+
+	for (i = 0; i < nom_board->section[NOM_BOARD_PRICES].nr; i++) {
+		p = nom_board_record(NOM_BOARD_PRICES, i);
+		if (!strcmp(p->name, name))
+			return i;
+	}
+	return -ENOENT;
 }
 
 /**
@@ -173,18 +225,16 @@ void nom_board_device_del(u32 bdf)
 int nom_board_price_set(const char *name, const char *unit, s64 price_ucr)
 {
 	struct nom_board_section *s = &nom_board->section[NOM_BOARD_PRICES];
-	struct nom_board_price *p = NULL;
+	struct nom_board_price *p;
 	struct nom_board_price copy;
-	unsigned int i;
 	bool is_new;
+	int i;
 
 	spin_lock(&nom_board_lock);
-	for (i = 0; i < s->nr; i++) {
-		p = nom_board_record(NOM_BOARD_PRICES, i);
-		if (!strcmp(p->name, name))
-			break;
-	}
-	is_new = i == s->nr;
+	i = nom_board_find_price(name);
+	is_new = i < 0;
+	if (is_new)
+		i = s->nr;
 	if (is_new && !unit) {
 		spin_unlock(&nom_board_lock);
 		return -ENOENT;
@@ -193,6 +243,7 @@ int nom_board_price_set(const char *name, const char *unit, s64 price_ucr)
 		spin_unlock(&nom_board_lock);
 		return -ENOSPC;
 	}
+	p = nom_board_record(NOM_BOARD_PRICES, i);
 	if (!is_new && unit && strcmp(p->unit, unit)) {
 		spin_unlock(&nom_board_lock);
 		return -EINVAL;
@@ -203,7 +254,6 @@ int nom_board_price_set(const char *name, const char *unit, s64 price_ucr)
 	}
 
 	nom_board_begin();
-	p = nom_board_record(NOM_BOARD_PRICES, i);
 	if (is_new) {
 		memset(p, 0, sizeof(*p));
 		strscpy(p->name, name, sizeof(p->name));
@@ -218,7 +268,33 @@ int nom_board_price_set(const char *name, const char *unit, s64 price_ucr)
 	spin_unlock(&nom_board_lock);
 
 	nom_lease_post_class(NOM_BOARD_PRICES);
-	nom_netlink_ntf_price(&copy);
+	nom_netlink_ntf_price(&copy, true);
+	return 0;
+}
+
+/**
+ * nom_board_price_del - take a price off the board
+ * @name: what is priced
+ *
+ * Return: 0 or -ENOENT.
+ */
+int nom_board_price_del(const char *name)
+{
+	struct nom_board_price copy;
+	int i;
+
+	spin_lock(&nom_board_lock);
+	i = nom_board_find_price(name);
+	if (i < 0) {
+		spin_unlock(&nom_board_lock);
+		return -ENOENT;
+	}
+	memcpy(&copy, nom_board_record(NOM_BOARD_PRICES, i), sizeof(copy));
+	nom_board_drop(NOM_BOARD_PRICES, i);
+	spin_unlock(&nom_board_lock);
+
+	nom_lease_post_class(NOM_BOARD_PRICES);
+	nom_netlink_ntf_price(&copy, false);
 	return 0;
 }
 
@@ -283,7 +359,6 @@ void nom_board_reclaim_set(const struct nom_board_reclaim *reclaim)
  */
 void nom_board_reclaim_del(u64 grant, enum nom_reclaim_state state)
 {
-	struct nom_board_section *s = &nom_board->section[NOM_BOARD_RECLAIM];
 	struct nom_board_reclaim reclaim;
 	int i;
 
@@ -294,11 +369,7 @@ void nom_board_reclaim_del(u64 grant, enum nom_reclaim_state state)
 		return;
 	}
 	memcpy(&reclaim, nom_board_record(NOM_BOARD_RECLAIM, i), sizeof(reclaim));
-	nom_board_begin();
-	memcpy(nom_board_record(NOM_BOARD_RECLAIM, i),
-	       nom_board_record(NOM_BOARD_RECLAIM, s->nr - 1), sizeof(reclaim));
-	WRITE_ONCE(s->nr, s->nr - 1);
-	nom_board_end(NOM_BOARD_RECLAIM);
+	nom_board_drop(NOM_BOARD_RECLAIM, i);
 	spin_unlock(&nom_board_lock);
 
 	reclaim.bytes = 0;

@@ -20,13 +20,18 @@ struct nom_device {
 	struct list_head link;
 	struct pci_dev *pdev;		/* with a reference */
 	u32 bdf;
+	bool leaving;			/* vfio-pci is being told to let go */
 };
 
 /* Protects the list.  Inside device_lock() and nom_pool_lock. */
 static DEFINE_MUTEX(nom_device_lock);
 static LIST_HEAD(nom_devices);
 
-static u32 nom_bdf(struct pci_dev *pdev)
+/**
+ * nom_device_bdf - a function's address as the ABI writes it
+ * @pdev: held by the caller
+ */
+u32 nom_device_bdf(struct pci_dev *pdev)
 {
 	return (u32)pci_domain_nr(pdev->bus) << 16 | pci_dev_id(pdev);
 }
@@ -46,7 +51,7 @@ static struct nom_device *nom_device_find(struct pci_dev *pdev)
 static void nom_device_bound(struct pci_dev *pdev)
 {
 	struct nom_board_device record = {
-		.bdf = nom_bdf(pdev),
+		.bdf = nom_device_bdf(pdev),
 		.vendor = pdev->vendor,
 		.device = pdev->device,
 		.class_code = pdev->class,
@@ -68,6 +73,23 @@ static void nom_device_bound(struct pci_dev *pdev)
 	list_add_tail(&d->link, &nom_devices);
 	nom_board_device_add(&record);
 out:
+	mutex_unlock(&nom_device_lock);
+}
+
+/*
+ * Unbind, remove and hot-unplug all begin here.  VFIO then waits, without end,
+ * for its user to close the function: say on the board that this is due.
+ */
+static void nom_device_leaving(struct pci_dev *pdev)
+{
+	struct nom_device *d;
+
+	mutex_lock(&nom_device_lock);
+	d = nom_device_find(pdev);
+	if (d) {
+		d->leaving = true;
+		nom_board_device_leaving(d->bdf);
+	}
 	mutex_unlock(&nom_device_lock);
 }
 
@@ -96,6 +118,8 @@ static int nom_device_notify(struct notifier_block *nb, unsigned long what, void
 
 	if (what == BUS_NOTIFY_BOUND_DRIVER)
 		nom_device_bound(pdev);
+	else if (what == BUS_NOTIFY_UNBIND_DRIVER)
+		nom_device_leaving(pdev);
 	else if (what == BUS_NOTIFY_UNBOUND_DRIVER)
 		nom_device_unbound(pdev);
 	return NOTIFY_DONE;
@@ -108,22 +132,32 @@ static struct notifier_block nom_device_nb = {
 /**
  * nom_device_get - find a function by its address
  * @bdf: domain << 16 | bus << 8 | device << 3 | function
- * @err_out: -ENODEV (no such function) or -EBUSY (not bound to vfio-pci)
+ * @err_out: -ENODEV (no such function, or leaving) or -EBUSY (not bound to
+ *	vfio-pci)
  *
  * Return: the function, with a reference, or NULL.
  */
 struct pci_dev *nom_device_get(u32 bdf, int *err_out)
 {
 	struct pci_dev *pdev = NULL;
+	bool leaving = false;
 	struct nom_device *d;
 
 	mutex_lock(&nom_device_lock);
-	list_for_each_entry(d, &nom_devices, link)
-		if (d->bdf == bdf)
+	list_for_each_entry(d, &nom_devices, link) {
+		if (d->bdf != bdf)
+			continue;
+		leaving = d->leaving;
+		if (!leaving)
 			pdev = pci_dev_get(d->pdev);
+	}
 	mutex_unlock(&nom_device_lock);
 	if (pdev)
 		return pdev;
+	if (leaving) {
+		*err_out = -ENODEV;
+		return NULL;
+	}
 
 	pdev = pci_get_domain_bus_and_slot(bdf >> 16, PCI_BUS_NUM(bdf), bdf & 0xff);
 	*err_out = pdev ? -EBUSY : -ENODEV;

@@ -122,7 +122,8 @@ u64 nom_features(void)
 {
 	u64 features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW | NOM_FEATURE_CHANGE |
 		       NOM_FEATURE_RECLAIM | NOM_FEATURE_CLAIM_WAIT | NOM_FEATURE_LIMITS |
-		       NOM_FEATURE_IRQ | NOM_FEATURE_MEM_RELEASE;
+		       NOM_FEATURE_IRQ | NOM_FEATURE_PRICE_DEL | NOM_FEATURE_DEVICE_STATE |
+		       NOM_FEATURE_MEM_RELEASE;
 
 	if (nom_window_huge_works())
 		features |= NOM_FEATURE_HUGE_MAP;
@@ -258,9 +259,13 @@ static int __init nom_init(void)
 	ret = nom_device_init();
 	if (ret)
 		goto err_netlink;
-	ret = misc_register(&nom_misc);
+	ret = nom_sysfs_init(&nom_misc.groups);
 	if (ret)
 		goto err_device;
+	ret = misc_register(&nom_misc);
+	if (ret)
+		goto err_sysfs;
+	nom_debugfs_init();
 
 	pr_info("%u reserved cores, %llu MiB reserved memory\n",
 		nom_lease_nr_cores(), nom_pool_bytes() >> 20);
@@ -270,6 +275,8 @@ static int __init nom_init(void)
 		pr_info("no memory to grant: boot with nom_mem=SIZE\n");
 	return 0;
 
+err_sysfs:
+	nom_sysfs_exit();
 err_device:
 	nom_device_exit();
 err_netlink:
@@ -285,7 +292,9 @@ err_wq:
 
 static void __exit nom_exit(void)
 {
+	nom_debugfs_exit();
 	misc_deregister(&nom_misc);
+	nom_sysfs_exit();
 	nom_device_exit();
 	nom_netlink_exit();
 	nom_slot_exit();

@@ -69,12 +69,15 @@ static int nom_fill_memory(struct sk_buff *skb, const struct nom_board_memory *m
 	       nom_put_u64(skb, NOM_GENL_A_MEM_QUARANTINED, memory->quarantined_bytes);
 }
 
-static int nom_fill_device(struct sk_buff *skb, const struct nom_board_device *device)
+/* STATE is 0 for a function that went, 1 for one that is there, 2 when it is leaving. */
+static int nom_fill_device(struct sk_buff *skb, const struct nom_board_device *device,
+			   bool there)
 {
 	return nla_put_u32(skb, NOM_GENL_A_BDF, device->bdf) ?:
 	       nla_put_u16(skb, NOM_GENL_A_VENDOR, device->vendor) ?:
 	       nla_put_u16(skb, NOM_GENL_A_DEVICE, device->device) ?:
-	       nla_put_u32(skb, NOM_GENL_A_CLASS, device->class_code);
+	       nla_put_u32(skb, NOM_GENL_A_CLASS, device->class_code) ?:
+	       nla_put_u32(skb, NOM_GENL_A_STATE, there ? 1 + device->state : 0);
 }
 
 static int nom_fill_price(struct sk_buff *skb, const struct nom_board_price *price)
@@ -165,8 +168,7 @@ void nom_netlink_ntf_memory(const struct nom_board_memory *memory)
 		nom_ntf_end(skb, hdr, nom_fill_memory(skb, memory));
 }
 
-/* STATE is 1 for a function that came, 0 for one that went. */
-void nom_netlink_ntf_device(const struct nom_board_device *device, bool added)
+void nom_netlink_ntf_device(const struct nom_board_device *device, bool there)
 {
 	struct sk_buff *skb;
 	void *hdr;
@@ -175,18 +177,17 @@ void nom_netlink_ntf_device(const struct nom_board_device *device, bool added)
 		return;
 	skb = nom_ntf_begin(NOM_GENL_CMD_DEVICE_NTF, &hdr);
 	if (skb)
-		nom_ntf_end(skb, hdr, nom_fill_device(skb, device) ?:
-				      nla_put_u32(skb, NOM_GENL_A_STATE, added));
+		nom_ntf_end(skb, hdr, nom_fill_device(skb, device, there));
 }
 
-void nom_netlink_ntf_price(const struct nom_board_price *price)
+void nom_netlink_ntf_price(const struct nom_board_price *price, bool there)
 {
 	struct sk_buff *skb;
 	void *hdr;
 
 	if (!nom_netlink_heard())
 		return;
-	skb = nom_ntf_begin(NOM_GENL_CMD_PRICE_NTF, &hdr);
+	skb = nom_ntf_begin(there ? NOM_GENL_CMD_PRICE_NTF : NOM_GENL_CMD_PRICE_DEL_NTF, &hdr);
 	if (skb)
 		nom_ntf_end(skb, hdr, nom_fill_price(skb, price));
 }
@@ -256,7 +257,7 @@ static int nom_fill_device_at(struct sk_buff *skb, unsigned int index)
 {
 	struct nom_board_device device;
 
-	return nom_board_get_device(index, &device) ?: nom_fill_device(skb, &device);
+	return nom_board_get_device(index, &device) ?: nom_fill_device(skb, &device, true);
 }
 
 static int nom_fill_price_at(struct sk_buff *skb, unsigned int index)
@@ -354,6 +355,44 @@ static int nom_genl_dump_nodes(struct sk_buff *skb, struct netlink_callback *cb)
 	return skb->len;
 }
 
+static int nom_fill_quarantined(struct sk_buff *skb, u64 id, u64 bytes,
+				const struct nom_owner *owner, const struct nom_held *held)
+{
+	int ret;
+
+	ret = nom_put_u64(skb, NOM_GENL_A_HANDLE, id) ?:
+	      nom_fill_owner(skb, owner) ?:
+	      nom_put_u64(skb, NOM_GENL_A_MEM_QUARANTINED, bytes);
+	if (!ret && held->told)
+		ret = nla_put_u32(skb, NOM_GENL_A_BDF, held->bdf);
+	return ret;
+}
+
+/* What grants have left behind, after those that are; args[1] is the last one's id. */
+static int nom_genl_dump_memory(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	u64 id = cb->args[1], next, bytes;
+	struct nom_owner owner;
+	struct nom_held held;
+	void *hdr;
+
+	nom_genl_dump_grants(skb, cb);
+	while (!nom_pool_describe_quarantined(id, &next, &bytes, &owner, &held)) {
+		hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+				  &nom_genl_family, NLM_F_MULTI, NOM_GENL_CMD_GET_GRANTS);
+		if (!hdr)
+			break;
+		if (nom_fill_quarantined(skb, next, bytes, &owner, &held)) {
+			genlmsg_cancel(skb, hdr);
+			break;
+		}
+		genlmsg_end(skb, hdr);
+		id = next;
+	}
+	cb->args[1] = id;
+	return skb->len;
+}
+
 /* -------------------------------------------------------------- prices --- */
 
 static bool nom_price_name_ok(const char *name)
@@ -406,6 +445,19 @@ static int nom_genl_set_price(struct sk_buff *req, struct genl_info *info)
 	return ret;
 }
 
+static int nom_genl_del_price(struct sk_buff *req, struct genl_info *info)
+{
+	struct nlattr *name = info->attrs[NOM_GENL_A_PRICE_NAME];
+	int ret;
+
+	if (GENL_REQ_ATTR_CHECK(info, NOM_GENL_A_PRICE_NAME))
+		return -EINVAL;
+	ret = nom_board_price_del(nla_data(name));
+	if (ret)
+		NL_SET_ERR_MSG_ATTR(info->extack, name, "no such price on the board");
+	return ret;
+}
+
 static const struct netlink_range_validation_signed nom_price_range = {
 	.min = 0,
 	.max = NOM_PRICE_MAX_UCR,
@@ -415,6 +467,10 @@ static const struct nla_policy nom_genl_price_policy[] = {
 	[NOM_GENL_A_PRICE_NAME] = { .type = NLA_NUL_STRING, .len = NOM_PRICE_NAME_MAX - 1 },
 	[NOM_GENL_A_PRICE_UNIT] = { .type = NLA_NUL_STRING, .len = NOM_PRICE_NAME_MAX - 1 },
 	[NOM_GENL_A_PRICE_UCR] = NLA_POLICY_FULL_RANGE_SIGNED(NLA_S64, &nom_price_range),
+};
+
+static const struct nla_policy nom_genl_price_name_policy[] = {
+	[NOM_GENL_A_PRICE_NAME] = { .type = NLA_NUL_STRING, .len = NOM_PRICE_NAME_MAX - 1 },
 };
 
 /* -------------------------------------------------------------- memory --- */
@@ -470,7 +526,7 @@ static const struct genl_split_ops nom_genl_ops[] = {
 	}, {
 		.cmd	= NOM_GENL_CMD_GET_GRANTS,
 		.flags	= GENL_CMD_CAP_DUMP,
-		.dumpit	= nom_genl_dump_grants,
+		.dumpit	= nom_genl_dump_memory,
 	}, {
 		.cmd	= NOM_GENL_CMD_GET_DEVICES,
 		.flags	= GENL_CMD_CAP_DUMP,
@@ -495,6 +551,12 @@ static const struct genl_split_ops nom_genl_ops[] = {
 		.cmd	= NOM_GENL_CMD_GET_NODES,
 		.flags	= GENL_CMD_CAP_DUMP,
 		.dumpit	= nom_genl_dump_nodes,
+	}, {
+		.cmd	= NOM_GENL_CMD_DEL_PRICE,
+		.flags	= GENL_CMD_CAP_DO | GENL_ADMIN_PERM,
+		.doit	= nom_genl_del_price,
+		.policy	= nom_genl_price_name_policy,
+		.maxattr = ARRAY_SIZE(nom_genl_price_name_policy) - 1,
 	},
 };
 

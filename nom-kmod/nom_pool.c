@@ -429,6 +429,7 @@ int nom_pool_split(struct nom_extent *extent, const unsigned long *gone, unsigne
 		list_add(&copy->link, &part->told);
 	}
 	part->id = extent->id;
+	part->owner = extent->owner;
 	part->pinnable = extent->pinnable;
 	if (extent->user)
 		part->user = nom_user_get(extent->user);	/* who pays until it is free */
@@ -622,6 +623,55 @@ int nom_pool_describe(u64 after, struct nom_grant_info *out)
 	}
 	mutex_unlock(&nom_pool_lock);
 	return ret;
+}
+
+static void nom_extent_held_by(struct nom_extent *extent, struct nom_held *held)
+{
+	struct nom_told *told;
+
+	held->pinned |= nom_extent_is_pinned(extent);
+	list_for_each_entry(told, &extent->told, link) {
+		if (told->clear || held->told)
+			continue;
+		held->told = true;
+		held->bdf = nom_device_bdf(told->pdev);
+	}
+}
+
+/**
+ * nom_pool_describe_quarantined - what the next grant has left in quarantine
+ * @after: id of the one before, 0 for the first
+ * @id_out: the grant's id
+ * @bytes_out: how much; a grant that lost memory piece by piece has several extents
+ * @owner_out: whoever had asked for it
+ * @held_out: what it waits for, as of the last look
+ *
+ * Return: 0 or -ENOENT (no more).
+ */
+int nom_pool_describe_quarantined(u64 after, u64 *id_out, u64 *bytes_out,
+				  struct nom_owner *owner_out, struct nom_held *held_out)
+{
+	struct nom_extent *extent, *next = NULL;
+
+	mutex_lock(&nom_pool_lock);
+	/* the list is by the time of the grant's end */
+	list_for_each_entry(extent, &nom_pool_quarantined, link)
+		if (extent->id > after && (!next || extent->id < next->id))
+			next = extent;
+	if (next) {
+		*id_out = next->id;
+		*bytes_out = 0;
+		*owner_out = next->owner;
+		memset(held_out, 0, sizeof(*held_out));
+		list_for_each_entry(extent, &nom_pool_quarantined, link) {
+			if (extent->id != next->id)
+				continue;
+			*bytes_out += nom_extent_bytes(extent);
+			nom_extent_held_by(extent, held_out);
+		}
+	}
+	mutex_unlock(&nom_pool_lock);
+	return next ? 0 : -ENOENT;
 }
 
 /**

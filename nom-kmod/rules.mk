@@ -42,7 +42,10 @@ $(KMOD_GUESTS): $(B)/bin/reach/%: $(B)/o/tests/system/%.o $(KMOD_TEST_OBJS)
 $(KMOD_TESTS) $(KMOD_GUESTS):
 	$(say) LD $@
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread
-DEPS += $(patsubst %.c,$(B)/o/%.o,$(wildcard tests/system/kmod_*.c)) $(KMOD_TEST_OBJS)
+# The accounting of nomctl doctor.
+QUIET_OBJS := $(patsubst %,$(B)/o/apps/nomctl/src/%.o,quiet quiet_trace)
+$(B)/bin/system/kmod_quiet: $(QUIET_OBJS)
+DEPS += $(patsubst %.c,$(B)/o/%.o,$(wildcard tests/system/kmod_*.c)) $(KMOD_TEST_OBJS) $(QUIET_OBJS)
 user: $(KMOD_TESTS) $(KMOD_GUESTS)
 
 # What tests/reach/kmod_map runs in a guest that counts instructions.

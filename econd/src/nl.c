@@ -347,6 +347,19 @@ int econ_nl_reclaim(struct econ_nl *nl, uint64_t grant, uint64_t bytes, uint32_t
 	return ret;
 }
 
+int econ_nl_del_price(struct econ_nl *nl, const char *name)
+{
+	struct request q = { .nl = nl };
+	struct nl_msg *msg = make_msg(nl, NOM_GENL_CMD_DEL_PRICE, 0);
+	int ret;
+
+	if (!msg)
+		return -ENOMEM;
+	ret = nla_put_string(msg, NOM_GENL_A_PRICE_NAME, name) ? -EMSGSIZE : transact(nl, msg, &q);
+	nlmsg_free(msg);
+	return ret;
+}
+
 /* ------------------------------------------------------- notifications --- */
 
 static int no_seq_check(struct nl_msg *msg, void *arg)

@@ -11,11 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <linux/pci_regs.h>
-#include <linux/vfio.h>
 #include "lib/kmod.h"
 #include "lib/kmod_nl.h"
 #include "lib/kmod_pci.h"
@@ -23,65 +20,6 @@
 static int nom;
 static const struct nom_board *board;
 static struct k_pci dev;
-
-static int on_board(struct nom_board_device *out)
-{
-	unsigned int i;
-	int ret;
-
-	for (i = 0; !(ret = k_board_read(board, NOM_BOARD_DEVICES, i, out, sizeof(*out))); i++)
-		if (out->bdf == dev.bdf)
-			return 0;
-	return ret;
-}
-
-/* --- the function, through VFIO's no-IOMMU mode --- */
-
-struct vfio {
-	int container, group, device;
-	off_t config;
-};
-
-static int vfio_open(struct vfio *v)
-{
-	struct vfio_region_info r = { .argsz = sizeof(r), .index = VFIO_PCI_CONFIG_REGION_INDEX };
-	char path[64], group[32];
-	int ret;
-
-	ret = k_pci_group(&dev, group, sizeof(group));
-	if (ret)
-		return ret;
-	snprintf(path, sizeof(path), "/dev/vfio/noiommu-%s", group);
-	v->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	v->group = open(path, O_RDWR | O_CLOEXEC);
-	if (v->container < 0 || v->group < 0)
-		return -errno;
-	if (ioctl(v->group, VFIO_GROUP_SET_CONTAINER, &v->container) ||
-	    ioctl(v->container, VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU))
-		return -errno;
-	v->device = ioctl(v->group, VFIO_GROUP_GET_DEVICE_FD, dev.slot);
-	if (v->device < 0 || ioctl(v->device, VFIO_DEVICE_GET_REGION_INFO, &r))
-		return -errno;
-	v->config = r.offset;
-	return 0;
-}
-
-static void vfio_close(struct vfio *v)
-{
-	close(v->device), close(v->group), close(v->container);
-}
-
-static int bus_master(struct vfio *v, bool on)
-{
-	uint16_t cmd;
-
-	if (pread(v->device, &cmd, 2, v->config + PCI_COMMAND) != 2)
-		return -errno;
-	cmd = on ? cmd | PCI_COMMAND_MASTER : cmd & ~PCI_COMMAND_MASTER;
-	if (pwrite(v->device, &cmd, 2, v->config + PCI_COMMAND) != 2)
-		return -errno;
-	return 0;
-}
 
 /* --- tests --- */
 
@@ -96,7 +34,7 @@ static void board_and_news(void)
 	int grant;
 
 	grant = k_grant(nom, CHUNK);
-	t_eq(on_board(&d), -ENOENT, "%s has driver %s and is not on the board", dev.slot, dev.driver);
+	t_eq(k_board_device(board, dev.bdf, &d), -ENOENT, "%s has driver %s and is not on the board", dev.slot, dev.driver);
 	t_eq(k_phys(grant, 0, dev.bdf, &phys), -EBUSY, "addresses for a function the kernel drives");
 	t_eq(k_phys(grant, 0, 0xfffffff0, &phys), -ENODEV, "addresses for no function");
 	close(grant);
@@ -108,7 +46,7 @@ static void board_and_news(void)
 	t_eq(k_nl_next(listener, buf, sizeof(buf), &m, 2000), 0, "(news of the claim)");
 
 	t_eq(k_pci_move(&dev, "vfio-pci"), 0, "bind it to vfio-pci");
-	t_eq(on_board(&d), 0, "it is on the board");
+	t_eq(k_board_device(board, dev.bdf, &d), 0, "it is on the board");
 	t_ok(d.vendor == 0x1af4 && d.class_code == 0x020000, "with vendor and class: %04x %06x",
 	     d.vendor, d.class_code);
 	t_eq(l.sh->count[8], 1, "the subscriber was told");
@@ -153,20 +91,13 @@ static bool all_free(void *bytes)
 	return k_mem_free(board) == *(uint64_t *)bytes;
 }
 
-static uint64_t quarantined(void)
-{
-	struct nom_board_memory m;
-
-	return k_board_read(board, NOM_BOARD_MEMORY, 0, &m, sizeof(m)) ? 0 : m.quarantined_bytes;
-}
-
 static void quarantine(void)
 {
 	uint64_t before = k_mem_free(board), phys, again;
-	struct vfio v;
+	struct k_vfio v;
 	int grant, ret;
 
-	ret = vfio_open(&v);
+	ret = k_vfio_open(&dev, &v);
 	if (!t_eq(ret, 0, "open it"))
 		return;
 	grant = k_grant(nom, CHUNK);
@@ -174,40 +105,40 @@ static void quarantine(void)
 	close(grant);
 	t_ok(all_free(&before), "it cannot master the bus: free at once");
 
-	t_eq(bus_master(&v, true), 0, "bus mastering on");
+	t_eq(k_vfio_bus_master(&v, true), 0, "bus mastering on");
 	close(k_grant(nom, CHUNK));
 	t_ok(all_free(&before), "addresses it was not told: free at once");
 	grant = k_grant(nom, 2 * CHUNK);
 	t_eq(k_phys(grant, 0, dev.bdf, &phys), 0, "address");
 	t_eq(k_phys(grant, CHUNK, dev.bdf, &again), 0, "another of the same grant");
 	close(grant);
-	t_eq(quarantined(), 2 * CHUNK, "quarantine");
+	t_eq(k_mem_quarantined(board), 2 * CHUNK, "quarantine");
 	t_sleep_ms(200);
-	t_eq(quarantined(), 2 * CHUNK, "it does not pass by itself");
+	t_eq(k_mem_quarantined(board), 2 * CHUNK, "it does not pass by itself");
 	grant = k_grant(nom, before - 2 * CHUNK);
 	t_ok(grant >= 0, "the rest can be granted");
 	t_eq(k_grant(nom, CHUNK), -ENOMEM, "no more than the rest");
 	close(grant);
-	t_eq(bus_master(&v, false), 0, "bus mastering off");
+	t_eq(k_vfio_bus_master(&v, false), 0, "bus mastering off");
 	t_ok(t_wait(all_free, &before, 5000), "quarantine is over");
-	t_eq(bus_master(&v, true), 0, "on again");
+	t_eq(k_vfio_bus_master(&v, true), 0, "on again");
 	t_ok(all_free(&before), "what is free stays free");
 
 	grant = k_grant(nom, CHUNK);
 	k_phys(grant, 0, dev.bdf, &phys);
 	close(grant);
-	t_eq(quarantined(), CHUNK, "quarantine");
-	vfio_close(&v);
+	t_eq(k_mem_quarantined(board), CHUNK, "quarantine");
+	k_vfio_close(&v);
 	t_ok(t_wait(all_free, &before, 5000), "the function is closed: quarantine is over");
 }
 
 static int hold_all(void *unused)
 {
-	struct vfio v;
+	struct k_vfio v;
 	uint64_t phys;
 	int grant;
 
-	if (vfio_open(&v) || bus_master(&v, true))
+	if (k_vfio_open(&dev, &v) || k_vfio_bus_master(&v, true))
 		return 1;
 	grant = k_grant(nom, 8 * CHUNK);
 	if (k_phys(grant, 0, dev.bdf, &phys))
@@ -236,20 +167,14 @@ static void killed(void)
 int main(void)
 {
 	struct nom_board_device d;
+	const char *why;
 	uint64_t before;
 
 	nom = k_open(O_RDWR);
 	board = k_board(nom);
-	if (!k_pci_find(&dev)) {
-		printf("1..0 # SKIP no virtio network device here: boot with --nics 1\n");
-		return 4;
-	}
-	if (access("/sys/bus/pci/drivers/vfio-pci", F_OK)) {
-		printf("1..0 # SKIP this kernel has no vfio-pci\n");
-		return 4;
-	}
-	if (k_pci_has_iommu(&dev)) {
-		printf("1..0 # SKIP an IOMMU is there, and so no trusted mode: see kmod_iommu\n");
+	why = k_pci_trusted(&dev);
+	if (why) {
+		printf("1..0 # SKIP %s\n", why);
 		return 4;
 	}
 	before = k_mem_free(board);
@@ -259,7 +184,7 @@ int main(void)
 	quarantine();
 	killed();
 	t_eq(k_pci_move(&dev, dev.driver), 0, "give it back to %s", dev.driver);
-	t_eq(on_board(&d), -ENOENT, "it is off the board");
+	t_eq(k_board_device(board, dev.bdf, &d), -ENOENT, "it is off the board");
 	t_ok(k_mem_free(board) == before, "nothing is left over");
 	return t_done();
 }

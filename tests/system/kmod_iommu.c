@@ -68,13 +68,6 @@ static bool all_free(void *bytes)
 	return k_mem_free(board) == *(uint64_t *)bytes;
 }
 
-static uint64_t quarantined(void)
-{
-	struct nom_board_memory m;
-
-	return k_board_read(board, NOM_BOARD_MEMORY, 0, &m, sizeof(m)) ? 0 : m.quarantined_bytes;
-}
-
 #define DMA_RW	(VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
 
 static void *view_of(int grant, size_t bytes)
@@ -96,7 +89,7 @@ static void windows(void)
 	t_eq(dma_map(w + CHUNK, CHUNK, 0, DMA_RW), -EFAULT, "a window with that");
 	munmap(w, 2 * CHUNK);
 	close(grant);
-	t_eq(quarantined(), 0, "nothing is pinned by all this");
+	t_eq(k_mem_quarantined(board), 0, "nothing is pinned by all this");
 }
 
 static void views(void)
@@ -108,9 +101,9 @@ static void views(void)
 	t_eq(dma_map(v, 2 * CHUNK, 0, DMA_RW), 0, "a view of 4 MiB");
 	munmap(v, 2 * CHUNK);
 	close(grant);
-	t_eq(quarantined(), 2 * CHUNK, "its grant ends: quarantine");
+	t_eq(k_mem_quarantined(board), 2 * CHUNK, "its grant ends: quarantine");
 	t_sleep_ms(200);
-	t_eq(quarantined(), 2 * CHUNK, "it stays there while it is mapped for DMA");
+	t_eq(k_mem_quarantined(board), 2 * CHUNK, "it stays there while it is mapped for DMA");
 	t_eq(dma_unmap(0, 2 * CHUNK), 2 * 0, "unmap");
 	t_ok(t_wait(all_free, &before, 5000), "quarantine is over");
 

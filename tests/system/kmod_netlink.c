@@ -109,6 +109,49 @@ static void names(void)
 	t_eq(k_nl_talk(sock, &req, NULL, NULL), -EOPNOTSUPP, "a notification is no command");
 }
 
+static void removal(void)
+{
+	uint64_t changes;
+	unsigned int nr = board->section[NOM_BOARD_PRICES].nr;
+	struct nom_board_price p;
+	struct k_nl_req req;
+
+	t_ok(!set("t.one", "x", 1) && !set("t.two", "y", 2) && !set("t.three", "z", 3), "three more prices");
+	changes = k_board_changes(board, NOM_BOARD_PRICES);
+	t_eq(k_nl_del_price(sock, family, "t.one"), 0, "take the first of them off the board");
+	t_eq(k_board_changes(board, NOM_BOARD_PRICES), changes + 1, "the board counts one change");
+	t_eq(board->section[NOM_BOARD_PRICES].nr, nr + 2, "there is one less");
+	t_eq(price_on_board("t.one", &p), -ENOENT, "it is gone");
+	t_ok(!price_on_board("t.two", &p) && p.price_ucr == 2 && !strcmp(p.unit, "y"), "the second is as it was");
+	t_ok(!price_on_board("t.three", &p) && p.price_ucr == 3 && !strcmp(p.unit, "z"), "the third, too");
+	t_eq(k_nl_del_price(sock, family, "t.one"), -ENOENT, "once more");
+	t_eq(k_board_changes(board, NOM_BOARD_PRICES), changes + 1, "changes nothing");
+	t_eq(set("t.one", NULL, 4), -ENOENT, "it has forgotten its unit");
+	t_eq(set("t.one", "other", 4), 0, "and may come back with another");
+	t_ok(!price_on_board("t.one", &p) && p.changes == 1, "as a new one");
+	t_ok(!k_nl_del_price(sock, family, "t.one") && !k_nl_del_price(sock, family, "t.three") &&
+	     !k_nl_del_price(sock, family, "t.two"), "all go");
+	t_eq(board->section[NOM_BOARD_PRICES].nr, nr, "as many as before");
+	t_eq(k_nl_del_price(sock, family, NULL), -EINVAL, "no name");
+	t_eq(k_nl_del_price(sock, family, ""), -ENOENT, "an empty one");
+	t_eq(k_nl_del_price(sock, family, "abcdefghijklmnopqrstu_9x"), -EINVAL, "one that is too long");
+	k_nl_begin(&req, family, NOM_GENL_CMD_DEL_PRICE, 0);
+	k_nl_str(&req, NOM_GENL_A_PRICE_NAME, "t.new");
+	k_nl_s64(&req, NOM_GENL_A_PRICE_UCR, 1);
+	t_eq(k_nl_talk(sock, &req, NULL, NULL), -EINVAL, "an attribute it does not take");
+	t_eq(price_on_board("t.new", &p), 0, "what was refused removed nothing");
+}
+
+static int unprivileged_removal(void *unused)
+{
+	int f, g, s;
+
+	if (setgid(65534) || setuid(65534))
+		return 200;
+	s = k_nl_open(&f, &g);
+	return s < 0 ? 201 : -k_nl_del_price(s, f, "t.new");
+}
+
 static int unprivileged(void *unused)
 {
 	int f, g, s;
@@ -134,6 +177,8 @@ static void table_full(void)
 	t_eq(good, max - before, "prices until the board is full: %u", max);
 	t_eq(set("t.one.more", "x", 1), -ENOSPC, "one more");
 	t_eq(set("t.new", NULL, 3), 0, "those on it can still change");
+	t_eq(k_nl_del_price(sock, family, "t.fill.7"), 0, "one is removed");
+	t_eq(set("t.one.more", "x", 1), 0, "now there is room");
 }
 
 /* --- dumps --- */
@@ -283,6 +328,10 @@ static void news(void)
 	t_eq(next(listener, &m), NOM_GENL_CMD_PRICE_NTF, "news of a price");
 	t_ok(!strcmp(k_nl_string(&m, NOM_GENL_A_PRICE_NAME), "t.new") &&
 	     k_nl_u64(&m, NOM_GENL_A_PRICE_UCR) == 4, "the right one");
+	t_eq(k_nl_del_price(sock, family, "t.one.more"), 0, "a price goes");
+	t_eq(next(listener, &m), NOM_GENL_CMD_PRICE_DEL_NTF, "news of its end");
+	t_ok(!strcmp(k_nl_string(&m, NOM_GENL_A_PRICE_NAME), "t.one.more") &&
+	     k_nl_u64(&m, NOM_GENL_A_PRICE_UCR) == 1, "with what it was");
 	set("t.new", NULL, 4);
 	t_eq(k_claim(nom, NOM_CPU_ANY, 0, &l), 0, "a core is leased");
 	t_eq(next(listener, &m), NOM_GENL_CMD_CORE_NTF, "news of a core (and none of a price that stayed)");
@@ -316,6 +365,8 @@ int main(void)
 	prices();
 	names();
 	t_eq(t_child(unprivileged, NULL), EPERM, "an unprivileged user sets no price");
+	t_eq(t_child(unprivileged_removal, NULL), EPERM, "nor removes one");
+	removal();
 	table_full();
 	dumps();
 	news();

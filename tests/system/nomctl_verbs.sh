@@ -100,6 +100,22 @@ fails 2 "cannot be a name" "a name that is none" -- nomctl price set 'Two Words'
 fails 2 "cannot be a unit" "a unit that is none" -- nomctl price set x 1 --unit 'a b'
 fails 4 "CAP_NET_ADMIN" "an ordinary user sets no price" -- \
 	/usr/sbin/setpriv --reuid 1000 --clear-groups nomctl price set nomctl.test 1
+timeout 5 nomctl price watch --count 2 >$DIR/watch &
+watch=$!
+usleep 300000
+nomctl price set nomctl.gone 1 --unit item && nomctl price del nomctl.gone && ! nomctl price list | grep -q gone
+check $? "price del"
+wait $watch
+cp $DIR/watch $OUT
+[ "$(tail -1 $DIR/watch)" = "nomctl.gone removed" ]
+check $? "price watch tells of it"
+fails 7 "no such price" "price del of what is not there" -- nomctl price del nomctl.gone
+fails 2 "cannot be a name" "price del of what cannot be" -- nomctl price del 'Two Words'
+fails 2 "operand is missing" "price del of nothing" -- nomctl price del
+fails 4 "CAP_NET_ADMIN" "an ordinary user removes no price" -- \
+	/usr/sbin/setpriv --reuid 1000 --clear-groups nomctl price del nomctl.test
+nomctl stat >$OUT && grep -q '^no leases' $OUT
+check $? "stat with no leases"
 
 # -------------------------------------------------------------- command line
 fails 2 "usage" "no verb" -- nomctl
@@ -138,12 +154,43 @@ leased=$?
 cat $DIR/app >$OUT
 check $leased "status shows a leaseholder at work"
 fails 6 "core 1 is running by price-watch" "run: a leased core is busy" -- nomctl run --cpu 1 -- true
-nomctl doctor >$OUT 2>&1 && grep -q '^ok    ticks ' $OUT
-check $? "doctor: no tick on the leased core"
+nomctl doctor >$OUT 2>&1 && grep -q "^ok    core 1 .* quiet for 1 s (price-watch, pid $app)" $OUT
+check $? "doctor: nothing but the holder runs on the leased core"
+nomctl doctor --seconds 2 >$OUT 2>&1 &
+doctor=$!
+while kill -0 $doctor 2>/dev/null; do
+	echo 1 >/proc/sys/vm/stat_refresh
+	usleep 200000
+done
+grep -q "^warn  core 1 .* noise in 2 s (price-watch, pid $app): .*forced switches of price-watch-$app" $OUT &&
+	grep -q 'turns of task kworker/1:' $OUT && grep -q 'doctor --trace' $OUT
+check $? "doctor names the kernel thread that ran there"
+if [ -d /sys/kernel/tracing/events/ipi ]; then
+	nomctl doctor --seconds 2 --trace >$OUT 2>&1 &
+	doctor=$!
+	while kill -0 $doctor 2>/dev/null; do
+		echo 1 >/proc/sys/vm/stat_refresh
+		usleep 200000
+	done
+	grep -q 'work refresh_vm_stats in kworker/1:' $OUT && [ -z "$(ls /sys/kernel/tracing/instances)" ]
+	check $? "doctor --trace names the work"
+else
+	nomctl doctor --trace >$OUT 2>&1
+	grep -q '^skip  core 1 ' $OUT
+	check $? "doctor --trace says that this kernel cannot"
+fi
+nomctl stat >$OUT && grep -q "^  1  *$app  price-watch  posts  *0" $OUT
+check $? "stat shows the leases' counters"
+(usleep 300000; nomctl price set nomctl.test 7; nomctl price set nomctl.test 8) &
+nomctl stat --interval 2 --json >$OUT && grep -q "\"pid\":$app,.*\"posts\":2,.*\"per_s\":{\"events\":[01]" $OUT
+check $? "stat --interval gives their rates"
+wait $!
 kill -KILL $app
 wait $app 2>/dev/null
 until_true 5 sh -c 'nomctl board | grep -q "cpu=1 state=free"'
 check $? "kill -9 of the holder: the core is free"
+
+nomctl price del nomctl.test
 
 if [ -d /sys/bus/pci/devices/$BDF ]; then
 	had=$(driver)

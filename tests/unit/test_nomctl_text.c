@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* nomctl's reading and writing of text: tables, numbers, /proc/interrupts. */
-#include <errno.h>
+/* nomctl's reading and writing of text: tables, numbers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -52,37 +51,11 @@ static void test_numbers_for_people(void **state)
 	assert_string_equal(nomctl_core_state(77), "unknown");
 }
 
-static void test_interrupts_of_a_cpu(void **state)
-{
-	static const char text[] =
-		"           CPU0       CPU1\n"
-		"  0:        128          7   IO-APIC   2-edge      timer\n"
-		"LOC:     123456         42   Local timer interrupts\n"
-		"LOCX:         1          2   not this one\n"
-		"MIS:          0";
-	uint64_t n = 99;
-
-	assert_int_equal(nomctl_interrupts(text, "LOC", 0, &n), 0);
-	assert_int_equal(n, 123456);
-	assert_int_equal(nomctl_interrupts(text, "LOC", 1, &n), 0);
-	assert_int_equal(n, 42);
-	assert_int_equal(nomctl_interrupts(text, "0", 1, &n), 0);
-	assert_int_equal(n, 7);
-	assert_int_equal(nomctl_interrupts(text, "MIS", 0, &n), 0);
-	assert_int_equal(n, 0);
-	n = 99;
-	assert_int_equal(nomctl_interrupts(text, "LOC", 2, &n), -ENOENT);
-	assert_int_equal(nomctl_interrupts(text, "RES", 0, &n), -ENOENT);
-	assert_int_equal(nomctl_interrupts("", "LOC", 0, &n), -ENOENT);
-	assert_int_equal(n, 99);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table_aligns_columns),
 		cmocka_unit_test(test_numbers_for_people),
-		cmocka_unit_test(test_interrupts_of_a_cpu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -243,6 +243,151 @@ static void test_short_stride(void **state)
 	assert_null(nomux_board_record(&page.board, BOARD_BYTES, NOM_BOARD_PRICES, NR_PRICES, 8));
 }
 
+/*
+ * A board of another age: its header is longer, records are longer, there are more
+ * classes, and sections lie elsewhere, in another order.
+ */
+static void make_newer(void)
+{
+	unsigned int c, i;
+
+	memset(&page, 0, sizeof(page));
+	page.board.magic = NOM_BOARD_MAGIC;
+	page.board.version = NOM_BOARD_VERSION;
+	page.board.bytes = BOARD_BYTES;
+	page.board.nr_classes = NOM_BOARD_MAX_CLASSES;
+	for (c = 0; c < NOM_BOARD_MAX_CLASSES; c++)
+		page.board.section[c] = (struct nom_board_section){
+			.offset = 3584 - c * 400, .stride = c == NOM_BOARD_PRICES ? 104 : 64,
+			.nr = c == NOM_BOARD_PRICES ? 3 : 2, .max = 3, .changes = 1000 + c,
+		};
+	for (i = 0; i < 3; i++) {
+		struct nom_board_price *p = price_at(i);
+
+		memset(p, 0xee, 104);		/* what a newer record has at its end */
+		*p = (struct nom_board_price){ .price_ucr = (int64_t)i, .changes = 1 };
+		snprintf(p->name, NOM_PRICE_NAME_MAX, "price-%u", i);
+	}
+}
+
+static void test_newer_board(void **state)
+{
+	const struct nom_board *b = (const struct nom_board *)(const void *)copy;
+	struct nom_board_price price;
+	unsigned int i;
+
+	make_newer();
+	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES, copy, sizeof(copy)), 0);
+	for (i = 0; i < 3; i++) {
+		const struct nom_board_price *p =
+			nomux_board_record(b, BOARD_BYTES, NOM_BOARD_PRICES, i, sizeof(*p));
+
+		assert_non_null(p);
+		assert_int_equal(p->price_ucr, i);
+	}
+	assert_null(nomux_board_record(b, BOARD_BYTES, NOM_BOARD_PRICES, 3, sizeof(price)));
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price-2", &price), 0);
+	assert_int_equal(price.price_ucr, 2);
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price-3", &price), -ENOENT);
+	/* classes it has and we do not know can be walked over, and are not in the way */
+	assert_non_null(nomux_board_record(b, BOARD_BYTES, NOM_BOARD_MAX_CLASSES - 1, 1, 64));
+	assert_null(nomux_board_record(b, BOARD_BYTES, NOM_BOARD_MAX_CLASSES, 0, 8));
+}
+
+/* A board that is older than its reader: fewer classes, shorter records. */
+static void test_older_board(void **state)
+{
+	const struct nom_board *b = (const struct nom_board *)(const void *)copy;
+	struct nom_board_price price;
+
+	page.board.nr_classes = NOM_BOARD_PRICES;	/* none of prices */
+	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES, copy, sizeof(copy)), 0);
+	assert_null(nomux_board_record(b, BOARD_BYTES, NOM_BOARD_PRICES, 0, sizeof(price)));
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price-1", &price), -ENOENT);
+	page.board.nr_classes = NOM_BOARD_NR_CLASSES;
+	page.board.section[NOM_BOARD_PRICES].stride = 64;	/* no count of changes yet */
+	assert_int_equal(nomux__board_snapshot(&page.board, BOARD_BYTES, copy, sizeof(copy)), 0);
+	assert_null(nomux_board_record(b, BOARD_BYTES, NOM_BOARD_PRICES, 0, sizeof(price)));
+	assert_non_null(nomux_board_record(b, BOARD_BYTES, NOM_BOARD_PRICES, 0, 64));
+	assert_int_equal(nomux__board_price(&page.board, BOARD_BYTES, "price-1", &price), -ENOENT);
+}
+
+/* One record of a class that comes and goes, so that another one moves: the kernel's way. */
+static void *mover(void *arg)
+{
+	struct nom_board_section *s = &page.board.section[NOM_BOARD_PRICES];
+	struct nom_board_price keep, comes;
+	unsigned int i;
+	uint64_t v;
+
+	memset(&keep, 0, sizeof(keep));
+	memset(&comes, 0, sizeof(comes));
+	strcpy(keep.name, "keep");
+	strcpy(comes.name, "comes");
+	for (v = 1; !stop; v++) {
+		keep.changes = comes.changes = v;
+		__atomic_store_n(&page.board.seq, page.board.seq + 1, __ATOMIC_RELAXED);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		for (i = 0; i < 2; i++) {
+			const uint64_t *from = (const void *)(i == (v & 1) ? &keep : &comes);
+			uint64_t *to = (void *)price_at(i);
+			unsigned int w;
+
+			for (w = 0; w < sizeof(keep) / 8; w++)
+				__atomic_store_n(&to[w], from[w], __ATOMIC_RELAXED);
+		}
+		/* by turns both, in either order, and keep alone */
+		__atomic_store_n(&s->nr, v & 1 ? 2 : 1, __ATOMIC_RELAXED);
+		__atomic_store_n(&s->changes, v, __ATOMIC_RELAXED);
+		__atomic_store_n(&page.board.seq, page.board.seq + 1, __ATOMIC_RELEASE);
+		for (volatile unsigned int n = v % 1024; n; n--)
+			;
+	}
+	return NULL;
+}
+
+static void test_records_that_move(void **state)
+{
+	unsigned int i, nr = 0, moved = 0, keeps;
+	struct nom_board_price price;
+	time_t until = time(NULL) + 60;
+	uint64_t last = 0;
+	pthread_t thread;
+	int err;
+
+	stop = 0;
+	page.board.section[NOM_BOARD_PRICES].nr = 1;
+	memset(price_at(0), 0, sizeof(struct nom_board_price));
+	strcpy(price_at(0)->name, "keep");
+	assert_int_equal(pthread_create(&thread, NULL, mover, NULL), 0);
+	while ((nr < 20000 || moved < 100) && time(NULL) < until) {
+		const struct nom_board *b = (const struct nom_board *)(const void *)copy;
+		const struct nom_board_price *p;
+
+		/* whatever there is, "keep" is, at every moment and once */
+		err = nomux__board_price(&page.board, BOARD_BYTES, "keep", &price);
+		assert_true(!err || err == -EAGAIN);
+		if (!err)
+			assert_string_equal(price.name, "keep");
+		if (nomux__board_snapshot(&page.board, BOARD_BYTES, copy, sizeof(copy)))
+			continue;
+		keeps = 0;
+		for (i = 0; (p = nomux_board_record(b, BOARD_BYTES, NOM_BOARD_PRICES, i, sizeof(*p))); i++) {
+			keeps += !strcmp(p->name, "keep");
+			assert_int_equal(p->changes, b->section[NOM_BOARD_PRICES].changes);
+		}
+		assert_int_equal(keeps, 1);
+		assert_true(b->section[NOM_BOARD_PRICES].changes >= last);
+		moved += b->section[NOM_BOARD_PRICES].changes != last;
+		last = b->section[NOM_BOARD_PRICES].changes;
+		nr++;
+	}
+	stop = 1;
+	pthread_join(thread, NULL);
+	assert_true(nr >= 20000);
+	assert_true(moved >= 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +398,9 @@ int main(void)
 		cmocka_unit_test_setup(test_bad_buffers, setup),
 		cmocka_unit_test_setup(test_junk_sections, setup),
 		cmocka_unit_test_setup(test_short_stride, setup),
+		cmocka_unit_test_setup(test_newer_board, setup),
+		cmocka_unit_test_setup(test_older_board, setup),
+		cmocka_unit_test_setup(test_records_that_move, setup),
 	};
 
 	alarm(120);

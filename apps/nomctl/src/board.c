@@ -53,8 +53,9 @@ static json_t *device_json(const void *record)
 	char bdf[32], id[16];
 
 	snprintf(id, sizeof(id), "%04x:%04x", d->vendor, d->device);
-	return json_pack("{s:s,s:s,s:I}", "bdf", nomctl_bdf(d->bdf, bdf, sizeof(bdf)), "id", id,
-			 "class", (json_int_t)d->class_code);
+	return json_pack("{s:s,s:s,s:I,s:s}", "bdf", nomctl_bdf(d->bdf, bdf, sizeof(bdf)), "id", id,
+			 "class", (json_int_t)d->class_code,
+			 "state", d->state == NOM_DEVICE_LEAVING ? "leaving" : "present");
 }
 
 static json_t *price_json(const void *record)

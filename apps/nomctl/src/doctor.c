@@ -32,8 +32,8 @@ static const char *const level_names[] = { "ok", "warn", "FAIL", "skip" };
 
 struct finding {
 	enum level level;
-	char found[200];
-	char advice[200];
+	char found[400];
+	char advice[400];
 };
 
 /* What several checks look at, gathered once. */
@@ -41,7 +41,6 @@ struct machine {
 	struct econ_nl *nl;		/* NULL: no family */
 	int nl_error;
 	struct econ_nl_record info;
-	int running_cpu;		/* a core with an attached thread, or -1 */
 	unsigned nr_prices;
 };
 
@@ -49,14 +48,17 @@ struct machine {
 #define ON_NOM		(1U << 1)	/* a machine that runs nom */
 
 static struct {
-	bool json, host, guest;
-} values;
+	bool json, host, guest, trace;
+	double seconds;
+} values = { .seconds = 1 };
 
 #define OPT(field)	((size_t)((char *)&values.field - (char *)&values))
 static const struct econ_option options[] = {
 	{ "json", 'j', ECON_OPT_FLAG, OPT(json), NULL, "for programs", 0, 0 },
 	{ "host", 0, ECON_OPT_FLAG, OPT(host), NULL, "check this machine as a host for the guest", 0, 0 },
 	{ "guest", 0, ECON_OPT_FLAG, OPT(guest), NULL, "check this machine as one that runs nom", 0, 0 },
+	{ "seconds", 's', ECON_OPT_REAL, OPT(seconds), "SECONDS", "watch the reserved cores for so long (1)", 0.1, 86400 },
+	{ "trace", 0, ECON_OPT_FLAG, OPT(trace), NULL, "name what disturbs them by trace events, which does so, too", 0, 0 },
 	NOMCTL_OPTIONS_END,
 };
 
@@ -433,60 +435,6 @@ static void check_clock(struct machine *m, struct finding *f)
 	}
 }
 
-int nomctl_interrupts(const char *text, const char *kind, unsigned cpu, uint64_t *count_out)
-{
-	size_t len = strlen(kind);
-
-	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
-		char *end;
-
-		line += strspn(line, "\n ");
-		if (strncmp(line, kind, len) || line[len] != ':')
-			continue;
-		line += len + 1;
-		for (unsigned i = 0; ; i++) {
-			uint64_t v = strtoull(line, &end, 10);
-
-			if (end == line)
-				return -ENOENT;
-			if (i == cpu) {
-				*count_out = v;
-				return 0;
-			}
-			line = end;
-		}
-	}
-	return -ENOENT;
-}
-
-static int ticks(unsigned cpu, uint64_t *count_out)
-{
-	static char text[1 << 18];
-	int ret = nomctl_read("/proc/interrupts", text, sizeof(text));
-
-	return ret < 0 ? ret : nomctl_interrupts(text, "LOC", cpu, count_out);
-}
-
-static void check_ticks(struct machine *m, struct finding *f)
-{
-	struct timespec second = { 1, 0 };
-	uint64_t before, after;
-
-	if (m->running_cpu < 0) {
-		find(f, SKIPPED, "no core is leased now; try again while an application runs");
-		return;
-	}
-	if (ticks((unsigned)m->running_cpu, &before) || nanosleep(&second, NULL) ||
-	    ticks((unsigned)m->running_cpu, &after)) {
-		find(f, SKIPPED, "/proc/interrupts has no local timer interrupts");
-		return;
-	}
-	find(f, after - before > 20 ? WARN : OK, "%" PRIu64 " timer interrupts a second on leased core %d",
-	     after - before, m->running_cpu);
-	if (after - before > 20)
-		advise(f, "its tick is not off: nom_cpus= must have been given at boot; RCU callbacks or a second task keep it alive");
-}
-
 /* -------------------------------------------------------------- all of it --- */
 
 static const struct check {
@@ -510,19 +458,11 @@ static const struct check {
 	{ "hugepages", ON_NOM, check_hugepages },
 	{ "clock", ON_NOM, check_clock },
 	{ "priced", ON_NOM, check_priced },
-	{ "ticks", ON_NOM, check_ticks },
 };
 
 static int keep_info(const struct econ_nl_record *r, void *arg)
 {
 	((struct machine *)arg)->info = *r;
-	return 0;
-}
-
-static int keep_core(const struct econ_nl_record *r, void *arg)
-{
-	if (r->state == NOM_CORE_RUNNING)
-		((struct machine *)arg)->running_cpu = (int)r->cpu;
 	return 0;
 }
 
@@ -534,12 +474,10 @@ static int count_price(const struct econ_nl_record *r, void *arg)
 
 static void look(struct machine *m)
 {
-	m->running_cpu = -1;
 	m->nl_error = econ_nl_open(&m->nl);
 	if (m->nl_error)
 		return;
 	m->nl_error = econ_nl_get(m->nl, NOM_GENL_CMD_GET_INFO, keep_info, m);
-	econ_nl_get(m->nl, NOM_GENL_CMD_GET_CORES, keep_core, m);
 	econ_nl_get(m->nl, NOM_GENL_CMD_GET_PRICES, count_price, m);
 }
 
@@ -555,25 +493,46 @@ static unsigned where_are_we(const struct machine *m)
 											ON_HOST;
 }
 
-static void report(const struct check *c, const struct finding *f, json_t *list)
+struct report {
+	json_t *list;
+	unsigned nr[4];		/* by level */
+};
+
+static void report(const char *name, const struct finding *f, struct report *r)
 {
+	r->nr[f->level]++;
 	if (values.json) {
-		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "check", c->name, "level",
+		json_array_append_new(r->list, json_pack("{s:s,s:s,s:s,s:s}", "check", name, "level",
 						      level_names[f->level], "found", f->found,
 						      "advice", f->advice));
 		return;
 	}
-	printf("%-5s %-15s %s\n", level_names[f->level], c->name, f->found);
+	printf("%-5s %-15s %s\n", level_names[f->level], name, f->found);
 	if (*f->advice)
 		printf("%-5s %-15s %s\n", "", "", f->advice);
 	fflush(stdout);
 }
 
+static void report_core(unsigned cpu, enum nomctl_quiet verdict, const char *found,
+			const char *advice, void *arg)
+{
+	static const enum level levels[] = {
+		[NOMCTL_QUIET] = OK, [NOMCTL_QUIET_NOISE] = WARN, [NOMCTL_QUIET_UNKNOWN] = SKIPPED,
+	};
+	struct finding f = { .level = levels[verdict] };
+	char name[16];
+
+	snprintf(name, sizeof(name), "core %u", cpu);
+	snprintf(f.found, sizeof(f.found), "%s", found);
+	snprintf(f.advice, sizeof(f.advice), "%s", advice);
+	report(name, &f, arg);
+}
+
 static int run_doctor(int argc, char **argv)
 {
-	unsigned where, nr[4] = { 0 };
+	struct report r = { .list = json_array() };
 	struct machine m = { 0 };
-	json_t *list = json_array();
+	unsigned where;
 
 	look(&m);
 	where = where_are_we(&m);
@@ -586,16 +545,17 @@ static int run_doctor(int argc, char **argv)
 		if (!(checks[i].where & where))
 			continue;
 		checks[i].run(&m, &f);
-		nr[f.level]++;
-		report(&checks[i], &f, list);
+		report(checks[i].name, &f, &r);
 	}
+	if (m.nl && (where & ON_NOM))
+		nomctl_quiet_cores(m.nl, values.seconds, values.trace, report_core, &r);
 	econ_nl_close(m.nl);
 	if (values.json)
-		nomctl_print_json(json_incref(list));
+		nomctl_print_json(json_incref(r.list));
 	else
-		printf("%u ok, %u warnings, %u failures\n", nr[OK], nr[WARN], nr[FAIL]);
-	json_decref(list);
-	return nr[FAIL] ? ECON_EXIT_FAILED : ECON_EXIT_OK;
+		printf("%u ok, %u warnings, %u failures\n", r.nr[OK], r.nr[WARN], r.nr[FAIL]);
+	json_decref(r.list);
+	return r.nr[FAIL] ? ECON_EXIT_FAILED : ECON_EXIT_OK;
 }
 
 static const struct nomctl_action actions[] = {

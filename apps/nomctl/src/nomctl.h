@@ -112,6 +112,11 @@ int nomctl_app_open(const char *app, struct nomux_peek **peek_out, pid_t *pid_ou
 /* Running applications as [{"pid": 1, "name": "x"}] */
 json_t *nomctl_apps(void);
 
+/* --------------------------------------------------------- stat_leases.c --- */
+
+/* What the kernel counts of each lease; interval 0: once and no rates; exit code. */
+int nomctl_stat_leases(bool json, double interval_s, int64_t count);
+
 /* ----------------------------------------------------- compare_stats.c --- */
 
 /* Median, least, greatest, interquartile range; sorts @values.  @nr > 0 */
@@ -131,9 +136,24 @@ struct nomctl_spread nomctl_spread(double *values, size_t nr);
  */
 json_t *nomctl_compare_lines(json_t *lines, double time_scale, char *err, size_t n);
 
-/* ------------------------------------------------------------ doctor.c --- */
+/* ------------------------------------------------------ doctor_quiet.c --- */
 
-/* Interrupts of one kind on one processor, from the text of /proc/interrupts. */
-int nomctl_interrupts(const char *text, const char *kind, unsigned cpu, uint64_t *count_out);
+struct econ_nl;
+
+enum nomctl_quiet { NOMCTL_QUIET, NOMCTL_QUIET_NOISE, NOMCTL_QUIET_UNKNOWN };
+
+typedef void (*nomctl_quiet_fn)(unsigned cpu, enum nomctl_quiet verdict, const char *found,
+				const char *advice, void *arg);
+
+/**
+ * nomctl_quiet_cores - watch all reserved cores, and say what ran there
+ * @nl: to ask who holds them, and what their leases' own events are
+ * @seconds: how long
+ * @trace: name the origins, which disturbs the cores before and after
+ * @fn: called for each core that is online
+ *
+ * Return: 0 or -errno.
+ */
+int nomctl_quiet_cores(struct econ_nl *nl, double seconds, bool trace, nomctl_quiet_fn fn, void *arg);
 
 #endif /* NOMCTL_H */

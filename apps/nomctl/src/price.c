@@ -112,19 +112,44 @@ static int run_set(int argc, char **argv)
 	return ret;
 }
 
+static int run_del(int argc, char **argv)
+{
+	struct econ_nl *nl;
+	int ret;
+
+	if (econ_price_name_check(argv[0]))
+		return nomctl_fail(ECON_EXIT_USAGE, "price del: \"%s\" cannot be a name", argv[0]);
+	ret = econ_nl_open(&nl);
+	if (ret)
+		return nomctl_fail_errno(ret, "price del");
+	ret = econ_nl_del_price(nl, argv[0]);
+	if (ret == -ENOENT)
+		ret = nomctl_fail(ECON_EXIT_NOT_FOUND, "price del %s: no such price on the board", argv[0]);
+	else if (ret == -EPERM)
+		ret = nomctl_fail(ECON_EXIT_PERMISSION, "price del: needs CAP_NET_ADMIN: run as root");
+	else if (ret)
+		ret = nomctl_fail_errno(ret, "price del");
+	econ_nl_close(nl);
+	return ret;
+}
+
 static int on_change(const struct econ_nl_record *r, void *arg)
 {
 	char money[ECON_MONEY_CHARS];
 	int64_t *left = arg;
 
-	if (r->cmd != NOM_GENL_CMD_PRICE_NTF)
+	if (r->cmd != NOM_GENL_CMD_PRICE_NTF && r->cmd != NOM_GENL_CMD_PRICE_DEL_NTF)
 		return 0;
 	if (values.json) {
 		json_t *j = price_json(r);
 
+		if (r->cmd == NOM_GENL_CMD_PRICE_DEL_NTF)
+			json_object_set_new(j, "removed", json_true());
 		json_dumpf(j, stdout, JSON_COMPACT);
 		json_decref(j);
 		putchar('\n');
+	} else if (r->cmd == NOM_GENL_CMD_PRICE_DEL_NTF) {
+		printf("%s removed\n", r->price_name);
 	} else {
 		printf("%s %s $/%s\n", r->price_name,
 		       econ_money_format(r->price_ucr, money, sizeof(money)), r->price_unit);
@@ -150,6 +175,7 @@ static int run_watch(int argc, char **argv)
 static const struct nomctl_action actions[] = {
 	{ "list", "", "prices on the board", 0, 0, run_list },
 	{ "set", "NAME AMOUNT", "put a price on the board: 1.25, $1.25 or 1250000ucr", 2, 2, run_set },
+	{ "del", "NAME", "take a price off the board", 1, 1, run_del },
 	{ "watch", "", "a line for each change", 0, 0, run_watch },
 	NOMCTL_ACTIONS_END,
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* nomctl stat: an application's counters, and how fast they grow. */
+/* nomctl stat: an application's counters, or those of the leases, and how fast they grow. */
 #include "nomctl.h"
 
 #include <errno.h>
@@ -153,7 +153,11 @@ static int run_stat(int argc, char **argv)
 	static struct snapshot then, now;
 	struct nomux_peek *peek;
 	pid_t pid;
-	int ret = nomctl_app_open(argv[0], &peek, &pid);
+	int ret;
+
+	if (!argc)
+		return nomctl_stat_leases(values.json, values.interval_s, values.count);
+	ret = nomctl_app_open(argv[0], &peek, &pid);
 
 	if (ret)
 		return ret;
@@ -174,10 +178,10 @@ static int run_stat(int argc, char **argv)
 }
 
 static const struct nomctl_action actions[] = {
-	{ NULL, "APP", "Counters and gauges of a running application.  APP is a name or a process id.", 1, 1, run_stat },
+	{ NULL, "[APP]", "Counters and gauges of a running application, by name or process id; without one, what the kernel counts of each lease.", 0, 1, run_stat },
 	NOMCTL_ACTIONS_END,
 };
 
 const struct nomctl_verb nomctl_stat = {
-	"stat", "an application's counters", actions, options, &values, 0,
+	"stat", "an application's counters, or the leases'", actions, options, &values, 0,
 };

@@ -56,13 +56,21 @@ static int add_core(const struct econ_nl_record *r, void *arg)
 	return 0;
 }
 
+/* A grant, or what is in quarantine after one; @arg: the status. */
 static int add_grant(const struct econ_nl_record *r, void *arg)
 {
-	json_array_append_new(arg, json_pack("{s:I,s:I,s:I,s:s,s:I,s:I}",
+	bool ended = has(r, NOM_GENL_A_MEM_QUARANTINED);
+	json_t *g = json_pack("{s:I,s:I,s:I,s:s,s:I}",
 		"handle", (json_int_t)r->handle, "pid", (json_int_t)r->pid,
 		"uid", (json_int_t)r->uid, "comm", r->comm,
-		"bytes", (json_int_t)r->mem_granted_bytes,
-		"mapped_bytes", (json_int_t)r->mem_mapped_bytes));
+		"bytes", (json_int_t)(ended ? r->mem_quarantined_bytes : r->mem_granted_bytes));
+	char bdf[32];
+
+	if (!ended)
+		json_object_set_new(g, "mapped_bytes", json_integer((json_int_t)r->mem_mapped_bytes));
+	else if (has(r, NOM_GENL_A_BDF))
+		json_object_set_new(g, "device", json_string(nomctl_bdf(r->bdf, bdf, sizeof(bdf))));
+	json_array_append_new(json_object_get(arg, ended ? "quarantined" : "grants"), g);
 	return 0;
 }
 
@@ -72,8 +80,9 @@ static int add_device(const struct econ_nl_record *r, void *arg)
 
 	snprintf(id, sizeof(id), "%04x:%04x", r->vendor, r->device);
 	snprintf(class_code, sizeof(class_code), "%06x", r->class_code & 0xffffff);
-	json_array_append_new(arg, json_pack("{s:s,s:s,s:s}",
-		"bdf", nomctl_bdf(r->bdf, bdf, sizeof(bdf)), "id", id, "class", class_code));
+	json_array_append_new(arg, json_pack("{s:s,s:s,s:s,s:b}",
+		"bdf", nomctl_bdf(r->bdf, bdf, sizeof(bdf)), "id", id, "class", class_code,
+		"leaving", r->state == 1 + NOM_DEVICE_LEAVING));
 	return 0;
 }
 
@@ -92,7 +101,6 @@ static const struct {
 	econ_nl_fn add;
 } lists[] = {
 	{ "cores", NOM_GENL_CMD_GET_CORES, add_core },
-	{ "grants", NOM_GENL_CMD_GET_GRANTS, add_grant },
 	{ "devices", NOM_GENL_CMD_GET_DEVICES, add_device },
 	{ "prices", NOM_GENL_CMD_GET_PRICES, add_price },
 };
@@ -101,6 +109,10 @@ static int collect(struct econ_nl *nl, json_t *root)
 {
 	int ret = econ_nl_get(nl, NOM_GENL_CMD_GET_INFO, add_info, root);
 
+	json_object_set_new(root, "grants", json_array());
+	json_object_set_new(root, "quarantined", json_array());
+	if (!ret)
+		ret = econ_nl_get(nl, NOM_GENL_CMD_GET_GRANTS, add_grant, root);
 	for (size_t i = 0; !ret && i < sizeof(lists) / sizeof(*lists); i++) {
 		json_t *list = json_array();
 
@@ -128,19 +140,21 @@ static const char *text(json_t *object, const char *key)
 static void print_cores(json_t *root)
 {
 	struct nomctl_table *t = nomctl_table_create(
-		">CPU\tstate\t>pid\tcommand\t>events\t>traps\t>restarts\t>failed");
+		">CPU\tstate\t>pid\tcommand\t>events\t>traps\t>posts\t>kicks\t>restarts\t>failed");
 	size_t i;
 	json_t *c;
 
 	json_array_foreach(json_object_get(root, "cores"), i, c) {
 		if (json_object_get(c, "pid"))
 			nomctl_table_row(t, "%" PRId64 "\t%s\t%" PRId64 "\t%s\t%" PRId64 "\t%" PRId64
-					 "\t%" PRId64 "\t%" PRId64, (int64_t)number(c, "cpu"),
-					 text(c, "state"), (int64_t)number(c, "pid"), text(c, "comm"),
+					 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64,
+					 (int64_t)number(c, "cpu"), text(c, "state"),
+					 (int64_t)number(c, "pid"), text(c, "comm"),
 					 (int64_t)number(c, "events"), (int64_t)number(c, "traps"),
+					 (int64_t)number(c, "posts"), (int64_t)number(c, "kicks"),
 					 (int64_t)number(c, "restarts"), (int64_t)number(c, "failed"));
 		else
-			nomctl_table_row(t, "%" PRId64 "\t%s\t-\t\t\t\t\t", (int64_t)number(c, "cpu"),
+			nomctl_table_row(t, "%" PRId64 "\t%s\t-\t\t\t\t\t\t\t", (int64_t)number(c, "cpu"),
 					 text(c, "state"));
 	}
 	if (i)
@@ -169,6 +183,12 @@ static void print_memory(json_t *root)
 		       nomctl_bytes((uint64_t)number(g, "bytes"), a, sizeof(a)),
 		       nomctl_bytes((uint64_t)number(g, "mapped_bytes"), b, sizeof(b)),
 		       (int64_t)number(g, "pid"), text(g, "comm"));
+	json_array_foreach(json_object_get(root, "quarantined"), i, g)
+		printf("  %s in quarantine after pid %" PRId64 " (%s), until %s%s\n",
+		       nomctl_bytes((uint64_t)number(g, "bytes"), a, sizeof(a)),
+		       (int64_t)number(g, "pid"), text(g, "comm"),
+		       *text(g, "device") ? text(g, "device") : "nobody has it pinned",
+		       *text(g, "device") ? " is off the bus" : "");
 }
 
 static void print_rest(json_t *root)
@@ -180,7 +200,8 @@ static void print_rest(json_t *root)
 	printf("\ndevices at vfio-pci:%s\n",
 	       json_array_size(json_object_get(root, "devices")) ? "" : " none");
 	json_array_foreach(json_object_get(root, "devices"), i, v)
-		printf("  %s  %s  class %s\n", text(v, "bdf"), text(v, "id"), text(v, "class"));
+		printf("  %s  %s  class %s%s\n", text(v, "bdf"), text(v, "id"), text(v, "class"),
+		       json_is_true(json_object_get(v, "leaving")) ? "  leaving" : "");
 	printf("\nprices:%s\n", json_array_size(json_object_get(root, "prices")) ? "" : " none");
 	json_array_foreach(json_object_get(root, "prices"), i, v)
 		printf("  %s %s $/%s, for %s\n", text(v, "name"),

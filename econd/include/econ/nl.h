@@ -92,6 +92,15 @@ int econ_nl_set_price(struct econ_nl *nl, const char *name, const char *unit, in
 int econ_nl_reclaim(struct econ_nl *nl, uint64_t grant, uint64_t bytes, uint32_t deadline_ms);
 
 /**
+ * econ_nl_del_price - take a price off the board
+ * @name: which
+ *
+ * Return: 0, -ENOENT (no such price), -EPERM (needs CAP_NET_ADMIN), -ENODEV,
+ * -EOPNOTSUPP (a module without NOM_FEATURE_PRICE_DEL).
+ */
+int econ_nl_del_price(struct econ_nl *nl, const char *name);
+
+/**
  * econ_nl_watch - wait for change notifications
  * @fn: called for each
  * @timeout_ms: return 0 after so long without one; -1: never

@@ -242,6 +242,24 @@ uint64_t k_mem_free(const struct nom_board *b)
 	return k_board_read(b, NOM_BOARD_MEMORY, 0, &m, sizeof(m)) ? 0 : m.free_bytes;
 }
 
+uint64_t k_mem_quarantined(const struct nom_board *b)
+{
+	struct nom_board_memory m;
+
+	return k_board_read(b, NOM_BOARD_MEMORY, 0, &m, sizeof(m)) ? 0 : m.quarantined_bytes;
+}
+
+int k_board_device(const struct nom_board *b, uint32_t bdf, struct nom_board_device *out)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; !(ret = k_board_read(b, NOM_BOARD_DEVICES, i, out, sizeof(*out))); i++)
+		if (out->bdf == bdf)
+			return 0;
+	return ret;
+}
+
 int k_claim(int nom, int cpu, uint64_t notify_mask, struct k_lease *out)
 {
 	struct nom_core_claim c = { .size = sizeof(c), .cpu = cpu, .notify_mask = notify_mask };

@@ -49,6 +49,8 @@ int k_board_read(const struct nom_board *b, enum nom_board_class c, unsigned int
 		 void *out, size_t bytes);
 uint64_t k_board_changes(const struct nom_board *b, enum nom_board_class c);
 uint64_t k_mem_free(const struct nom_board *b);
+uint64_t k_mem_quarantined(const struct nom_board *b);
+int k_board_device(const struct nom_board *b, uint32_t bdf, struct nom_board_device *out);
 
 struct k_lease {
 	int fd;

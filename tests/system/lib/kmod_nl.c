@@ -207,3 +207,13 @@ int k_nl_price(int sock, int family, const char *name, const char *unit, int64_t
 	k_nl_s64(&req, NOM_GENL_A_PRICE_UCR, ucr);
 	return k_nl_talk(sock, &req, NULL, NULL);
 }
+
+int k_nl_del_price(int sock, int family, const char *name)
+{
+	struct k_nl_req req;
+
+	k_nl_begin(&req, family, NOM_GENL_CMD_DEL_PRICE, 0);
+	if (name)
+		k_nl_str(&req, NOM_GENL_A_PRICE_NAME, name);
+	return k_nl_talk(sock, &req, NULL, NULL);
+}

@@ -37,5 +37,6 @@ const char *k_nl_string(const struct k_nl_msg *m, int a);
 
 /* SET_PRICE; unit may be NULL */
 int k_nl_price(int sock, int family, const char *name, const char *unit, int64_t ucr);
+int k_nl_del_price(int sock, int family, const char *name);
 
 #endif

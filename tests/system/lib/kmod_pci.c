@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
 #include "kmod_pci.h"
 
 #define DEVICES	"/sys/bus/pci/devices"
@@ -124,4 +127,70 @@ bool k_pci_has_iommu(const struct k_pci *dev)
 	char group[32];
 
 	return !k_pci_group(dev, group, sizeof(group));
+}
+
+const char *k_pci_trusted(struct k_pci *dev)
+{
+	if (!k_pci_find(dev))
+		return "no virtio network device here: boot with --nics 1";
+	if (access("/sys/bus/pci/drivers/vfio-pci", F_OK))
+		return "this kernel has no vfio-pci";
+	if (k_pci_has_iommu(dev))
+		return "an IOMMU is there, and so no trusted mode: see kmod_iommu";
+	return NULL;
+}
+
+int k_vfio_open(const struct k_pci *dev, struct k_vfio *v)
+{
+	struct vfio_region_info r = { .argsz = sizeof(r), .index = VFIO_PCI_CONFIG_REGION_INDEX };
+	char path[64], group[32];
+	int ret;
+
+	ret = k_pci_group(dev, group, sizeof(group));
+	if (ret)
+		return ret;
+	snprintf(path, sizeof(path), "/dev/vfio/noiommu-%s", group);
+	v->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	v->group = open(path, O_RDWR | O_CLOEXEC);
+	if (v->container < 0 || v->group < 0)
+		return -errno;
+	if (ioctl(v->group, VFIO_GROUP_SET_CONTAINER, &v->container) ||
+	    ioctl(v->container, VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU))
+		return -errno;
+	v->device = ioctl(v->group, VFIO_GROUP_GET_DEVICE_FD, dev->slot);
+	if (v->device < 0 || ioctl(v->device, VFIO_DEVICE_GET_REGION_INFO, &r))
+		return -errno;
+	v->config = r.offset;
+	return 0;
+}
+
+void k_vfio_close(struct k_vfio *v)
+{
+	close(v->device), close(v->group), close(v->container);
+}
+
+int k_vfio_bus_master(struct k_vfio *v, bool on)
+{
+	uint16_t cmd;
+
+	if (pread(v->device, &cmd, 2, v->config + PCI_COMMAND) != 2)
+		return -errno;
+	cmd = on ? cmd | PCI_COMMAND_MASTER : cmd & ~PCI_COMMAND_MASTER;
+	if (pwrite(v->device, &cmd, 2, v->config + PCI_COMMAND) != 2)
+		return -errno;
+	return 0;
+}
+
+int k_vfio_irq(struct k_vfio *v, int eventfd)
+{
+	struct {
+		struct vfio_irq_set set;
+		int32_t fd;
+	} irq = {
+		.set = { .argsz = sizeof(irq), .index = VFIO_PCI_MSIX_IRQ_INDEX, .count = 1,
+			 .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER },
+		.fd = eventfd,
+	};
+
+	return ioctl(v->device, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
 }

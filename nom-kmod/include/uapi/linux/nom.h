@@ -64,6 +64,8 @@ struct nom_info {
 #define NOM_FEATURE_CLAIM_WAIT	(1ULL << 8)	/* NOM_CLAIM_* flags */
 #define NOM_FEATURE_LIMITS	(1ULL << 9)	/* limits per user, NOM_GET_LIMITS */
 #define NOM_FEATURE_IRQ		(1ULL << 10)	/* affinity, mask, storms, NOM_CORE_BINDING */
+#define NOM_FEATURE_PRICE_DEL	(1ULL << 16)	/* NOM_GENL_CMD_DEL_PRICE */
+#define NOM_FEATURE_DEVICE_STATE (1ULL << 17)	/* nom_board_device.state */
 #define NOM_FEATURE_MEM_RELEASE	(1ULL << 24)	/* NOM_MEM_RELEASE */
 
 #define NOM_GET_INFO	_IO(NOM_IOC_TYPE, 0x00)
@@ -651,18 +653,23 @@ struct nom_board_memory {
 	__aligned_u64 quarantined_bytes;
 };
 
+#define NOM_DEVICE_PRESENT	0
+#define NOM_DEVICE_LEAVING	1	/* close it: its removal waits for the descriptor */
+
 /* PCI functions bound to vfio-pci; bdf as in struct nom_mem_phys. */
 struct nom_board_device {
 	__u32 bdf;
 	__u16 vendor;
 	__u16 device;
 	__u32 class_code;	/* 24 bits */
-	__u32 reserved;
+	__u32 state;		/* NOM_DEVICE_* */
 };
 
 #define NOM_PRICE_NAME_MAX	24
 
 /*
+ * Records move when one goes: find a price by its name, a device by its bdf.
+ *
  * Money is in micro-credits (ucr, 1/1,000,000 of the unit of account, "$").
  * name says what is priced and per what: "bandwidth" per Gbit sent, "core" per
  * core-hour, "memory" per GiB-hour, or anything a provider invents.
@@ -708,14 +715,15 @@ enum nom_reclaim_state {
 #define NOM_GENL_MCGRP_CHANGES	"changes"
 
 /*
- * GET_* answer dumps; SET_PRICE needs CAP_NET_ADMIN, RECLAIM needs CAP_SYS_ADMIN;
+ * GET_* answer dumps; *_PRICE need CAP_NET_ADMIN, RECLAIM needs CAP_SYS_ADMIN;
  * *_NTF go to "changes".
  */
 enum nom_genl_cmd {
 	NOM_GENL_CMD_UNSPEC,
 	NOM_GENL_CMD_GET_INFO,		/* do: one message, INFO_* and memory */
 	NOM_GENL_CMD_GET_CORES,		/* dump: a message per reserved core */
-	NOM_GENL_CMD_GET_GRANTS,	/* dump: a message per grant */
+	NOM_GENL_CMD_GET_GRANTS,	/* dump: a message per grant; one with MEM_QUARANTINED
+					 * instead of MEM_GRANTED for what waits after one */
 	NOM_GENL_CMD_GET_DEVICES,	/* dump */
 	NOM_GENL_CMD_GET_PRICES,	/* dump */
 	NOM_GENL_CMD_SET_PRICE,		/* do: PRICE_NAME, PRICE_UNIT (first time), PRICE_UCR */
@@ -726,6 +734,8 @@ enum nom_genl_cmd {
 	NOM_GENL_CMD_RECLAIM,		/* do: HANDLE (a grant's), MEM_WANTED, DEADLINE_MS */
 	NOM_GENL_CMD_RECLAIM_NTF,	/* HANDLE, MEM_WANTED, DEADLINE_NS, PID, UID, STATE */
 	NOM_GENL_CMD_GET_NODES,		/* dump: a message per NUMA node with reserved memory */
+	NOM_GENL_CMD_DEL_PRICE,		/* do: PRICE_NAME */
+	NOM_GENL_CMD_PRICE_DEL_NTF,	/* PRICE_NAME and the rest as it last stood */
 };
 
 enum nom_genl_attr {
