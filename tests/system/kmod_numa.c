@@ -119,6 +119,15 @@ static void refusals(int nom)
 	t_eq(k_ioctl(nom, NOM_MEM_RELEASE, &r), -EINVAL, "reserved word");
 }
 
+static int grant_on(int nom, uint64_t bytes, uint32_t node)
+{
+	struct nom_mem_grant g = { .size = sizeof(g), .flags = NOM_GRANT_NODE, .bytes = bytes,
+				   .node = node };
+	int ret = k_ioctl(nom, NOM_MEM_GRANT, &g);
+
+	return ret ? ret : g.out_grant_fd;
+}
+
 static void nodes(int nom)
 {
 	long node0 = mem_total(0), node1 = mem_total(1), all = mem_total(-1);
@@ -141,6 +150,16 @@ static void nodes(int nom)
 	t_ok(is_zero(fds[0], 192 * MIB), "is zero");
 	t_eq(release(nom, CHUNK, NOM_NODE_ANY, &got), -ENOMEM, "leaves nothing to release");
 	close(fds[0]);
+
+	/* Of one node, or not at all */
+	fds[0] = grant_on(nom, 64 * MIB, 0);
+	t_ok(fds[0] >= 0, "a grant of all of node 0");
+	t_eq(grant_on(nom, CHUNK, 0), -ENOMEM, "then that has no more");
+	fds[1] = grant_on(nom, 128 * MIB, 1);
+	t_ok(fds[1] >= 0, "but node 1 has all of its own");
+	t_eq(k_grant(nom, CHUNK), -ENOMEM, "and nothing is left");
+	t_eq(grant_on(nom, CHUNK, 2), -ENOMEM, "nor on a node that is not there");
+	close(fds[0]), close(fds[1]);
 
 	t_eq(release(nom, 1024 * MIB, 1, &got), 0, "release 1 GiB of node 1");
 	t_eq(got, 128 * MIB, "which has 128 MiB");
