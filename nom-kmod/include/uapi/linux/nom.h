@@ -187,7 +187,8 @@ struct nom_notify {
  * starts with vif == 0 (events masked).
  *
  * Return: 0, -EBUSY (attached already), -EINVAL, -EOPNOTSUPP (trap mask,
- * 32-bit caller, user shadow stack), -ENXIO.
+ * 32-bit caller, user shadow stack), -ENXIO, -EAGAIN (somebody changed the
+ * caller's affinity in the same moment).
  */
 struct nom_core_enter {
 	__u32 size;
