@@ -255,7 +255,7 @@ struct nom_limits {
  *
  * Return: 0, -EBUSY (attached already), -EINVAL, -EOPNOTSUPP (trap mask,
  * 32-bit caller, user shadow stack), -ENXIO, -EAGAIN (somebody changed the
- * thread's affinity at the same moment).
+ * caller's affinity in the same moment).
  */
 struct nom_core_enter {
 	__u32 size;
