@@ -96,12 +96,60 @@ static int devices_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(devices);
 
+static int bindings_show(struct seq_file *m, void *unused)
+{
+	struct nom_core_binding b;
+	struct nom_board_core c;
+	unsigned int i, nth;
+
+	seq_puts(m, "cpu event irq signals events pauses, and its state\n");
+	for (i = 0; !nom_board_get_core(i, &c); i++) {
+		for (nth = 0; !nom_lease_describe_binding(i, nth, &b); nth++)
+			seq_printf(m, "%u %u %d %llu %llu %llu%s%s%s\n", c.cpu, b.out_event, b.out_irq,
+				   b.out_signals, b.out_events, b.out_pauses,
+				   b.out_flags & NOM_BINDING_MASKED ? " masked" : "",
+				   b.out_flags & NOM_BINDING_PAUSED ? " paused" : "",
+				   b.out_flags & NOM_BINDING_AFFINE ? " affine" : "");
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(bindings);
+
+/* "3/-" of what has no limit */
+static void nom_show_limit(struct seq_file *m, u64 used, u64 max)
+{
+	if (max == NOM_UNLIMITED)
+		seq_printf(m, " %llu/-", used);
+	else
+		seq_printf(m, " %llu/%llu", used, max);
+}
+
+static int users_show(struct seq_file *m, void *unused)
+{
+	struct nom_limits l;
+	unsigned int i;
+
+	seq_puts(m, "uid cores bytes bindings notifications: used/limit; of these refused/a second\n");
+	for (i = 0; !nom_limit_describe_nth(i, &l); i++) {
+		seq_printf(m, "%u", l.out_uid);
+		nom_show_limit(m, l.out_cores, l.out_cores_max);
+		nom_show_limit(m, l.out_mem_bytes, l.out_mem_bytes_max);
+		nom_show_limit(m, l.out_bindings, l.out_bindings_max);
+		nom_show_limit(m, l.out_notify_refused, l.out_notify_per_s_max);
+		seq_puts(m, l.out_exempt ? " exempt\n" : "\n");
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(users);
+
 void nom_debugfs_init(void)
 {
 	/* without debugfs these do nothing, and that is all right */
 	nom_debugfs = debugfs_create_dir("nom", NULL);
 	debugfs_create_file("cores", 0400, nom_debugfs, NULL, &cores_fops);
 	debugfs_create_file("grants", 0400, nom_debugfs, NULL, &grants_fops);
+	debugfs_create_file("bindings", 0400, nom_debugfs, NULL, &bindings_fops);
+	debugfs_create_file("users", 0400, nom_debugfs, NULL, &users_fops);
 	debugfs_create_file("devices", 0400, nom_debugfs, NULL, &devices_fops);
 }
 

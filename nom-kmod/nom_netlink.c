@@ -393,6 +393,78 @@ static int nom_genl_dump_memory(struct sk_buff *skb, struct netlink_callback *cb
 	return skb->len;
 }
 
+static int nom_fill_binding(struct sk_buff *skb, const struct nom_board_core *core,
+			    const struct nom_core_binding *b)
+{
+	return nla_put_u32(skb, NOM_GENL_A_CPU, core->cpu) ?:
+	       nom_put_u64(skb, NOM_GENL_A_HANDLE, core->handle) ?:
+	       nla_put_u32(skb, NOM_GENL_A_EVENT, b->out_event) ?:
+	       nla_put_u32(skb, NOM_GENL_A_IRQ, b->out_irq) ?:
+	       nla_put_u32(skb, NOM_GENL_A_FLAGS, b->out_flags) ?:
+	       nom_put_u64(skb, NOM_GENL_A_SIGNALS, b->out_signals) ?:
+	       nom_put_u64(skb, NOM_GENL_A_EVENTS, b->out_events) ?:
+	       nom_put_u64(skb, NOM_GENL_A_PAUSES, b->out_pauses);
+}
+
+static int nom_fill_user(struct sk_buff *skb, unsigned int nth)
+{
+	struct nom_limits l;
+	int ret;
+
+	ret = nom_limit_describe_nth(nth, &l);
+	if (ret)
+		return ret;
+	if (l.out_exempt) {
+		ret = nla_put_flag(skb, NOM_GENL_A_EXEMPT);
+		if (ret)
+			return ret;
+	}
+	return nla_put_u32(skb, NOM_GENL_A_UID, l.out_uid) ?:
+	       nla_put_u32(skb, NOM_GENL_A_NR_CORES, l.out_cores) ?:
+	       nom_put_u64(skb, NOM_GENL_A_CORES_MAX, l.out_cores_max) ?:
+	       nom_put_u64(skb, NOM_GENL_A_MEM_GRANTED, l.out_mem_bytes) ?:
+	       nom_put_u64(skb, NOM_GENL_A_MEM_MAX, l.out_mem_bytes_max) ?:
+	       nla_put_u32(skb, NOM_GENL_A_NR_BINDINGS, l.out_bindings) ?:
+	       nom_put_u64(skb, NOM_GENL_A_BINDINGS_MAX, l.out_bindings_max) ?:
+	       nom_put_u64(skb, NOM_GENL_A_NOTIFY_REFUSED, l.out_notify_refused) ?:
+	       nom_put_u64(skb, NOM_GENL_A_NOTIFY_MAX, l.out_notify_per_s_max);
+}
+
+/* Who comes or goes meanwhile may shift the others: missed, or told twice. */
+static int nom_genl_dump_users(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	return nom_genl_dump(skb, cb, nom_fill_user);
+}
+
+/* args: the core's record, and how many of its bindings were told */
+static int nom_genl_dump_bindings(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	unsigned int index = cb->args[0], nth = cb->args[1];
+	struct nom_core_binding b;
+	struct nom_board_core core;
+	void *hdr;
+
+	for (; !nom_board_get_core(index, &core); index++, nth = 0) {
+		while (core.handle && !nom_lease_describe_binding(index, nth, &b)) {
+			hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+					  &nom_genl_family, NLM_F_MULTI,
+					  NOM_GENL_CMD_GET_BINDINGS);
+			if (!hdr)
+				goto full;
+			if (nom_fill_binding(skb, &core, &b)) {
+				genlmsg_cancel(skb, hdr);
+				goto full;
+			}
+			genlmsg_end(skb, hdr);
+			nth++;
+		}
+	}
+full:
+	cb->args[0] = index;
+	cb->args[1] = nth;
+	return skb->len;
+}
+
 /* -------------------------------------------------------------- prices --- */
 
 static bool nom_price_name_ok(const char *name)
@@ -557,6 +629,14 @@ static const struct genl_split_ops nom_genl_ops[] = {
 		.doit	= nom_genl_del_price,
 		.policy	= nom_genl_price_name_policy,
 		.maxattr = ARRAY_SIZE(nom_genl_price_name_policy) - 1,
+	}, {
+		.cmd	= NOM_GENL_CMD_GET_BINDINGS,
+		.flags	= GENL_CMD_CAP_DUMP,
+		.dumpit	= nom_genl_dump_bindings,
+	}, {
+		.cmd	= NOM_GENL_CMD_GET_USERS,
+		.flags	= GENL_CMD_CAP_DUMP,
+		.dumpit	= nom_genl_dump_users,
 	},
 };
 

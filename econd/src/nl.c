@@ -38,6 +38,7 @@ struct request {
 
 /* ------------------------------------------------------------ decoding --- */
 
+#define FLAG	255		/* it is there, and has no value */
 #define U16	2
 #define U32	4
 #define U64	8
@@ -83,6 +84,18 @@ static const struct field {
 	NUMBER(MEM_WANTED, U64, mem_wanted_bytes),
 	NUMBER(DEADLINE_NS, U64, deadline_ns),
 	NUMBER(NODE, U32, node),
+	NUMBER(EVENT, U32, event),
+	NUMBER(IRQ, U32, irq),
+	NUMBER(FLAGS, U32, flags),
+	NUMBER(SIGNALS, U64, signals),
+	NUMBER(PAUSES, U64, pauses),
+	NUMBER(EXEMPT, FLAG, present),
+	NUMBER(CORES_MAX, U64, cores_max),
+	NUMBER(MEM_MAX, U64, mem_max),
+	NUMBER(NR_BINDINGS, U32, nr_bindings),
+	NUMBER(BINDINGS_MAX, U64, bindings_max),
+	NUMBER(NOTIFY_REFUSED, U64, notify_refused),
+	NUMBER(NOTIFY_MAX, U64, notify_max),
 };
 
 static void decode_field(const struct field *f, struct nlattr *a, struct econ_nl_record *r)
@@ -97,6 +110,8 @@ static void decode_field(const struct field *f, struct nlattr *a, struct econ_nl
 			n = f->room - 1u;
 		memcpy(at, nla_data(a), n);
 		at[n] = '\0';
+	} else if (f->width == FLAG) {
+		;
 	} else if (len != f->width) {
 		return;		/* not the type we know: as if absent */
 	} else {

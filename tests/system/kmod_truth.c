@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -165,6 +166,97 @@ static void memory_comes_and_goes(void)
 	close(pipes[1]);
 }
 
+struct seen {
+	unsigned int nr;
+	uint32_t cpu, event, flags, cores, bindings;
+	uint64_t handle, signals, events, cores_max, bytes;
+};
+
+static void see_binding(const struct k_nl_msg *m, void *arg)
+{
+	struct seen *s = arg;
+
+	s->nr++;
+	s->event = k_nl_u32(m, NOM_GENL_A_EVENT);
+	s->handle = k_nl_u64(m, NOM_GENL_A_HANDLE);
+	s->signals = k_nl_u64(m, NOM_GENL_A_SIGNALS);
+	s->events = k_nl_u64(m, NOM_GENL_A_EVENTS);
+	s->flags = k_nl_u32(m, NOM_GENL_A_FLAGS);
+}
+
+static void see_user(const struct k_nl_msg *m, void *arg)
+{
+	struct seen *s = arg;
+
+	if (k_nl_u32(m, NOM_GENL_A_UID) != 0)
+		return;
+	s->nr++;
+	s->cores += k_nl_u32(m, NOM_GENL_A_NR_CORES);
+	s->bindings += k_nl_u32(m, NOM_GENL_A_NR_BINDINGS);
+	s->bytes += k_nl_u64(m, NOM_GENL_A_MEM_GRANTED);
+	s->cores_max = k_nl_u64(m, NOM_GENL_A_CORES_MAX);
+}
+
+static struct seen ask(uint8_t cmd, void (*fn)(const struct k_nl_msg *, void *))
+{
+	static int sock = -1, family, group;
+	struct seen s = { 0 };
+	struct k_nl_req req;
+
+	if (sock < 0)
+		sock = k_nl_open(&family, &group);
+	k_nl_begin(&req, family, cmd, NLM_F_DUMP);
+	if (k_nl_talk(sock, &req, fn, &s))
+		s.nr = ~0U;
+	return s;
+}
+
+/* Bindings of closed eventfds are taken away a moment later. */
+static bool as_before(void *before)
+{
+	struct seen now = ask(NOM_GENL_CMD_GET_USERS, see_user), *b = before;
+
+	return now.cores == b->cores && now.bindings == b->bindings && now.bytes == b->bytes;
+}
+
+/* More bindings than one message of a dump has room for. */
+static void bindings_and_users(void)
+{
+	enum { BINDINGS = NOM_BINDINGS_MAX };
+	int fds[BINDINGS], i, grant;
+	struct seen s, before = ask(NOM_GENL_CMD_GET_USERS, see_user);
+	uint64_t three = 3;
+	char line[64];
+	struct k_lease l;
+
+	t_eq(k_claim(nom, NOM_CPU_ANY, 0, &l), 0, "claim");
+	t_eq(ask(NOM_GENL_CMD_GET_BINDINGS, see_binding).nr, 0, "no bindings");
+	for (i = 0; i < BINDINGS; i++) {
+		fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		k_bind(&l, 7, fds[i]);
+	}
+	grant = k_grant(nom, CHUNK);
+	for (i = 0; i < 2; i++)
+		t_ok(write(fds[BINDINGS - 1], &three, sizeof(three)) == sizeof(three), "the last one is signalled");
+	s = ask(NOM_GENL_CMD_GET_BINDINGS, see_binding);
+	t_eq(s.nr, BINDINGS, "all bindings, once");
+	t_ok(s.event == 7 && s.handle == l.handle && s.signals == 2 && s.events == 6 && !s.flags,
+	     "the last one, with two signals and six events");
+	snprintf(line, sizeof(line), "%u 7 0 2 6 0", (unsigned int)(l.handle & 0xffff));
+	t_ok(debugfs_has("bindings", line), "debugfs: %s", line);
+	s = ask(NOM_GENL_CMD_GET_USERS, see_user);
+	t_ok(s.cores == before.cores + 1 && s.bindings == before.bindings + BINDINGS &&
+	     s.bytes == before.bytes + CHUNK, "and what it makes of its user: %u cores, %u bindings",
+	     s.cores, s.bindings);
+	t_ok(debugfs_has("users", "0 1/"), "debugfs, too");
+	for (i = 0; i < BINDINGS; i++)
+		close(fds[i]);
+	close(grant);
+	munmap(l.sh, PAGE);
+	close(l.fd);
+	t_ok(t_wait(as_before, &before, 5000), "nothing of it is left");
+}
+
 static bool all_free(void *unused)
 {
 	return k_mem_free(board) == info.out_mem_bytes;
@@ -239,6 +331,7 @@ int main(void)
 	a_core_changes_hands();
 	memory_comes_and_goes();
 	t_ok(t_wait(all_free, NULL, 5000), "all is free again");
+	bindings_and_users();
 	t_eq(t_child(nobody, NULL), 0, "anybody reads sysfs, and only root debugfs");
 	trace_events();
 	return t_done();

@@ -74,6 +74,24 @@ static int add_grant(const struct econ_nl_record *r, void *arg)
 	return 0;
 }
 
+/* null: no limit */
+static json_t *limit(uint64_t max)
+{
+	return max == NOM_UNLIMITED ? json_null() : json_integer((json_int_t)max);
+}
+
+static int add_user(const struct econ_nl_record *r, void *arg)
+{
+	json_array_append_new(arg, json_pack("{s:I,s:b,s:I,s:o,s:I,s:o,s:I,s:o,s:I,s:o}",
+		"uid", (json_int_t)r->uid, "exempt", has(r, NOM_GENL_A_EXEMPT),
+		"cores", (json_int_t)r->nr_cores, "cores_max", limit(r->cores_max),
+		"bytes", (json_int_t)r->mem_granted_bytes, "bytes_max", limit(r->mem_max),
+		"bindings", (json_int_t)r->nr_bindings, "bindings_max", limit(r->bindings_max),
+		"notify_refused", (json_int_t)r->notify_refused,
+		"notify_per_s_max", limit(r->notify_max)));
+	return 0;
+}
+
 static int add_device(const struct econ_nl_record *r, void *arg)
 {
 	char bdf[32], id[16], class_code[16];
@@ -103,6 +121,7 @@ static const struct {
 	{ "cores", NOM_GENL_CMD_GET_CORES, add_core },
 	{ "devices", NOM_GENL_CMD_GET_DEVICES, add_device },
 	{ "prices", NOM_GENL_CMD_GET_PRICES, add_price },
+	{ "users", NOM_GENL_CMD_GET_USERS, add_user },
 };
 
 static int collect(struct econ_nl *nl, json_t *root)
@@ -191,6 +210,41 @@ static void print_memory(json_t *root)
 		       *text(g, "device") ? " is off the bus" : "");
 }
 
+/* "2 of 4", or "2" without a limit */
+static const char *of_limit(json_t *user, const char *used, const char *max, bool bytes, char *buf,
+			    size_t n)
+{
+	json_t *m = json_object_get(user, max);
+	char a[24], b[24];
+
+	if (bytes) {
+		nomctl_bytes((uint64_t)number(user, used), a, sizeof(a));
+		nomctl_bytes((uint64_t)json_integer_value(m), b, sizeof(b));
+	} else {
+		snprintf(a, sizeof(a), "%" PRId64, (int64_t)number(user, used));
+		snprintf(b, sizeof(b), "%" PRId64, (int64_t)json_integer_value(m));
+	}
+	snprintf(buf, n, json_is_integer(m) ? "%s of %s" : "%s", a, b);
+	return buf;
+}
+
+static void print_users(json_t *root)
+{
+	char a[64], b[64], c[64];
+	size_t i;
+	json_t *u;
+
+	printf("\nusers:%s\n", json_array_size(json_object_get(root, "users")) ? "" : " none");
+	json_array_foreach(json_object_get(root, "users"), i, u)
+		printf("  %" PRId64 "%s: cores %s, memory %s, bindings %s, %" PRId64 " notifications refused\n",
+		       (int64_t)number(u, "uid"),
+		       json_is_true(json_object_get(u, "exempt")) ? " (exempt)" : "",
+		       of_limit(u, "cores", "cores_max", false, a, sizeof(a)),
+		       of_limit(u, "bytes", "bytes_max", true, b, sizeof(b)),
+		       of_limit(u, "bindings", "bindings_max", false, c, sizeof(c)),
+		       (int64_t)number(u, "notify_refused"));
+}
+
 static void print_rest(json_t *root)
 {
 	char money[ECON_MONEY_CHARS], age[24];
@@ -232,6 +286,7 @@ static int run_status(int argc, char **argv)
 		return nomctl_print_json(root);
 	print_cores(root);
 	print_memory(root);
+	print_users(root);
 	print_rest(root);
 	json_decref(root);
 	return ECON_EXIT_OK;

@@ -35,6 +35,9 @@ struct econ_nl_record {
 	uint64_t mem_wanted_bytes;	/* asked back of a grant */
 	uint64_t deadline_ns;		/* CLOCK_MONOTONIC */
 	uint64_t events, traps, posts, restarts, kicks, failed;
+	uint32_t event, irq, flags, nr_bindings;
+	uint64_t signals, pauses;
+	uint64_t cores_max, mem_max, bindings_max, notify_refused, notify_max;
 	int64_t price_ucr;
 	uint64_t price_since_ns;	/* CLOCK_MONOTONIC */
 	char comm[32];

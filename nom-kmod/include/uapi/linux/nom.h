@@ -736,6 +736,8 @@ enum nom_genl_cmd {
 	NOM_GENL_CMD_GET_NODES,		/* dump: a message per NUMA node with reserved memory */
 	NOM_GENL_CMD_DEL_PRICE,		/* do: PRICE_NAME */
 	NOM_GENL_CMD_PRICE_DEL_NTF,	/* PRICE_NAME and the rest as it last stood */
+	NOM_GENL_CMD_GET_BINDINGS,	/* dump: a message per binding of each lease */
+	NOM_GENL_CMD_GET_USERS,		/* dump: per user, what they have and may have */
 };
 
 enum nom_genl_attr {
@@ -773,6 +775,18 @@ enum nom_genl_attr {
 	NOM_GENL_A_DEADLINE_MS,		/* u32 from now */
 	NOM_GENL_A_DEADLINE_NS,		/* u64 CLOCK_MONOTONIC */
 	NOM_GENL_A_NODE,		/* u32 NUMA node */
+	NOM_GENL_A_EVENT,		/* u32: what a binding posts */
+	NOM_GENL_A_IRQ,			/* u32: its interrupt's number, 0: none */
+	NOM_GENL_A_FLAGS,		/* u32 NOM_BINDING_* */
+	NOM_GENL_A_SIGNALS,		/* u64 */
+	NOM_GENL_A_PAUSES,		/* u64 */
+	NOM_GENL_A_EXEMPT,		/* flag: the limits do not hold for this user */
+	NOM_GENL_A_CORES_MAX,		/* u64, as all of a user's limits: NOM_UNLIMITED */
+	NOM_GENL_A_MEM_MAX,		/* u64 bytes */
+	NOM_GENL_A_NR_BINDINGS,		/* u32 */
+	NOM_GENL_A_BINDINGS_MAX,	/* u64 */
+	NOM_GENL_A_NOTIFY_REFUSED,	/* u64 */
+	NOM_GENL_A_NOTIFY_MAX,		/* u64 a second */
 	__NOM_GENL_A_MAX,
 };
 #define NOM_GENL_A_MAX (__NOM_GENL_A_MAX - 1)
