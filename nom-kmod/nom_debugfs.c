@@ -52,14 +52,18 @@ static void nom_show_grant(struct seq_file *m, u64 id, const char *state, u64 by
 
 static int grants_show(struct seq_file *m, void *unused)
 {
-	u64 id, bytes, mapped;
+	struct nom_grant_info grant = { 0 };
 	struct nom_owner owner;
 	struct nom_held held;
+	u64 id, bytes;
 
 	seq_puts(m, "id state bytes pid uid command, and what is mapped or waited for\n");
-	for (id = 0; !nom_pool_describe(id, &id, &bytes, &mapped, &owner);) {
-		nom_show_grant(m, id, "granted", bytes, &owner);
-		seq_printf(m, " mapped=%llu\n", mapped);
+	while (!nom_pool_describe(grant.id, &grant)) {
+		nom_show_grant(m, grant.id, "granted", grant.bytes, &grant.owner);
+		seq_printf(m, " mapped=%llu", grant.mapped_bytes);
+		if (grant.wanted_bytes)
+			seq_printf(m, " wanted=%llu", grant.wanted_bytes);
+		seq_putc(m, '\n');
 	}
 	for (id = 0; !nom_pool_describe_quarantined(id, &id, &bytes, &owner, &held);) {
 		nom_show_grant(m, id, "quarantined", bytes, &owner);

@@ -11,7 +11,6 @@
 
 int nomux__kthread_create(pthread_t *thread, void *(*fn)(void *), void *arg, size_t stack_bytes)
 {
-	struct nomux_core *core = nomux_core_current();
 	long min = sysconf(_SC_THREAD_STACK_MIN);
 	sigset_t all, old;
 	pthread_attr_t attr;
@@ -23,9 +22,10 @@ int nomux__kthread_create(pthread_t *thread, void *(*fn)(void *), void *arg, siz
 		stack_bytes = (size_t)min;
 	pthread_attr_setstacksize(&attr, stack_bytes);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	/* The leased core is ours alone: a child must not inherit it. */
-	if (core && core->old_affinity_ok)
-		pthread_attr_setaffinity_np(&attr, sizeof(core->old_affinity), &core->old_affinity);
+	/*
+	 * Made on a leased core, it runs on ordinary ones: the kernel lets nobody but the
+	 * holder in (Documentation/rules.rst, fork and clone).
+	 */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(thread, &attr, fn, arg);

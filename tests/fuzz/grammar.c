@@ -54,8 +54,8 @@ const struct fz_op fz_ops[] = {
 		  F(nom_core_claim, notify_mask, K_ANY, 0) CLAIM_MORE),
 	IOCTL_OUT(10, NOM_MEM_GRANT, K_NOM, nom_mem_grant,
 		  OUTS(OUT(nom_mem_grant, out_grant_fd, K_GRANT) GRANT_ID),
-		  F(nom_mem_grant, flags, K_FLAGS, 0), F(nom_mem_grant, bytes, K_CHUNKS, 0),
-		  F(nom_mem_grant, reserved, K_FLAGS, 0)),
+		  F(nom_mem_grant, flags, K_FLAGS, NOM_GRANT_NODE), F(nom_mem_grant, bytes, K_CHUNKS, 0),
+		  F(nom_mem_grant, node, K_CPU, 0)),
 	IOCTL(10, NOM_NOTIFY, K_NOM, nom_notify, F(nom_notify, event, K_EVENT, 0),
 	      F(nom_notify, handle, K_HANDLE, 0)),
 #ifdef NOM_GET_LIMITS
