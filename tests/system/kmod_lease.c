@@ -134,7 +134,7 @@ static void enter(void)
 	sched_getaffinity(0, sizeof(before), &before);
 	t_eq(k_claim(nom, NOM_CPU_ANY, 0, &shared), 0, "claim");
 	t_eq(k_leave(&shared), -ENXIO, "leave without having entered");
-	t_eq(k_enter(&shared, 1ULL << 1), -EOPNOTSUPP, "enter: a trap nobody may claim (#DB)");
+	t_eq(k_enter(&shared, 1ULL << 2), -EOPNOTSUPP, "enter: a trap nobody may claim (NMI)");
 	t_eq(k_enter(&shared, 1ULL << 40), -EOPNOTSUPP, "enter: a trap that is none");
 	t_eq(core0().state, NOM_CORE_LEASED, "a failed entry changes nothing");
 	t_eq(k_enter(&shared, 0), 0, "enter");

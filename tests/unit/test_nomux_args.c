@@ -162,7 +162,7 @@ static void test_event_arguments(void **state)
 	assert_int_equal(nomux_on_event(core, 64, note, NULL), -EINVAL);
 	assert_int_equal(nomux_on_trap(NULL, 0, trap, NULL), -EINVAL);
 	assert_int_equal(nomux_on_trap(core, 32, trap, NULL), -EINVAL);
-	assert_int_equal(nomux_on_trap(core, 1, trap, NULL), -EOPNOTSUPP);	/* #DB stays ptrace's */
+	assert_int_equal(nomux_on_trap(core, 2, trap, NULL), -EOPNOTSUPP);	/* the NMI is nobody's */
 	core->holder = 1;
 	assert_int_equal(nomux_on_trap(core, 0, trap, NULL), -EBUSY);
 	core->holder = 0;

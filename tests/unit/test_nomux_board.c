@@ -388,6 +388,34 @@ static void test_records_that_move(void **state)
 	assert_true(moved >= 100);
 }
 
+/* A remembered place is read for as long as the price stands there, and no longer. */
+static void test_a_price_s_place_may_change_hands(void **state)
+{
+	struct nomux_price p = { 0 };
+	uint64_t changes;
+	int64_t ucr;
+
+	assert_int_equal(nomux__price_find(&page.board, BOARD_BYTES, "price-3", &p), 0);
+	assert_ptr_equal(p.record, price_at(3));
+	price_at(3)->price_ucr = 77;
+	price_at(3)->changes = 5;
+	assert_int_equal(nomux_price_read(&p, &ucr, &changes), 0);
+	assert_int_equal(ucr, 77);
+	assert_int_equal(changes, 5);
+	page.board.seq++;		/* an update is going on */
+	assert_int_equal(nomux_price_read(&p, &ucr, &changes), -EAGAIN);
+	*price_at(3) = *price_at(7);	/* it was taken off, the last took its place */
+	page.board.seq++;
+	assert_int_equal(nomux_price_read(&p, &ucr, &changes), -ENOENT);
+	assert_int_equal(nomux__price_find(&page.board, BOARD_BYTES, "price-7", &p), 0);
+	memset(price_at(3), 0, sizeof(*price_at(3)));	/* that was the last */
+	assert_int_equal(nomux_price_read(&p, &ucr, &changes), -ENOENT);
+	assert_int_equal(nomux__price_find(&page.board, BOARD_BYTES, "no-such", &p), -ENOENT);
+	assert_int_equal(nomux__price_find(&page.board, BOARD_BYTES, "", &p), -EINVAL);
+	assert_int_equal(nomux__price_find(&page.board, BOARD_BYTES, NULL, &p), -EINVAL);
+	assert_int_equal(nomux__price_find(&page.board, BOARD_BYTES, "price-3", NULL), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,6 +429,7 @@ int main(void)
 		cmocka_unit_test_setup(test_newer_board, setup),
 		cmocka_unit_test_setup(test_older_board, setup),
 		cmocka_unit_test_setup(test_records_that_move, setup),
+		cmocka_unit_test_setup(test_a_price_s_place_may_change_hands, setup),
 	};
 
 	alarm(120);
