@@ -447,11 +447,14 @@ int nom_pool_describe_quarantined(u64 after, u64 *id_out, u64 *bytes_out,
  * @extent: the memory
  * @lock: entries of windows and views change under it, and what the grant has;
  *	inside the mm's mmap_lock, where both are held
+ * @near: the window that was used last, or NULL; under @lock, so that one that is
+ *	closed is never found here
  * @folds: entries of the 2 MiB level were exchanged once; then it stays set
  */
 struct nom_grant {
 	struct nom_extent *extent;
 	struct mutex lock;		/* see above */
+	struct vm_area_struct *near;
 	u32 folds;
 };
 

@@ -106,6 +106,26 @@ static bool nom_notify_may(const struct nom_lease *lease, unsigned int event)
 	       capable(CAP_KILL);
 }
 
+/* The usual size by plain loads: a string move costs more for so little. */
+static int nom_notify_fetch(struct nom_notify *n, const void __user *arg)
+{
+	const struct nom_notify __user *u = arg;
+	size_t usize;
+
+	if (!user_read_access_begin(u, sizeof(*u)))
+		return -EFAULT;
+	unsafe_get_user(n->size, &u->size, efault);
+	unsafe_get_user(n->event, &u->event, efault);
+	unsafe_get_user(n->handle, &u->handle, efault);
+	user_read_access_end();
+	if (likely(n->size == sizeof(*n)))
+		return 0;
+	return nom_struct_in(n, sizeof(*n), sizeof(*n), arg, &usize);
+efault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
 /**
  * nom_ioctl_notify - ioctl(NOM_NOTIFY): post an event to somebody's lease
  * @user: who pays
@@ -117,10 +137,9 @@ int nom_ioctl_notify(struct nom_user *user, void __user *arg)
 {
 	struct nom_lease *lease;
 	struct nom_notify n;
-	size_t usize;
-	int ret = 0;
+	int ret;
 
-	ret = nom_struct_in(&n, sizeof(n), sizeof(n), arg, &usize);
+	ret = nom_notify_fetch(&n, arg);
 	if (ret)
 		return ret;
 	if (n.event >= NOM_NR_EVENTS)

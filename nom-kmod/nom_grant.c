@@ -131,9 +131,9 @@ static long nom_grant_fop_ioctl(struct file *file, unsigned int cmd, unsigned lo
 	struct nom_grant *grant = file->private_data;
 	void __user *arg = (void __user *)ptr;
 
-	switch (cmd) {
-	case NOM_MEM_MAP:
+	if (likely(cmd == NOM_MEM_MAP))		/* in fault handlers */
 		return nom_ioctl_mem_map(grant, arg);
+	switch (cmd) {
 	case NOM_MEM_UNMAP:
 		return nom_ioctl_mem_unmap(grant, arg);
 	case NOM_MEM_PHYS:

@@ -173,6 +173,8 @@ static long nom_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
 	struct nom_user *user = file->private_data;
 	void __user *arg = (void __user *)ptr;
 
+	if (likely(cmd == NOM_NOTIFY && file->f_mode & FMODE_WRITE))
+		return nom_ioctl_notify(user, arg);
 	switch (cmd) {
 	case NOM_GET_INFO:
 		return nom_ioctl_get_info(arg);

@@ -111,10 +111,15 @@ static void nom_window_open(struct vm_area_struct *vma)
 static void nom_window_close(struct vm_area_struct *vma)
 {
 	struct nom_window *window = vma->vm_private_data;
+	struct nom_grant *grant = nom_vma_grant(vma);
 
+	mutex_lock(&grant->lock);
+	if (grant->near == vma)
+		grant->near = NULL;
+	mutex_unlock(&grant->lock);
 	if (!refcount_dec_and_test(&window->ref))
 		return;
-	atomic64_sub(window->mapped, &nom_vma_grant(vma)->extent->mapped);
+	atomic64_sub(window->mapped, &grant->extent->mapped);
 	kfree(window);
 }
 
@@ -395,15 +400,17 @@ static int nom_map_entry(struct nom_grant *grant, struct mm_struct *mm,
 	ctx.prot = nom_entry_prot(vma, e->flags);
 	ctx.ad = nom_entry_ad(e->flags);
 	addr = e->va;
-	do {
+	for (;;) {
 		next = nom_piece_end(addr, e->va + e->bytes);
 		if (e->flags & NOM_MAP_HUGE)
 			ret = nom_map_huge(vma, &ctx, addr);
 		else
 			ret = nom_map_small(&ctx, addr, next - addr);
 		addr = next;
+		if (ret || addr >= e->va + e->bytes)
+			break;
 		cond_resched();
-	} while (!ret && addr < e->va + e->bytes);
+	}
 
 	if (unlikely(ret)) {
 		/* whole or not at all */

@@ -157,19 +157,23 @@ static __always_inline int nom_for_entries(struct nom_grant *grant,
 		int (*one)(struct nom_grant *grant, struct mm_struct *mm,
 			   const struct nom_map_entry *e, struct vm_area_struct **near))
 {
-	struct vm_area_struct *near = NULL;
 	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *near;
 	unsigned int i;
 	int ret = 0;
 
 	mmap_read_lock(mm);
 	mutex_lock(&grant->lock);
+	near = grant->near;
+	if (near && unlikely(near->vm_mm != mm))
+		near = NULL;
 	for (i = 0; i < nr; i++) {
 		ret = one(grant, mm, &e[i], &near);
 		if (unlikely(ret))
 			break;
 		++*done;
 	}
+	grant->near = near;
 	mutex_unlock(&grant->lock);
 	mmap_read_unlock(mm);
 	return ret;
