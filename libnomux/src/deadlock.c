@@ -24,15 +24,19 @@ static const char *waits_for(const struct nomux_thread *t)
 {
 	const struct nomux_mutex *m = t->wait_on;
 	const struct nomux_rwlock *rw = t->wait_on;
+	const struct nomux_thread *writer;
 
 	switch (t->wait_kind) {
 	case WAIT_JOIN:
 		return name_of(t->wait_on);
 	case WAIT_MUTEX:
-		return name_of((struct nomux_thread *)(m->owner & ~1UL));
+		/* written by other cores, which sleep by now */
+		return name_of((struct nomux_thread *)(__atomic_load_n(&m->owner, __ATOMIC_RELAXED) & ~1UL));
 	case WAIT_READ:
 	case WAIT_WRITE:
-		return rw->writer ? rw->writer->name : rw->readers ? "readers" : "nobody";
+		writer = __atomic_load_n(&rw->writer, __ATOMIC_RELAXED);
+		return writer ? writer->name :
+		       __atomic_load_n(&rw->readers, __ATOMIC_RELAXED) ? "readers" : "nobody";
 	default:
 		return NULL;
 	}
