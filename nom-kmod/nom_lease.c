@@ -23,6 +23,7 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/compat.h>
+#include <linux/cpu.h>
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -32,6 +33,8 @@
 #include <linux/uaccess.h>
 #include <linux/user_namespace.h>
 #include "nom.h"
+
+#define NOM_ATTACH_TRIES	16	/* attempts to unplug the core, one after the other */
 
 /* ------------------------------------------------- beginning and end --- */
 
@@ -175,6 +178,25 @@ static int nom_lease_fop_mmap(struct file *file, struct vm_area_struct *vma)
 	return vm_insert_page(vma, vma->vm_start, lease->page);
 }
 
+/*
+ * Somebody who tries to unplug a claimed core closes it to attachment until this
+ * module's callback refuses (or, when it comes back, has offered it): -EBUSY for as
+ * long as that takes.  The lock waits for the end of it.
+ */
+static int nom_lease_attach(struct nom_lease *lease, const struct nom_upcall_regs *regs)
+{
+	int ret, tries = NOM_ATTACH_TRIES;
+
+	do {
+		ret = nom_attach(&lease->u, regs);
+		if (ret != -EBUSY || nom_current())
+			break;
+		cpus_read_lock();
+		cpus_read_unlock();
+	} while (--tries);
+	return ret;
+}
+
 static int nom_ioctl_core_enter(struct nom_lease *lease, void __user *arg)
 {
 	struct nom_core_enter enter;
@@ -199,7 +221,7 @@ static int nom_ioctl_core_enter(struct nom_lease *lease, void __user *arg)
 		return ret;
 
 	/* not under the lock: to attach may have to wait for the core */
-	ret = nom_attach(&lease->u, &enter.regs);
+	ret = nom_lease_attach(lease, &enter.regs);
 	if (ret) {
 		mutex_lock(&lease->lock);
 		lease->attached = false;

@@ -28,6 +28,7 @@
 
 struct nom_slot {
 	unsigned int cpu;
+	bool online;			/* false from the beginning of its unplugging on */
 	struct nom_lease __rcu *lease;
 };
 
@@ -109,7 +110,7 @@ static void nom_slot_offer(struct nom_slot *slot)
 		nom_slot_publish(slot, NOM_CORE_LEASED, lease);
 		return;
 	}
-	nom_slot_publish(slot, cpu_online(slot->cpu) ? NOM_CORE_FREE : NOM_CORE_OFFLINE,
+	nom_slot_publish(slot, slot->online ? NOM_CORE_FREE : NOM_CORE_OFFLINE,
 			 NULL);
 }
 
@@ -122,7 +123,7 @@ static int nom_slot_find(s32 cpu, struct nom_slot **slot_out)
 	for (i = 0; i < nom_nr_slots; i++) {
 		if (cpu != NOM_CPU_ANY && (u32)cpu != nom_slots[i].cpu)
 			continue;
-		if (!cpu_online(nom_slots[i].cpu))
+		if (!nom_slots[i].online)
 			continue;
 		ret = -EBUSY;
 		if (rcu_access_pointer(nom_slots[i].lease))
@@ -341,6 +342,7 @@ static int nom_cpu_online(unsigned int cpu)
 	if (!slot)
 		return 0;
 	mutex_lock(&nom_slot_lock);
+	slot->online = true;
 	if (!rcu_access_pointer(slot->lease))
 		nom_slot_offer(slot);
 	mutex_unlock(&nom_slot_lock);
@@ -356,10 +358,12 @@ static int nom_cpu_offline(unsigned int cpu)
 	if (!slot)
 		return 0;
 	mutex_lock(&nom_slot_lock);
-	if (rcu_access_pointer(slot->lease))
+	if (rcu_access_pointer(slot->lease)) {
 		ret = -EBUSY;
-	else
+	} else {
+		slot->online = false;
 		nom_slot_publish(slot, NOM_CORE_OFFLINE, NULL);
+	}
 	mutex_unlock(&nom_slot_lock);
 	return ret;
 }

@@ -32,8 +32,8 @@ static const char *const level_names[] = { "ok", "warn", "FAIL", "skip" };
 
 struct finding {
 	enum level level;
-	char found[400];
-	char advice[400];
+	char found[800];
+	char advice[1200];
 };
 
 /* What several checks look at, gathered once. */

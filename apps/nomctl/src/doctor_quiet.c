@@ -59,7 +59,7 @@ static void name_origins(const struct quiet *q, char *buf, size_t n)
 static void judge(struct watch *w, double seconds, bool trace, nomctl_quiet_fn fn, void *arg)
 {
 	bool same = w->before.handle == w->after.handle && w->before.state == w->after.state;
-	char holder[64] = "nobody", noise[320], found[400], advice[400] = "";
+	char holder[64] = "nobody", noise[640], found[800], advice[1200] = "";
 	int loud;
 
 	if (w->before.handle)
