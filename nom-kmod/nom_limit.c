@@ -31,7 +31,7 @@
 #define NOM_NOTIFY_UNLIMITED	4096	/* handed out at once: a new limit soon holds */
 
 static DEFINE_HASHTABLE(nom_users, 6);
-static DEFINE_SPINLOCK(nom_user_lock);	/* protects nom_users */
+static DEFINE_SPINLOCK(nom_user_lock);	/* protects nom_users; RCU callbacks take it */
 
 /* -1: no limit */
 static int nom_user_cores = -1;
@@ -104,7 +104,7 @@ struct nom_user *nom_user_get_current(void)
 	fresh->notify_window = jiffies - HZ;
 	refcount_set(&fresh->ref, 1);
 
-	spin_lock(&nom_user_lock);
+	spin_lock_irq(&nom_user_lock);
 	hash_for_each_possible(nom_users, user, node, __kuid_val(uid)) {
 		if (uid_eq(user->uid, uid) && user->exempt == exempt) {
 			refcount_inc(&user->ref);
@@ -115,7 +115,7 @@ struct nom_user *nom_user_get_current(void)
 	fresh = NULL;
 	hash_add(nom_users, &user->node, __kuid_val(uid));
 out:
-	spin_unlock(&nom_user_lock);
+	spin_unlock_irq(&nom_user_lock);
 	kfree(fresh);
 	return user;
 }
@@ -134,14 +134,16 @@ struct nom_user *nom_user_get(struct nom_user *user)
  * nom_user_put - drop a reference
  * @user: a user, or NULL
  *
- * Context: any but interrupts.
+ * Context: any but hard interrupts.
  */
 void nom_user_put(struct nom_user *user)
 {
-	if (!user || !refcount_dec_and_lock(&user->ref, &nom_user_lock))
+	unsigned long flags;
+
+	if (!user || !refcount_dec_and_lock_irqsave(&user->ref, &nom_user_lock, &flags))
 		return;
 	hash_del(&user->node);
-	spin_unlock(&nom_user_lock);
+	spin_unlock_irqrestore(&nom_user_lock, flags);
 	kfree(user);
 }
 
@@ -241,7 +243,7 @@ int nom_limit_describe_nth(unsigned int nth, struct nom_limits *out)
 	unsigned int bucket;
 	int ret = -ENOENT;
 
-	spin_lock(&nom_user_lock);
+	spin_lock_irq(&nom_user_lock);
 	hash_for_each(nom_users, bucket, user, node) {
 		if (nth--)
 			continue;
@@ -249,6 +251,6 @@ int nom_limit_describe_nth(unsigned int nth, struct nom_limits *out)
 		ret = 0;
 		break;
 	}
-	spin_unlock(&nom_user_lock);
+	spin_unlock_irq(&nom_user_lock);
 	return ret;
 }
