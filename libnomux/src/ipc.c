@@ -239,26 +239,49 @@ static int meet(struct ipc_end *e, const struct ipc_hello *h)
 	return e->peer_doorbell == IPC_LEASE ? nomux__ipc_doorbell(e) : 0;
 }
 
+/* What both sides do before their first word, and after their last. */
+static int shake_begin(int sock, const struct nomux_ipc_opts *opts, bool creates, struct nomux_ipc_opts *o,
+		       struct ipc_end **e, uint64_t *deadline)
+{
+	uint64_t now = nomux__ipc_clock_ns();
+	int err;
+
+	err = opts_read(opts, creates, o);
+	if (!err)
+		err = check_sock(sock);
+	if (!err)
+		err = end_create(o, e);
+	*deadline = o->timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + o->timeout_ns;
+	return err;
+}
+
+static int shake_end(struct ipc_end *e, int sock, int fd, int err, struct nomux_ipc **ipc_out)
+{
+	if (fd >= 0)
+		close(fd);
+	if (err) {
+		end_free(e);
+		return err;
+	}
+	e->sock = sock;
+	*ipc_out = &e->pub;
+	return 0;
+}
+
 int nomux_ipc_create(int sock, const struct nomux_ipc_opts *opts, struct nomux_ipc **ipc_out)
 {
-	uint64_t deadline = nomux__ipc_clock_ns();
 	struct nomux_ipc_opts o;
 	struct ipc_hello h;
 	struct ipc_end *e;
+	uint64_t deadline;
 	unsigned int i;
 	int err, fd = -1;
 
 	if (!ipc_out)
 		return -EINVAL;
-	err = opts_read(opts, true, &o);
-	if (!err)
-		err = check_sock(sock);
-	if (!err)
-		err = end_create(&o, &e);
+	err = shake_begin(sock, opts, true, &o, &e, &deadline);
 	if (err)
 		return err;
-	deadline = o.timeout_ns > UINT64_MAX - deadline ? UINT64_MAX : deadline + o.timeout_ns;
-
 	err = set_geometry(&e->pub, o.nr_slots, o.slot_bytes);
 	if (!err)
 		err = memory_create(e, &fd);
@@ -284,15 +307,7 @@ int nomux_ipc_create(int sock, const struct nomux_ipc_opts *opts, struct nomux_i
 	else
 		err = nomux__ipc_say(sock, &h, -1, deadline);
 out:
-	if (fd >= 0)
-		close(fd);
-	if (err) {
-		end_free(e);
-		return err;
-	}
-	e->sock = sock;
-	*ipc_out = &e->pub;
-	return 0;
+	return shake_end(e, sock, fd, err, ipc_out);
 }
 
 /* The creator's offer, up to the point where it only has to be confirmed. */
@@ -312,23 +327,17 @@ static int take_offer(struct ipc_end *e, const struct ipc_hello *h, int fd)
 
 int nomux_ipc_accept(int sock, const struct nomux_ipc_opts *opts, struct nomux_ipc **ipc_out)
 {
-	uint64_t deadline = nomux__ipc_clock_ns();
 	struct nomux_ipc_opts o;
 	struct ipc_hello h;
 	struct ipc_end *e;
+	uint64_t deadline;
 	int err, fd = -1;
 
 	if (!ipc_out)
 		return -EINVAL;
-	err = opts_read(opts, false, &o);
-	if (!err)
-		err = check_sock(sock);
-	if (!err)
-		err = end_create(&o, &e);
+	err = shake_begin(sock, opts, false, &o, &e, &deadline);
 	if (err)
 		return err;
-	deadline = o.timeout_ns > UINT64_MAX - deadline ? UINT64_MAX : deadline + o.timeout_ns;
-
 	err = nomux__ipc_hear(sock, &h, &fd, deadline);
 	if (err)
 		goto out;
@@ -342,15 +351,7 @@ int nomux_ipc_accept(int sock, const struct nomux_ipc_opts *opts, struct nomux_i
 	if (!err)
 		err = nomux__ipc_hear(sock, &h, NULL, deadline);
 out:
-	if (fd >= 0)
-		close(fd);
-	if (err) {
-		end_free(e);
-		return err;
-	}
-	e->sock = sock;
-	*ipc_out = &e->pub;
-	return 0;
+	return shake_end(e, sock, fd, err, ipc_out);
 }
 
 void nomux_ipc_destroy(struct nomux_ipc *ipc)
