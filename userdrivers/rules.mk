@@ -40,7 +40,7 @@ NOMDRV_SAN := $(B)/asan/tests/vnet_offload $(B)/asan/tests/nom-vhost-backend
 $(NOMDRV_SAN):
 	$(say) LD-SAN $@
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) $(SAN) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lpthread -lm
-user: $(NOMDRV_SAN)
+units: $(NOMDRV_SAN)
 
 # What a frame costs, for tests/perf/vnet-cost.
 $(eval $(call nom_prog,tests/vnet_cost,tests/perf/vnet_cost.c,vhostbe nomdrv nomux,))

@@ -15,7 +15,7 @@ $(B)/asan/bin/nhttpd: $(call aobjs,$(NHTTPD_SRCS)) $(call alibs,$(NHTTPD_LIBS))
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) $(SAN) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) \
 		-Wl,--end-group -ljansson -lpthread -lm
 DEPS += $(call aobjs,$(NHTTPD_SRCS))
-user: $(B)/asan/bin/nhttpd
+units: $(B)/asan/bin/nhttpd
 
 # The black-box suite: speaks TCP only, so it runs natively and in the guest.
 NHTTPD_BLACKBOX := $(addprefix tests/tools/nhttpd_blackbox/,client.c hostile.c main.c refused.c suite.c)
