@@ -32,6 +32,7 @@
 #include <linux/hrtimer.h>
 #include <linux/irqbypass.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/preempt.h>
@@ -463,7 +464,15 @@ int nom_ioctl_mem_release(void __user *arg);
 struct nom_grant *nom_grant_of(struct file *file);
 
 /* nom_window.c, nom_view.c */
-bool nom_window_huge_works(void);
+/*
+ * Can 2 MiB be mapped at a time?  Known when compiling where the kernel has no
+ * transparent huge pages (PREEMPT_RT): what would then lack functions goes.
+ */
+static inline bool nom_huge_works(void)
+{
+	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && has_transparent_hugepage();
+}
+
 int nom_window_mmap(struct nom_grant *grant, struct vm_area_struct *vma);
 int nom_dma_view_mmap(struct nom_grant *grant, struct vm_area_struct *vma);
 int nom_ioctl_mem_map(struct nom_grant *grant, void __user *arg);
@@ -474,7 +483,6 @@ int nom_ioctl_mem_protect(struct nom_grant *grant, void __user *arg);
 int nom_ioctl_mem_query(struct nom_grant *grant, void __user *arg);
 
 /* nom_fold.c */
-bool nom_fold_works(void);
 bool nom_fold_settled(struct vm_fault *vmf);
 void nom_fold_empty(struct vm_area_struct *vma, unsigned long addr, pmd_t *pmd, pmd_t entry);
 int nom_ioctl_mem_promote(struct nom_grant *grant, void __user *arg);

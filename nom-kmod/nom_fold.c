@@ -25,14 +25,6 @@
 /* Bits in which two entries may differ and still fold. */
 #define NOM_FOLD_IGNORE	(_PAGE_ACCESSED | _PAGE_DIRTY_BITS | _PAGE_SOFT_DIRTY)
 
-/**
- * nom_fold_works - can this kernel exchange entries of the 2 MiB level?
- */
-bool nom_fold_works(void)
-{
-	return nom_window_huge_works();
-}
-
 /* The grant's fault handlers take a second look from here on. */
 static void nom_fold_begin(struct nom_grant *grant, struct mmu_notifier_range *range,
 			   struct vm_area_struct *vma, unsigned long addr)
@@ -91,6 +83,8 @@ void nom_fold_empty(struct vm_area_struct *vma, unsigned long addr, pmd_t *pmd, 
 	spinlock_t *ptl;
 	pmd_t old;
 
+	if (!nom_huge_works())		/* nobody calls; for the compiler */
+		return;
 	nom_fold_begin(nom_vma_grant(vma), &range, vma, addr);
 	ptl = pmd_lock(vma->vm_mm, pmd);
 	old = nom_pmd_break(vma, addr, pmd);
@@ -282,7 +276,7 @@ static int nom_batch_unfold(struct nom_grant *grant, const struct nom_map_entry 
  */
 int nom_ioctl_mem_promote(struct nom_grant *grant, void __user *arg)
 {
-	return nom_fold_works() ? nom_for_batches(grant, arg, nom_batch_fold) : -EOPNOTSUPP;
+	return nom_huge_works() ? nom_for_batches(grant, arg, nom_batch_fold) : -EOPNOTSUPP;
 }
 
 /**
@@ -294,5 +288,5 @@ int nom_ioctl_mem_promote(struct nom_grant *grant, void __user *arg)
  */
 int nom_ioctl_mem_demote(struct nom_grant *grant, void __user *arg)
 {
-	return nom_fold_works() ? nom_for_batches(grant, arg, nom_batch_unfold) : -EOPNOTSUPP;
+	return nom_huge_works() ? nom_for_batches(grant, arg, nom_batch_unfold) : -EOPNOTSUPP;
 }

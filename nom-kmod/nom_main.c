@@ -125,10 +125,8 @@ u64 nom_features(void)
 		       NOM_FEATURE_IRQ | NOM_FEATURE_PRICE_DEL | NOM_FEATURE_DEVICE_STATE |
 		       NOM_FEATURE_MEM_RELEASE;
 
-	if (nom_window_huge_works())
-		features |= NOM_FEATURE_HUGE_MAP;
-	if (nom_fold_works())
-		features |= NOM_FEATURE_PROMOTE;
+	if (nom_huge_works())
+		features |= NOM_FEATURE_HUGE_MAP | NOM_FEATURE_PROMOTE;
 	return features;
 }
 

@@ -21,7 +21,7 @@
  *  - 2 MiB entries are written like small ones; the levels above, where they are
  *    missing, are what a fault leaves behind (handle_mm_fault()).
  *  - An empty page table that is in the way of a 2 MiB entry is exchanged for it
- *    (nom_fold.c); a kernel that cannot do that gets 512 small entries instead.
+ *    (nom_fold.c).
  *
  * A window is never split, moved or inherited, so one VMA is one window, from
  * mmap to munmap.  Page table entries in it are added and removed under
@@ -144,14 +144,6 @@ const struct vm_operations_struct nom_window_ops = {
 	.pfn_mkwrite	= nom_window_mkwrite,
 	.access		= nom_window_access,
 };
-
-/**
- * nom_window_huge_works - can this machine map 2 MiB at a time?
- */
-bool nom_window_huge_works(void)
-{
-	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && has_transparent_hugepage();
-}
 
 /**
  * nom_window_mmap - make a window
@@ -297,6 +289,8 @@ static int nom_map_huge(struct vm_area_struct *vma, struct nom_pte_ctx *ctx,
 	pmd_t entry;
 	int ret;
 
+	if (!nom_huge_works())
+		return -EOPNOTSUPP;
 	if (!pmd) {
 		if (handle_mm_fault(vma, addr, 0, NULL) & VM_FAULT_OOM)
 			return -ENOMEM;
@@ -311,8 +305,6 @@ static int nom_map_huge(struct vm_area_struct *vma, struct nom_pte_ctx *ctx,
 						   nom_pte_refuse, NULL);
 		if (ret)
 			return ret;
-		if (!nom_fold_works())
-			return nom_map_small(ctx, addr, NOM_CHUNK_BYTES);
 	}
 
 	entry = pfn_pmd(PHYS_PFN(nom_pool_phys(ctx->grant->extent, ctx->offset)), ctx->prot);

@@ -117,6 +117,15 @@ static inline int rule_map(struct nomux_mem *mem, void *va, uint64_t offset, uin
 	return nomux_mem_map(mem, &e, 1);
 }
 
+/* NOM_MAP_HUGE, or 0 on a kernel without (PREEMPT_RT). */
+static inline uint32_t rule_huge(void)
+{
+	struct nom_info info;
+
+	T_NEED(nomux_info(nom, &info));
+	return info.out_features & NOM_FEATURE_HUGE_MAP ? NOM_MAP_HUGE : 0;
+}
+
 /* Post n events, one a write. */
 static inline void rule_post(uint64_t n)
 {

@@ -56,7 +56,7 @@ static int crashes(void)
 	T_NEED(rule_map(mem, va, 4096, 4096, NOM_MAP_READ | NOM_MAP_WRITE));
 	T_NEED(rule_map(mem, (char *)va + 3 * 4096, 0, 4096, NOM_MAP_READ | NOM_MAP_WRITE));
 	T_NEED(rule_map(mem, (char *)va + (4 << 20), 2 << 20, 2 << 20,
-			NOM_MAP_READ | NOM_MAP_WRITE | NOM_MAP_HUGE));
+			NOM_MAP_READ | NOM_MAP_WRITE | rule_huge()));
 	w = va;
 	w[0] = 0x1111222233334444;
 	w[512 * 3 + 511] = 0x5555666677778888;
