@@ -223,7 +223,7 @@ struct file *nom_lease_file(struct nom_lease *lease);
 
 /* nom_claim.c */
 int nom_ioctl_core_claim(struct nom_user *user, void __user *arg);
-int nom_ioctl_notify(struct nom_user *user, void __user *arg);
+long nom_ioctl_notify(struct nom_user *user, void __user *arg);
 
 /* nom_slot.c */
 int nom_slot_init(void);
@@ -475,7 +475,7 @@ static inline bool nom_huge_works(void)
 
 int nom_window_mmap(struct nom_grant *grant, struct vm_area_struct *vma);
 int nom_dma_view_mmap(struct nom_grant *grant, struct vm_area_struct *vma);
-int nom_ioctl_mem_map(struct nom_grant *grant, void __user *arg);
+long nom_ioctl_mem_map(struct nom_grant *grant, void __user *arg);
 int nom_ioctl_mem_unmap(struct nom_grant *grant, void __user *arg);
 
 /* nom_change.c */

@@ -126,13 +126,9 @@ static int nom_ioctl_mem_info(struct nom_grant *grant, void __user *arg)
 	return nom_struct_out(arg, usize, &mi, sizeof(mi));
 }
 
-static long nom_grant_fop_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
+static noinline long nom_grant_ioctl_any(struct nom_grant *grant, unsigned int cmd,
+					 void __user *arg)
 {
-	struct nom_grant *grant = file->private_data;
-	void __user *arg = (void __user *)ptr;
-
-	if (likely(cmd == NOM_MEM_MAP))		/* in fault handlers */
-		return nom_ioctl_mem_map(grant, arg);
 	switch (cmd) {
 	case NOM_MEM_UNMAP:
 		return nom_ioctl_mem_unmap(grant, arg);
@@ -152,6 +148,16 @@ static long nom_grant_fop_ioctl(struct file *file, unsigned int cmd, unsigned lo
 		return nom_ioctl_mem_info(grant, arg);
 	}
 	return -ENOTTY;
+}
+
+/* Fault handlers map: that is not to pay for the others' stack frames. */
+static long nom_grant_fop_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
+{
+	void __user *arg = (void __user *)ptr;
+
+	if (likely(cmd == NOM_MEM_MAP))
+		return nom_ioctl_mem_map(file->private_data, arg);
+	return nom_grant_ioctl_any(file->private_data, cmd, arg);
 }
 
 static const struct file_operations nom_grant_fops = {

@@ -166,13 +166,10 @@ static int nom_ioctl_get_limits(struct nom_user *user, void __user *arg)
 	return nom_struct_out(arg, usize, &limits, sizeof(limits));
 }
 
-static long nom_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
+static noinline long nom_ioctl_any(struct file *file, unsigned int cmd, void __user *arg)
 {
 	struct nom_user *user = file->private_data;
-	void __user *arg = (void __user *)ptr;
 
-	if (likely(cmd == NOM_NOTIFY && file->f_mode & FMODE_WRITE))
-		return nom_ioctl_notify(user, arg);
 	switch (cmd) {
 	case NOM_GET_INFO:
 		return nom_ioctl_get_info(arg);
@@ -199,6 +196,16 @@ static long nom_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
 	default:
 		return nom_ioctl_notify(user, arg);
 	}
+}
+
+/* What comes often is not to pay for the others' stack frames. */
+static long nom_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
+{
+	void __user *arg = (void __user *)ptr;
+
+	if (likely(cmd == NOM_NOTIFY && file->f_mode & FMODE_WRITE))
+		return nom_ioctl_notify(file->private_data, arg);
+	return nom_ioctl_any(file, cmd, arg);
 }
 
 static int nom_open(struct inode *inode, struct file *file)

@@ -498,7 +498,7 @@ static int nom_batch_unmap(struct nom_grant *grant, const struct nom_map_entry *
  *
  * Return: as in the uapi header.
  */
-int nom_ioctl_mem_map(struct nom_grant *grant, void __user *arg)
+long nom_ioctl_mem_map(struct nom_grant *grant, void __user *arg)
 {
 	return nom_for_batches(grant, arg, nom_batch_map);
 }

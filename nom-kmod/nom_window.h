@@ -122,7 +122,7 @@ static __always_inline int nom_for_batches(struct nom_grant *grant, void __user 
 	/* what is read of it is written before; zeroing it would cost 40 instructions */
 	struct nom_map_entry e[NOM_MAP_BATCH] __uninitialized;
 	struct nom_mem_map __user *u = arg;
-	struct nom_mem_map m;
+	struct nom_mem_map m __uninitialized;
 	unsigned int nr;
 	u32 done = 0;
 	int ret;
@@ -162,8 +162,11 @@ static __always_inline int nom_for_entries(struct nom_grant *grant,
 	unsigned int i;
 	int ret = 0;
 
-	mmap_read_lock(mm);
-	mutex_lock(&grant->lock);
+	/* to try first saves the looks for somebody to yield to: 30 instructions */
+	if (unlikely(!mmap_read_trylock(mm)))
+		mmap_read_lock(mm);
+	if (unlikely(!mutex_trylock(&grant->lock)))
+		mutex_lock(&grant->lock);
 	near = grant->near;
 	if (near && unlikely(near->vm_mm != mm))
 		near = NULL;

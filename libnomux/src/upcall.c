@@ -33,9 +33,10 @@ _Static_assert(NOM_VECTOR_EVENT == 256, "stub.S: VECTOR_EVENT");
 /*
  * The kernel adds to count before it sets the bit of pending, so that a bit
  * taken here finds its count.  A post between the two xchg's leaves the bit
- * set with nothing to count: that is the count of zero skipped below.
+ * set with nothing to count: that is the count of zero skipped below.  Inlined
+ * in the upcall, where a frame of its own would cost every sixth instruction.
  */
-void nomux__run_events(struct nomux_core *core)
+static inline __attribute__((always_inline)) void run_events(struct nomux_core *core)
 {
 	struct nom_shared *sh = nomux_core_shared(core);
 	uint64_t pending = __atomic_exchange_n(&sh->pending, 0, __ATOMIC_SEQ_CST);
@@ -56,16 +57,26 @@ void nomux__run_events(struct nomux_core *core)
 	}
 }
 
+void nomux__run_events(struct nomux_core *core)
+{
+	run_events(core);
+}
+
+/* Apart, so that traps have no registers to save for it. */
+static __attribute__((noinline)) int upcall_events(struct nom_frame *frame, struct nomux_core *core)
+{
+	core->frame = frame;	/* events do not nest */
+	run_events(core);
+	core->frame = NULL;
+	return 0;
+}
+
 int nomux__upcall(struct nom_frame *frame, struct nomux_core *core)
 {
 	const struct nomux_trap_slot *slot;
 
-	if (frame->vector == NOM_VECTOR_EVENT) {
-		core->frame = frame;	/* events do not nest */
-		nomux__run_events(core);
-		core->frame = NULL;
-		return 0;
-	}
+	if (frame->vector == NOM_VECTOR_EVENT)
+		return upcall_events(frame, core);
 	slot = &core->trap[frame->vector % NOMUX_NR_TRAPS];
 	if (!slot->fn)
 		return -ENOENT;

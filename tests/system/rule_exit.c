@@ -22,18 +22,20 @@ static void *short_holder(void *arg)
 /* Threads that end, one after the other, each with a lease of the same core. */
 static void test_thread_exit(void)
 {
-	unsigned int i, held = 0, freed = 0;
+	unsigned int i, held = 0, freed = 0, at_once = 0;
 	pthread_t thread;
 
 	rule_reset();
 	for (i = 0; i < 20; i++) {
 		T_NEED(-pthread_create(&thread, NULL, short_holder, NULL));
 		pthread_join(thread, NULL);
+		at_once += rule_board().state == NOM_CORE_FREE;
 		held += rule->got == i + 1;
 		freed += rule_core_free();
 	}
 	t_is(held, 20, "20 threads end as holders");
 	t_is(freed, 20, "  each time the core is free, while the process goes on");
+	t_is(at_once, 20, "  and is so as soon as the thread can be joined, ahead of the rest of its end");
 }
 
 static void *holder_without_leader(void *arg)
