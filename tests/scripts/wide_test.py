@@ -4,6 +4,7 @@
 
 No guest is booted and nothing is timed: the lines are made up, with known ratios.
 """
+import argparse
 import csv
 import json
 import pathlib
@@ -14,6 +15,12 @@ import tempfile
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/lib"))
+import boots  # noqa: E402
+import count  # noqa: E402
+import guest as g  # noqa: E402
+import httpload  # noqa: E402
+import nginx  # noqa: E402
+import nhttpd  # noqa: E402
 import openload  # noqa: E402
 import plan as p  # noqa: E402
 import tuning  # noqa: E402
@@ -181,6 +188,156 @@ def page_of_a_part_is_made_and_of_nothing_refused():
     for out, why in ((directory, "no measured cell"), (TMP, "run `nomctl compare nhttpd` first")):
         done = subprocess.run([ROOT / "scripts/report-wide", "--out", out], capture_output=True, text=True, check=False)
         assert done.returncode == 1 and why in done.stderr, done.stderr
+
+
+class FakeGuest:
+    """A guest in which nothing runs."""
+    crash_lines, starved, stale_code, pid = [], 0, False, 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class FakeServer:
+    """Serves at the rates of MADE_UP; nhttpd's name for variants, settings and W is what it is made with."""
+    url, started = "http://none/", []
+
+    def __init__(self, variant, tuned=None, w_us=None):
+        self.variant, self.tuning, self.w = variant, tuned, w_us
+        FakeServer.started.append((variant, tuned and tuned.name, w_us))
+
+    def __enter__(self):
+        FakeServer.now = self
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def counters(self):
+        return {"doorbells_rx": 1, "doorbells_tx": 1}
+
+    def w_us(self):
+        return self.w or 0
+
+    def tune(self, w_us):
+        self.w = w_us
+
+    def check(self):
+        pass
+
+    def rate(self):
+        fastest = self.tuning and self.tuning.name == "gro-off"
+        return MADE_UP[self.variant][0] + (100 if fastest else 0) - (self.w or 0)
+
+
+class FakeCounters:
+    def read(self):
+        FakeCounters.nr = getattr(FakeCounters, "nr", 0) + 1000
+        names = [w for w in count.WORDS if w] + [s for symbols in count.EVENTS.values() for s in symbols]
+        return count.Counts([dict.fromkeys(names, FakeCounters.nr) for _ in range(2)])
+
+
+class FakeBoot(wide.Boot):
+    def __init__(self, args, number, counting, extra=()):
+        self.args, self.number, self.counting, self.guest = args, number, counting, FakeGuest()
+        self.counters = FakeCounters() if counting else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def pin(self, variant):
+        pass
+
+    def cpu_ns(self, variant):
+        return 0
+
+
+def wrk(url, connections, seconds, pipeline=1):
+    if (FakeServer.now.variant, connections) == ("nginx", 1) and not FakeBoot.whole:
+        raise httpload.LoadError("no request was answered")
+    return {"requests": FakeServer.now.rate() * seconds, "seconds": seconds, "bytes": 400 * FakeServer.now.rate() * seconds, "errors": 0, "corrected": {}, **latency(100)}
+
+
+def nom_load(url, rate, connections, seconds, extra=()):
+    limit = 2 * FakeServer.now.rate()
+    return {"offered_per_s": rate, "achieved_per_s": min(rate, limit), "unsent": 0, "unanswered": 0, "waited": 0, "late": 0, "late_max_us": 0,
+            "due": 100, "latency_us": latency(100)}
+
+
+def compare_fakes(name, whole):
+    """wide.compare() with nothing real but its own code and nomctl."""
+    replaced = {(wide, "Boot"): FakeBoot, (httpload, "run"): wrk, (openload, "run"): nom_load, (boots, "SETTLE_S"): 0, (wide, "IDLE_S"): 0.01,
+                (wide, "IDLE_SETTLE_S"): 0, (openload, "check_built"): lambda: None, (g, "accelerator"): lambda wanted: ("tcg", "made up"),
+                (boots, "about_machine"): lambda args, guest: {"time_scale": 16, "settings": {}}, (nginx, "BINARY"): ROOT / "Makefile",
+                (nhttpd, "Server"): lambda guest, variant, size, tuned=None, w_us=None: FakeServer(variant, tuned, w_us),
+                (nginx, "Server"): lambda guest, size: FakeServer("nginx")}
+    kept = {where: getattr(*where) for where in replaced}
+    args = argparse.Namespace(plan="quick", variants=list(p.VARIANTS), boots=2, count_boots=1, seconds=1, accel="auto", kernel=None, no_pin=True, out=TMP / name)
+    FakeBoot.whole, FakeServer.started = whole, []
+    try:
+        for (module, attribute), value in replaced.items():
+            setattr(module, attribute, value)
+        return wide.compare(args), args.out
+    finally:
+        for (module, attribute), value in kept.items():
+            setattr(module, attribute, value)
+
+
+@test
+def from_boots_to_compare_json():
+    status, out = compare_fakes("flow", whole=True)
+    assert status == 0
+    machine, all_lines = widetable.read(out)
+    assert machine["settings"]["tuned"] == {"few": "gro-off", "many": "gro-off"}, "the fastest setting of the sweep"
+    assert machine["settings"]["saturation_of_in_tree_per_s"] == 1350
+    tuned = [t for v, t, _ in FakeServer.started if v == "linux-tuned"]
+    assert tuned[:len(tuning.SETTINGS)] == [t.name for t in tuning.SETTINGS] and set(tuned[len(tuning.SETTINGS):]) >= {"gro-off"}
+    assert {l["variant"] for l in all_lines if l["group"] == "open"} == set(p.LOADED_OPEN)
+    assert {l["offered_per_s"] for l in all_lines if l["group"] == "open" and l["level"] == 0.5} == {675}, "the same for all variants"
+    whole = json.loads((out / "wide.json").read_text())
+    rows = widetable.Rows(whole["rows"])
+    assert 1.6 * 5000 < rows.get("saturation_per_s", "nom", group="saturation") <= 10000
+    assert rows.get("boots", "nom", 64) == 3 and rows.get("instructions", "nom", 64) is not None
+    results = json.loads((out / "compare.json").read_text())["results"]
+    assert {(r["variant"], r["connections"]) for r in results} == {(v, c) for v in p.VARIANTS for c in (1, 8, 64, 500)}
+    assert all(r["instructions_per_request"]["user"]["median"] is not None and r["requests_per_s"]["median"] for r in results)
+
+
+@test
+def failed_cells_fail_the_comparison_and_spare_the_rest():
+    status, out = compare_fakes("failing", whole=False)
+    assert status == 1
+    rows = widetable.Rows(json.loads((out / "wide.json").read_text())["rows"])
+    assert rows.get("requests_per_s", "nginx", 1) is None and rows.get("requests_per_s", "nginx", 64) == 900
+
+
+@test
+def boot_that_the_emulator_spoils_is_repeated_whole():
+    class Spoilt(FakeGuest):
+        stale_code, tries = True, 0
+
+    def work(boot):
+        Spoilt.tries += 1
+        if Spoilt.tries < 3:
+            raise g.GuestError(g.EX_CRASH, "Oops: int3")
+        return "figures"
+    boot = FakeBoot(None, 1, False)
+    boot.guest = Spoilt()
+    progress = boots.Progress(1)
+    assert boots.boot_again(lambda: boot, work, progress) == "figures" and progress.repeats == boots.REPEATS == 2
+    Spoilt.tries = 0
+    try:
+        boots.boot_again(lambda: boot, work, progress)
+    except g.GuestError:
+        pass
+    else:
+        raise AssertionError("repeated without end")
 
 
 def main():
