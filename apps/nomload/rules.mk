@@ -12,7 +12,7 @@ $(B)/asan/bin/nom-load: $(call aobjs,$(NOMLOAD_SRCS)) $(call alibs,econtool)
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) $(SAN) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) \
 		-Wl,--end-group -ljansson -lnl-genl-3 -lnl-3 -lm
 DEPS += $(call aobjs,$(NOMLOAD_SRCS))
-user: $(B)/asan/bin/nom-load
+units: $(B)/asan/bin/nom-load
 
 $(eval $(call nom_unit,test_load_hist,tests/unit/test_load_hist.c $(NOMLOAD_CORE),,))
 $(eval $(call nom_unit,test_load_answer,tests/unit/test_load_answer.c $(NOMLOAD_CORE),,))
