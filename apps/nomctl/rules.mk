@@ -2,7 +2,7 @@
 # nomctl: status, prices, applications, comparison.
 NOMCTL_SRCS := $(addprefix apps/nomctl/src/, main.c out.c sys.c apps.c doctor.c doctor_quiet.c status.c \
 	board.c memory.c price.c run.c tune.c stat.c stat_leases.c quiet.c quiet_trace.c compare.c \
-	compare_stats.c bench.c bench_table.c)
+	compare_run.c compare_stats.c bench.c bench_table.c)
 
 $(eval $(call nom_prog,nomctl,$(NOMCTL_SRCS),econtool econ nomux,-ljansson -lnl-genl-3 -lnl-3))
 

@@ -12,6 +12,7 @@ somebody else's.  Network interrupts of ours that the kernel books on nobody
 make a quiet host read some per cent.
 """
 import os
+import pathlib
 import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -50,3 +51,15 @@ class Others:
         wall, busy, own = (now - then for now, then in
                            zip((time.monotonic(), busy_s(), own_s(self.pids)), self.began))
         return round(min(max((busy - own) / (wall * os.cpu_count()), 0.0), 1.0), 3) if wall > 0 else 0.0
+
+
+def thread_ns(pid, name):
+    """CPU time in ns of the process's threads whose name begins so: "CPU 1/" is a vCPU of QEMU's."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        try:
+            if (task / "comm").read_text(encoding="ascii", errors="replace").startswith(name):
+                total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+        except OSError:
+            pass		# a thread that has just ended
+    return total

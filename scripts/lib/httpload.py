@@ -51,12 +51,15 @@ def wait_until_served(host, port, path, bytes_wanted, deadline_s):
     raise LoadError(f"http://{host}:{port}{path} is not served within {deadline_s} s: {last}")
 
 
-def run(url, connections, seconds):
-    """wrk's figures as a dict (load.lua), for `seconds` (whole ones) of load."""
+def run(url, connections, seconds, pipeline=1):
+    """wrk's figures as a dict (load.lua), for `seconds` (whole ones) of load.
+
+    pipeline: requests sent together on each connection; a latency is then that of all of them.
+    """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(SCRIPT), url]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent,
-                              env={**os.environ, "NOM_CONNECTIONS": str(connections)})
+                              env={**os.environ, "NOM_CONNECTIONS": str(connections), "NOM_PIPELINE": str(pipeline)})
     except subprocess.TimeoutExpired:
         raise LoadError(f"wrk did not end: {' '.join(command)}") from None
     except OSError as error:
@@ -68,7 +71,8 @@ def run(url, connections, seconds):
             result = json.loads(line[7:].replace("nan", "0"))
             if not result["requests"]:
                 raise LoadError(f"no request was answered ({result['errors']} errors)")
-            if abs(result["samples"] - result["requests"]) > max(2, result["requests"] // 1000):
-                raise LoadError(f"wrk's correction could not be told apart: {result['samples']} latencies of {result['requests']} requests")
+            groups = result["requests"] / pipeline
+            if abs(result["samples"] - groups) > max(2 + connections * (pipeline > 1), groups // 1000):
+                raise LoadError(f"wrk's correction could not be told apart: {result['samples']} latencies of {groups:.0f} requests")
             return result
     raise LoadError(f"wrk failed (exit {done.returncode}): {(done.stderr or done.stdout).strip()[-200:]}")

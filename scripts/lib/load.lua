@@ -11,6 +11,25 @@
 -- wrk does not tell its scripts how many connections it was asked for.
 local connections = tonumber(os.getenv("NOM_CONNECTIONS"))
 
+-- Requests sent together on each connection; wrk takes one latency for all of them.
+local pipeline = tonumber(os.getenv("NOM_PIPELINE") or "1")
+
+if pipeline > 1 then
+	local text
+
+	function init(args)
+		local requests = {}
+		for i = 1, pipeline do
+			requests[i] = wrk.format()
+		end
+		text = table.concat(requests)
+	end
+
+	function request()
+		return text
+	end
+end
+
 -- {value, count} from low to high, without what the correction added
 local function observed(latency, interval)
 	local added, samples = {}, {}

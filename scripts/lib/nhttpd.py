@@ -12,6 +12,7 @@ import time
 
 import guest as g
 import httpload
+import tuning
 
 ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80
 PATH = "/index.html"
@@ -25,13 +26,11 @@ PRICE_S = 5
 TIME_SCALE = {"kvm": 1, "tcg": 16}
 LINUX_CPU, NOM_CPU = 0, 1
 IDLE_US = 100000		# nom polls that long before it sleeps: the host may take wrk's core away for some ms
-BUSY_POLL_US = 50		# linux-tuned: sockets poll the device that long
-DEFER_IRQS, FLUSH_NS = 200, 200000	# linux-tuned: napi_defer_hard_irqs, gro_flush_timeout
 START_S = 20
 
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, core 0",
-    "linux-tuned": "in-tree stack, busy polling: busy_poll, SO_PREFER_BUSY_POLL, napi_defer_hard_irqs, gro_flush_timeout; core 0",
+    "linux-tuned": "in-tree stack told to poll (scripts/lib/tuning.py), core 0: " + tuning.CLASSIC.text(),
     "nom": "private stack and driver, reserved core 1, price-aware",
 }
 
@@ -142,19 +141,24 @@ def serving_vcpu(variant):
     return NOM_CPU if variant == "nom" else LINUX_CPU
 
 
+def url(path=PATH):
+    return f"http://{ADDRESS}:{PORT}{path}"
+
+
 class Server:
     """nhttpd in the guest for the length of a with block."""
 
-    def __init__(self, guest, variant, file_bytes, w_us=None):
-        """w_us: a fixed batching delay instead of the price-aware one."""
+    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH):
+        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack."""
         self.guest, self.variant, self.file_bytes, self.w_fixed = guest, variant, file_bytes, w_us
-        self.url = f"http://{ADDRESS}:{PORT}{PATH}"
+        self.tuning = tuned or (tuning.CLASSIC if variant == "linux-tuned" else tuning.DEFAULT)
+        self.path, self.url = path, url(path)
         self.job = None
 
     def command(self):
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024"]
         if self.variant != "nom":
-            busy = ["--busy-poll-us", str(BUSY_POLL_US)] if self.variant == "linux-tuned" else []
+            busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
             return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU), *busy]
         nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU), "--idle-us", str(IDLE_US)]
         if self.w_fixed is not None:
@@ -163,12 +167,7 @@ class Server:
 
     def __enter__(self):
         if self.variant != "nom":
-            tuned = self.variant == "linux-tuned"
-            self.guest.capture(
-                f"ip addr replace {ADDRESS}/{PREFIX} dev eth0 && ip link set eth0 up && "
-                f"echo {BUSY_POLL_US if tuned else 0} | tee /proc/sys/net/core/busy_poll > /proc/sys/net/core/busy_read && "
-                f"echo {DEFER_IRQS if tuned else 0} > /sys/class/net/eth0/napi_defer_hard_irqs && "
-                f"echo {FLUSH_NS if tuned else 0} > /sys/class/net/eth0/gro_flush_timeout", timeout=20)
+            self.guest.capture(f"ip addr replace {ADDRESS}/{PREFIX} dev eth0 && ip link set eth0 up && {tuning.commands(self.tuning)}", timeout=20)
         else:
             self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
         self.job = self.guest.spawn(self.command())
@@ -177,7 +176,7 @@ class Server:
             while True:
                 self.check()
                 try:
-                    httpload.wait_until_served(ADDRESS, PORT, PATH, self.file_bytes, 2)
+                    httpload.wait_until_served(ADDRESS, PORT, self.path, self.file_bytes, 2)
                     return self
                 except httpload.LoadError as error:
                     if time.monotonic() > end:

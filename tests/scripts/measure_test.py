@@ -23,6 +23,7 @@ import count  # noqa: E402
 import hostload  # noqa: E402
 import httpload  # noqa: E402
 import nhttpd  # noqa: E402
+import tuning  # noqa: E402
 
 TESTS = []
 
@@ -133,6 +134,26 @@ def scenario_changes_one_thing_at_a_time():
     cells = compare.scenario(args)
     assert cells == [(64, 1), (64, 10), (1, 10), (1, 1)]
     assert all((a[0] == b[0]) != (a[1] == b[1]) for a, b in zip(cells, cells[1:]))
+
+
+@test
+def best_tuning_is_by_median_and_class_of_load():
+    lines = [{"tuning": name, "connections": c, "rate": r} for name, c, r in (
+        ("default", 64, 100), ("default", 64, 100), ("default", 64, 400), ("busy-poll", 64, 150), ("busy-poll", 64, 150), ("busy-poll", 64, 1),
+        ("default", 1, 50), ("threaded", 1, 49), ("threaded", 64, None))]
+    assert tuning.winner(lines, "many", lambda l: l["rate"], 1) == (tuning.SETTINGS[4], 150), "a lucky run must not win"
+    assert tuning.winner(lines, "few", lambda l: l["rate"], 1)[0] is tuning.DEFAULT
+    assert tuning.winner(lines, "few", lambda l: l["rate"], -1)[0].name == "threaded"
+    assert tuning.winner([], "few", lambda l: l["rate"], 1) is None
+    assert tuning.SETTINGS[0] is tuning.DEFAULT and len({t.name for t in tuning.SETTINGS}) == len(tuning.SETTINGS)
+
+
+@test
+def every_setting_sets_every_knob():
+    for setting in tuning.SETTINGS:
+        text = tuning.commands(setting)
+        for knob in ("gro", "busy_poll", "busy_read", "napi_defer_hard_irqs", "gro_flush_timeout", "threaded"):
+            assert knob in text and knob in setting.text(), (setting.name, knob)
 
 
 @test

@@ -20,6 +20,7 @@
  * Answers of one turn on a connection are gathered and leave by one write or
  * writev; TCP_NODELAY is inherited from the listener.
  */
+#include "busy_poll.h"
 #include "conn.h"
 #include "house.h"
 #include "server.h"
@@ -44,10 +45,6 @@
 #include <sys/uio.h>
 #include <syslog.h>
 #include <unistd.h>
-
-#ifndef SO_PREFER_BUSY_POLL
-#define SO_PREFER_BUSY_POLL 69
-#endif
 
 #define NR_EVENTS 64
 #define NR_IOV 32
@@ -442,7 +439,7 @@ static int open_listener(struct server *srv, char *where, size_t where_bytes)
 	const struct options *opt = srv->opt;
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(opt->port) };
 	char ip[64] = "0.0.0.0";
-	int one = 1, busy_us = opt->busy_poll_us, fd;
+	int one = 1, busy_us = opt->busy_poll_us, fd, ret;
 
 	if (opt->ip) {
 		snprintf(ip, sizeof(ip), "%.*s", (int)strcspn(opt->ip, "/"), opt->ip);
@@ -460,10 +457,10 @@ static int open_listener(struct server *srv, char *where, size_t where_bytes)
 	net.listen_fd = fd;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (busy_us && (setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &busy_us, sizeof(busy_us)) ||
-			setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &one, sizeof(one)))) {
-		die_message("--busy-poll-us %d: %s: needs CAP_NET_ADMIN and a kernel with CONFIG_NET_RX_BUSY_POLL", busy_us,
-			    strerror(errno));
+	ret = busy_us ? busy_poll_set(net.epoll_fd, fd, busy_us) : 0;
+	if (ret) {
+		die_message("--busy-poll-us %d: %s: needs CAP_NET_ADMIN, and Linux 6.9 or later with CONFIG_NET_RX_BUSY_POLL",
+			    busy_us, strerror(-ret));
 		return EXIT_OTHER;
 	}
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 4096)) {

@@ -60,7 +60,7 @@ static const struct option_def {
 	{ "pause", "auto|on|off", CHOICE, NOM, AT(pause), 0, 0, PAUSE_AUTO,
 	  "PAUSE instruction in the poll loop; auto: not on an emulated CPU" },
 	{ "busy-poll-us", "N", NUMBER, LINUX, AT(busy_poll_us), 0, 1000000, 0,
-	  "SO_BUSY_POLL and SO_PREFER_BUSY_POLL on all sockets; 0: leave them alone" },
+	  "poll the device that long in epoll_wait and reads, and prefer that to interrupts; 0: leave that alone" },
 	{ "name", "TEXT", TEXT, BOTH, AT(name), 0, 0, 0, "name on the counter page and in the ledger (nhttpd)" },
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* nomctl compare: raw result lines to medians, profits and a table of ratios. */
+/* nomctl compare: raw result lines to medians, profits and a table of ratios; or measure (compare_run.c). */
 #include "nomctl.h"
 
 #include <errno.h>
@@ -10,9 +10,9 @@
 
 static struct {
 	const char *json;
-	bool table;
+	bool table, quick, no_nginx;
 	double slo_scale;
-	const char *base;
+	const char *base, *out;
 } values = { .base = "linux-default" };
 
 #define OPT(field)	((size_t)((char *)&values.field - (char *)&values))
@@ -23,6 +23,9 @@ static const struct econ_option options[] = {
 	  "latencies are divided by X before valuation, as on an emulated machine;\n"
 	  "                             default: the machine line's time_scale, else 1", 0.001, 4000 },
 	{ "base", 'b', ECON_OPT_STRING, OPT(base), "VARIANT", "what the others are compared with (linux-default)", 0, 0 },
+	{ "quick", 'q', ECON_OPT_FLAG, OPT(quick), NULL, "nhttpd: one boot of each kind and fewer cells, ten minutes", 0, 0 },
+	{ "no-nginx", 0, ECON_OPT_FLAG, OPT(no_nginx), NULL, "nhttpd: leave the yardstick out, and get no package for it", 0, 0 },
+	{ "out", 'o', ECON_OPT_STRING, OPT(out), "DIR", "nhttpd: results go there (build/report/wide of the source tree)", 0, 0 },
 	NOMCTL_OPTIONS_END,
 };
 
@@ -205,10 +208,19 @@ static void print_table(json_t *root)
 
 static int run_compare(int argc, char **argv)
 {
-	json_t *lines = json_array(), *root = NULL;
+	json_t *lines, *root = NULL;
 	char err[200];
 	int ret = 0;
 
+	/* A file of that name can be given as ./nhttpd. */
+	if (!strcmp(argv[0], "nhttpd")) {
+		if (argc > 1 || values.json || values.table || values.slo_scale)
+			return nomctl_fail(ECON_EXIT_USAGE, "compare nhttpd measures: it takes --quick, --no-nginx and --out, and no files");
+		return nomctl_compare_run(values.quick, !values.no_nginx, values.out);
+	}
+	if (values.quick || values.no_nginx || values.out)
+		return nomctl_fail(ECON_EXIT_USAGE, "compare: --quick, --no-nginx and --out are for `compare nhttpd`");
+	lines = json_array();
 	for (int i = 0; i < argc && !ret; i++)
 		ret = read_lines(argv[i], lines);
 	if (!ret) {
@@ -227,7 +239,8 @@ static int run_compare(int argc, char **argv)
 }
 
 static const struct nomctl_action actions[] = {
-	{ NULL, "RESULTS.jsonl...", "Medians over boots with their spread, and profits under the terms of thesis 6.4.", 1, -1, run_compare },
+	{ NULL, "nhttpd|RESULTS.jsonl...", "Medians over boots with their spread, and profits under the terms of thesis 6.4;\n"
+	  "  or `nhttpd`: measure nhttpd on nom beside the in-tree stack at its best.", 1, -1, run_compare },
 	NOMCTL_ACTIONS_END,
 };
 

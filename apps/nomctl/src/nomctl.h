@@ -136,6 +136,12 @@ struct nomctl_spread nomctl_spread(double *values, size_t nr);
  */
 json_t *nomctl_compare_lines(json_t *lines, double time_scale, char *err, size_t n);
 
+/* ------------------------------------------------------- compare_run.c --- */
+
+/* Measure widely, in guests: one boot of each kind or many, with Debian's nginx or
+ * without; results below @out, NULL: build/report/wide.  Exit code. */
+int nomctl_compare_run(bool quick, bool nginx, const char *out);
+
 /* ------------------------------------------------------ doctor_quiet.c --- */
 
 struct econ_nl;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nomctl compare nhttpd: the wide comparison, from a source tree.
+ *
+ * The measuring is scripts/compare-nhttpd's, which boots guests for it.  This
+ * sees to it that what it compares with is there, and says so; runs it; has
+ * the page made and the table printed.
+ */
+#include "nomctl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Run a command; its exit status, or 128 and the signal's number; -errno when it does not start. */
+static int run(const char *const *argv)
+{
+	int status;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	if (!child) {
+		execv(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	if (child < 0)
+		return -errno;
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int step(const char *what, const char *const *argv)
+{
+	int ret = run(argv);
+
+	if (ret < 0)
+		return nomctl_fail(ECON_EXIT_FAILED, "compare: %s: %s", what, strerror(-ret));
+	return ret ? nomctl_fail(ECON_EXIT_FAILED, "compare: %s failed with %d, see above", what, ret) : 0;
+}
+
+int nomctl_compare_run(bool quick, bool nginx, const char *out)
+{
+	char *measure = nomctl_tree("scripts/compare-nhttpd"), *report = nomctl_tree("scripts/report-wide");
+	char *deps = nomctl_tree("scripts/install-deps"), *to = out ? strdup(out) : nomctl_tree("build/report/wide");
+	const char *words[8];
+	int n = 0, ret = 0, made;
+
+	if (!measure || !report || !deps || !to || access(measure, X_OK)) {
+		ret = nomctl_fail(ECON_EXIT_FAILED, "compare: nhttpd needs the source tree, whose scripts boot guests for it");
+		goto out;
+	}
+	if (nginx)
+		ret = step("getting nginx, the yardstick (--no-nginx leaves it out)", (const char *[]){ deps, "--wide", NULL });
+	if (ret)
+		goto out;
+	words[n++] = measure;
+	words[n++] = "--wide";
+	words[n++] = "--out";
+	words[n++] = to;
+	if (quick)
+		words[n++] = "--quick";
+	if (!nginx)
+		words[n++] = "--no-nginx";
+	words[n] = NULL;
+	ret = step("scripts/compare-nhttpd", words);
+	/* Some cells may have failed: the page shows the others. */
+	made = step("scripts/report-wide", (const char *[]){ report, "--out", to, "--table", NULL });
+	ret = ret ? ret : made;
+out:
+	free(measure);
+	free(report);
+	free(deps);
+	free(to);
+	return ret;
+}

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+# common.gp - what all figures share; ARG1: wide.csv, ARG2: the SVG to write
+#
+#   gnuplot -c scripts/figures/NAME.gp build/report/wide/wide.csv NAME.svg
+set encoding utf8
+set datafile separator ","
+set datafile missing NaN
+set terminal svg size WIDTH,HEIGHT dynamic font "system-ui, DejaVu Sans, sans-serif,13" background "white"
+set border 3 lc rgb "#7b8794" lw 1
+set grid y lc rgb "#e4e7eb" lw 1 lt 1
+set tics nomirror textcolor rgb "#1f2933" scale 0.4
+set key outside top left horizontal textcolor rgb "#1f2933" samplen 1.2 width 1
+set style fill solid 1.0 noborder
+set bmargin 3.6
+
+GREY = "#9aa5b1"; BROWN = "#b58b4c"; GREEN = "#5f8f5a"; BLUE = "#0b7285"; RED = "#b42318"; LIGHT = "#66b3c1"
+DEFAULT = "linux-default"; TUNED = "linux-tuned"; NGINX = "nginx"; NOM = "nom"
+
+# A column's number where the row is of this group and load, else nothing.
+num(name) = strlen(strcol(name)) ? column(name) : NaN
+is(group, variant) = strcol("group") eq group && strcol("variant") eq variant
+loaded(connections, file, depth) = column("connections") == connections && strcol("file") eq file && column("pipeline") == depth
+pick(yes, name) = yes ? num(name) : NaN

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT
+# jitter.gp - open loop: standard deviation of latency by offered load; logarithmic
+WIDTH = 560; HEIGHT = 320
+load system("dirname '".ARG0."'")."/common.gp"
+set output ARG2
+set logscale y
+set format y "%.0f"
+set xrange [0:*]
+set xlabel "offered load, part of in-tree's saturation"
+set ylabel "standard deviation, µs"
+plot ARG1 using (pick(is("open", DEFAULT), "level")):(num("latency_us.sd")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
+  '' using (pick(is("open", TUNED), "level")):(num("latency_us.sd")) with linespoints pt 7 lw 2 lc rgb BROWN title "in-tree, tuned", \
+  '' using (pick(is("open", NOM), "level")):(num("latency_us.sd")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom"

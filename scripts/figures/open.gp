@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+# open.gp - open loop: 99th percentile by offered load, the same for all; logarithmic
+WIDTH = 860; HEIGHT = 340
+load system("dirname '".ARG0."'")."/common.gp"
+set output ARG2
+set logscale y
+set format y "%.0f"
+set xrange [0:*]
+set xlabel "offered load, part of the in-tree stack's saturation (closed loop, 64 connections)"
+set ylabel "latency, µs; solid: 99 %, dashed: median"
+plot ARG1 using (pick(is("open", DEFAULT), "level")):(num("latency_us.p99")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
+  '' using (pick(is("open", DEFAULT), "level")):(num("latency_us.p50")) with lines dt 2 lc rgb GREY notitle, \
+  '' using (pick(is("open", TUNED), "level")):(num("latency_us.p99")) with linespoints pt 7 lw 2 lc rgb BROWN title "in-tree, tuned", \
+  '' using (pick(is("open", TUNED), "level")):(num("latency_us.p50")) with lines dt 2 lc rgb BROWN notitle, \
+  '' using (pick(is("open", NOM), "level")):(num("latency_us.p99")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom", \
+  '' using (pick(is("open", NOM), "level")):(num("latency_us.p50")) with lines dt 2 lc rgb BLUE notitle

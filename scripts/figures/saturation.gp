@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+# saturation.gp - open loop, 64 connections: the highest rate that was served
+WIDTH = 560; HEIGHT = 320
+load system("dirname '".ARG0."'")."/common.gp"
+set output ARG2
+set boxwidth 0.5
+set xrange [-0.6:2.6]
+set yrange [0:*]
+set xtics ("in-tree" 0, "in-tree, tuned" 1, "nom" 2)
+set ylabel "requests/s"
+unset key
+at(x, variant) = is("saturation", variant) ? x : NaN
+plot ARG1 using (at(0, DEFAULT)):(num("saturation_per_s")) with boxes lc rgb GREY, \
+  '' using (at(1, TUNED)):(num("saturation_per_s")) with boxes lc rgb BROWN, \
+  '' using (at(2, NOM)):(num("saturation_per_s")) with boxes lc rgb BLUE

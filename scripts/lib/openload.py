@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""openload - drive an HTTP server with nom-load, at a set rate
+
+    got = run(url, 5000, 64, seconds=2)     # nom-load(1)'s figures
+    point = saturation(offer, 8000)         # the highest rate that is served
+"""
+import json
+import subprocess
+
+import initramfs
+from guest import die_with_parent
+from httpload import LoadError
+
+NOM_LOAD = initramfs.BUILD / "bin/nom-load"
+WARM_S, DRAIN_S = 0.2, 0.3
+SERVED = 0.95			# of the requests due: less is beyond saturation
+SEED = 1
+STEP_UP, SEARCH_STEPS = 1.5, 5
+
+
+def check_built():
+    if not NOM_LOAD.is_file():
+        raise LoadError("build/bin/nom-load is not built: run `make user`")
+
+
+def run(url, rate, connections, seconds, extra=()):
+    """nom-load's figures as a dict; LoadError when nothing was answered."""
+    command = [str(NOM_LOAD), "--rate", f"{rate:.1f}", "--connections", str(connections), "--seconds", str(seconds),
+               "--warm-up", str(WARM_S), "--drain", str(DRAIN_S), "--seed", str(SEED), *extra, url]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LoadError(f"nom-load: {error}") from None
+    if done.returncode:
+        raise LoadError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()[-200:]}")
+    return json.loads(done.stdout)
+
+
+def served(figures):
+    """Did the server keep up?"""
+    return figures["achieved_per_s"] >= SERVED * figures["offered_per_s"]
+
+
+def saturation(offer, guess, steps=SEARCH_STEPS):
+    """(the highest rate of a search that was served, all figures); offer(rate) yields nom-load's figures.
+
+    Upwards from half of the guess until a rate is not served, then by halves.
+    """
+    seen, low, high, rate = [], 0.0, None, guess / 2
+    for _ in range(steps):
+        figures = offer(rate)
+        seen.append(figures)
+        if served(figures):
+            low = max(low, figures["achieved_per_s"])
+            rate = rate * STEP_UP if high is None else (rate + high) / 2
+        else:
+            high = rate
+            rate = (low + high) / 2
+    return low, seen

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""plan - which cells the wide comparison has, and what belongs together
+
+A cell is one load of one server.  Time and counts of the same cell come from
+different boots; Cell is what identifies it in both.
+"""
+from typing import NamedTuple, Optional
+
+SMALL, BULK = "small", "1m"
+FILES = {SMALL: ("/index.html", 175), BULK: ("/bulk.bin", 1 << 20)}	# thesis 6.1, and the issue's bulk transfer
+PIPELINE = 16
+TUNE_CONNECTIONS = (1, 64)
+OPEN_CONNECTIONS = 64
+VARIANTS = ("linux-default", "linux-tuned", "nginx", "nom")
+LOADED_OPEN = ("linux-default", "linux-tuned", "nom")
+
+
+class Cell(NamedTuple):
+    """group: closed, sweep, tune, idle, open or saturation."""
+    group: str
+    variant: str
+    connections: int
+    file: str = SMALL
+    pipeline: int = 1
+    w_us: Optional[int] = None		# nom: fixed; None: its default, picked by price and load
+    tuning: Optional[str] = None	# of a sweep over the in-tree stack's settings
+    level: Optional[float] = None	# open loop: part of the in-tree stack's saturation
+
+    def text(self):
+        what = self.variant + (f" {self.tuning}" if self.tuning else "") + (f" W={self.w_us}" if self.w_us is not None else "")
+        how = f"{self.connections} conn" + (", 1 MiB" if self.file == BULK else "") + (f", {self.pipeline} deep" if self.pipeline > 1 else "")
+        return f"{self.group:6} {what:32} {how}" + (f", offered {self.level:.2f}" if self.level else "")
+
+
+class Plan(NamedTuple):
+    connections: tuple
+    bulk: tuple
+    pipelined: tuple
+    sweep_w: tuple
+    sweep: tuple		# (connections, file, pipeline)
+    levels: tuple
+    search_steps: int
+
+
+QUICK = Plan(connections=(1, 8, 64, 500), bulk=(8,), pipelined=(64,), sweep_w=(0, 5, 20, 80), sweep=((1, SMALL, 1), (64, SMALL, 1)),
+             levels=(0.25, 0.5, 0.75, 1.0), search_steps=4)
+FULL = Plan(connections=(1, 8, 64, 500), bulk=(1, 8, 64), pipelined=(1, 64), sweep_w=(0, 2, 5, 10, 20, 40, 80),
+            sweep=((1, SMALL, 1), (8, SMALL, 1), (64, SMALL, 1), (500, SMALL, 1), (8, BULK, 1), (64, SMALL, PIPELINE)),
+            levels=(0.1, 0.25, 0.5, 0.75, 0.9, 1.0), search_steps=6)
+TRY = Plan(connections=(1, 64), bulk=(8,), pipelined=(64,), sweep_w=(0, 20), sweep=((64, SMALL, 1),), levels=(0.5,), search_steps=2)
+PLANS = {"quick": QUICK, "full": FULL, "try": TRY}
+
+
+def closed(plan, variant):
+    """Closed-loop cells of a variant at its ordinary settings."""
+    cells = [Cell("closed", variant, c) for c in plan.connections]
+    cells += [Cell("closed", variant, c, pipeline=PIPELINE) for c in plan.pipelined]
+    return cells + [Cell("closed", variant, c, file=BULK) for c in plan.bulk]
+
+
+def sweep(plan):
+    """nom's cells over W, those of one W together."""
+    return [[Cell("sweep", "nom", c, file=f, pipeline=p, w_us=w) for c, f, p in plan.sweep] for w in plan.sweep_w]
+
+
+def tune(settings):
+    """The in-tree stack's cells over its settings, those of one setting together."""
+    return [[Cell("tune", "linux-tuned", c, tuning=s.name) for c in TUNE_CONNECTIONS] for s in settings]
+
+
+def opened(plan, variant):
+    return [Cell("open", variant, OPEN_CONNECTIONS, level=level) for level in plan.levels]
+
+
+def how_many(plan, variants, boots, counting, settings):
+    """Cells of the whole comparison, for the progress line."""
+    both = sum(len(closed(plan, v)) for v in variants) + (len(plan.sweep_w) * len(plan.sweep) if "nom" in variants else 0)
+    tuned = len(settings) * len(TUNE_CONNECTIONS) if "linux-tuned" in variants else 0
+    loaded = [v for v in variants if v in LOADED_OPEN]
+    timed = both + len(variants) + len(loaded) * (len(plan.levels) + plan.search_steps)
+    return boots * timed + counting * both + (boots > 0) * tuned + (counting > 0) * tuned

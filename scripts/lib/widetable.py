@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""widetable - lines of the wide comparison to rows, with the frontier of W and the verdicts
+
+    write(directory)    # wide.jsonl -> wide.json, wide.csv
+
+A row is a cell: medians over boots, the least and the greatest of them beside
+the figures that readers ask it for.  Nothing is judged by one boot alone, but
+with one boot the spread is that of one.
+"""
+import csv
+import json
+import statistics
+
+import plan as p
+import tuning
+
+KEY = p.Cell._fields
+FIGURES = ("requests_per_s", "offered_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "latency_us.p999",
+           "latency_us.max", "latency_corrected_us.sd", "instructions_per_request.user", "instructions_per_request.kernel", "instructions",
+           "doorbells_per_request", "interrupts_per_request", "syscalls_per_request", "context_switches_per_request", "cpu_us_per_request",
+           "idle_share", "late", "waited", "unsent", "unanswered", "errors", "w_seen_us", "other_cpu", "saturation_per_s", "bytes_per_request")
+SPREAD = ("requests_per_s", "latency_us.p99", "instructions", "saturation_per_s")
+
+
+def median(values):
+    values = [v for v in values if v is not None]
+    return statistics.median(values) if values else None
+
+
+def instructions(line):
+    cost = line.get("instructions_per_request")
+    return cost["user"] + cost["kernel"] if cost else None
+
+
+def figure(line, name):
+    if name == "instructions":
+        return instructions(line)
+    for part in name.split("."):
+        if not isinstance(line, dict) or line.get(part) is None:
+            return None
+        line = line[part]
+    return line
+
+
+def rows_of(lines):
+    """One row for each cell, in the order of their first lines; searches for saturation are left out."""
+    cells = {}
+    for line in lines:
+        if line["group"] != "search":
+            cells.setdefault(tuple(line[k] for k in KEY), []).append(line)
+    rows = []
+    for key, members in cells.items():
+        row = dict(zip(KEY, key))
+        for name in FIGURES:
+            values = [v for v in (figure(l, name) for l in members) if v is not None]
+            row[name] = median(values)
+            if name in SPREAD:
+                row[f"{name}.min"], row[f"{name}.max"] = (min(values), max(values)) if values else (None, None)
+        row["tuning_nr"] = next((n for n, t in enumerate(tuning.SETTINGS) if t.name == row["tuning"]), None)	# for plots
+        row["boots"] = len({l["boot"] for l in members})
+        rows.append(row)
+    return rows
+
+
+def frontier(rows, cost, gain):
+    """Those that no other beats or equals in both: `cost` less is better, `gain` more is."""
+    def beats(a, b):
+        return a[cost] <= b[cost] and a[gain] >= b[gain] and (a[cost] < b[cost] or a[gain] > b[gain])
+    known = [r for r in rows if r.get(cost) is not None and r.get(gain) is not None]
+    return [r for r in known if not any(beats(other, r) for other in known)]
+
+
+def mark_frontiers(rows):
+    """"pareto_rate", "pareto_cost": on the frontier of latency against rate, and against instructions saved."""
+    loads = {(r["connections"], r["file"], r["pipeline"]) for r in rows if r["group"] == "sweep"}
+    for row in rows:
+        row["pareto_rate"] = row["pareto_cost"] = 0
+    for load in loads:
+        same = [r for r in rows if r["group"] == "sweep" and (r["connections"], r["file"], r["pipeline"]) == load]
+        for row in frontier(same, "latency_us.mean", "requests_per_s"):
+            row["pareto_rate"] = 1
+        saved = [{**r, "saved": None if r["instructions"] is None else -r["instructions"]} for r in same]
+        for row in frontier(saved, "latency_us.mean", "saved"):
+            next(r for r in same if r["w_us"] == row["w_us"])["pareto_cost"] = 1
+
+
+class Rows:
+    """Rows by what they are."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def get(self, name, variant, connections=p.OPEN_CONNECTIONS, group="closed", file=p.SMALL, pipeline=1, level=None):
+        for r in self.rows:
+            if (r["group"], r["variant"], r["connections"], r["file"], r["pipeline"], r["level"]) == (group, variant, connections, file, pipeline, level):
+                return r[name]
+        return None
+
+    def best_in_tree(self, name, better, **which):
+        """The better of the in-tree stack's columns; a setting that wins one figure need not win another."""
+        seen = [self.get(name, v, **which) for v in ("linux-default", "linux-tuned")]
+        seen = [v for v in seen if v is not None]
+        return (max(seen) if better > 0 else min(seen)) if seen else None
+
+    def least_instructions(self, connections):
+        """Over all settings that were swept, too: the hardest in-tree figure to beat."""
+        swept = [r["instructions"] for r in self.rows if r["group"] == "tune" and r["connections"] == connections and r["instructions"] is not None]
+        best = self.best_in_tree("instructions", -1, connections=connections)
+        return min(swept + ([best] if best is not None else []), default=None)
+
+
+def reach(rows):
+    """What the project wants of the comparison: [{what, wanted, seen, reached}]; reached is None where nothing was measured."""
+    table, out = Rows(rows), []
+
+    def claim(what, wanted, ours, theirs, at_least):
+        seen = ours / theirs if ours is not None and theirs else None
+        out.append({"what": what, "wanted": wanted, "seen": None if seen is None else round(seen, 4),
+                    "reached": None if seen is None else (seen >= wanted if at_least else seen <= wanted), "better": "more" if at_least else "less"})
+
+    def plain(what, wanted, seen):
+        claim(what, wanted, seen, 1, False)
+
+    for connections, wanted in ((1, 1 / 4), (64, 1 / 3), (500, 1 / 3)):
+        claim(f"instructions a request, nom to best in-tree, {connections} connections", round(wanted, 4),
+              table.get("instructions", "nom", connections), table.least_instructions(connections), False)
+    for connections, wanted in ((1, 3), (64, 4)):
+        claim(f"request rate, nom to best in-tree, {connections} connections", wanted, table.get("requests_per_s", "nom", connections),
+              table.best_in_tree("requests_per_s", 1, connections=connections), True)
+    for level in sorted({r["level"] for r in rows if r["group"] == "open"}):
+        for name, text in (("latency_us.p99", "p99"), ("latency_us.sd", "sd")):
+            claim(f"{text}, nom to best in-tree, offered {level:g} of in-tree's saturation", 1, table.get(name, "nom", group="open", level=level),
+                  table.best_in_tree(name, -1, group="open", level=level), False)
+    claim("open-loop saturation point, nom to best in-tree", 2, table.get("saturation_per_s", "nom", group="saturation"),
+          table.best_in_tree("saturation_per_s", 1, group="saturation"), True)
+    for connections in sorted({r["connections"] for r in rows if r["file"] == p.BULK and r["group"] == "closed"}):
+        claim(f"1 MiB files, nom to best in-tree, {connections} connections", 1, table.get("requests_per_s", "nom", connections, file=p.BULK),
+              table.best_in_tree("requests_per_s", 1, connections=connections, file=p.BULK), True)
+    plain("doorbells a request, nom, 64 connections", 0.1, table.get("doorbells_per_request", "nom"))
+    plain("device interrupts a request, nom, 64 connections", 0.001, table.get("interrupts_per_request", "nom"))
+    plain("system calls a request, nom, 64 connections", 0.001, table.get("syscalls_per_request", "nom"))
+    plain("part of its core that idle nom takes", 0.02, table.get("idle_share", "nom", group="idle"))
+    for connections in (1, 64):
+        claim(f"nhttpd on the in-tree stack to nginx, {connections} connections", 1, table.get("requests_per_s", "linux-default", connections),
+              table.get("requests_per_s", "nginx", connections), True)
+    return out
+
+
+def winners(lines):
+    """The best settings of the in-tree stack: class of load -> by rate, by instructions."""
+    swept = [l for l in lines if l["group"] == "tune"]
+    found = {}
+    for kind in tuning.CLASSES:
+        for by, get, better in (("rate", lambda l: l.get("requests_per_s"), 1), ("instructions", instructions, -1)):
+            best = tuning.winner(swept, kind, get, better)
+            if best:
+                found.setdefault(kind, {})[by] = {"name": best[0].name, "settings": best[0].text(), "median": round(best[1], 1)}
+    return found
+
+
+def read(directory):
+    """(machine, lines) of wide.jsonl."""
+    lines = [json.loads(l) for l in (directory / "wide.jsonl").read_text(encoding="utf-8").splitlines() if l.strip()]
+    return next((l["machine"] for l in lines if "machine" in l), {}), [l for l in lines if "group" in l]
+
+
+def write(directory):
+    machine, lines = read(directory)
+    rows = rows_of(lines)
+    mark_frontiers(rows)
+    whole = {"machine": machine, "winners": winners(lines), "reach": reach(rows), "rows": rows}
+    (directory / "wide.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    with open(directory / "wide.csv", "w", encoding="utf-8", newline="") as file:
+        out = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else list(KEY), lineterminator="\n")
+        out.writeheader()
+        for row in rows:
+            out.writerow({k: "" if v is None else v for k, v in row.items()})
+    return whole

@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""wide_test - what the wide comparison makes of its lines: rows, frontiers, verdicts, the page (TAP)
+
+No guest is booted and nothing is timed: the lines are made up, with known ratios.
+"""
+import argparse
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts/lib"))
+import boots  # noqa: E402
+import count  # noqa: E402
+import guest as g  # noqa: E402
+import httpload  # noqa: E402
+import nginx  # noqa: E402
+import nhttpd  # noqa: E402
+import openload  # noqa: E402
+import plan as p  # noqa: E402
+import tuning  # noqa: E402
+import wide  # noqa: E402
+import widetable  # noqa: E402
+
+TESTS = []
+# variant: requests/s, instructions a request at every load
+MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "nom": (5000, 3000)}
+SATURATION = {"linux-default": 2000, "linux-tuned": 2500, "nom": 4900}
+SWEEP_US = {0: (100, 1000), 5: (120, 1500), 20: (130, 1400), 80: (200, 2000)}	# W: mean latency, requests/s
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def latency(mean):
+    return {"mean": mean, "sd": mean / 2, "p50": mean, "p90": mean, "p99": 2 * mean, "p999": 3 * mean, "max": 4 * mean}
+
+
+def time_line(cell, boot, rate, mean, **more):
+    return {"kind": "time", "boot": boot, "price": 1, **cell._asdict(), "host_load": 1.0, "other_cpu": 0.5, "requests_per_s": rate,
+            "latency_us": latency(mean), **more}
+
+
+def count_line(cell, instructions):
+    nom = cell.variant == "nom"
+    return {"kind": "count", "boot": 9, "price": 1, **cell._asdict(), "host_load": 1.0, "other_cpu": 0.0,
+            "instructions_per_request": {"user": instructions if nom else 1000, "kernel": 0 if nom else instructions - 1000},
+            "doorbells_per_request": 0.05, "interrupts_per_request": 0, "syscalls_per_request": 0 if nom else 2, "context_switches_per_request": 0}
+
+
+def lines():
+    out = []
+    for variant, (rate, cost) in MADE_UP.items():
+        for cell in p.closed(p.QUICK, variant):
+            for boot, factor in ((1, 1), (2, 1), (3, 100)):	# a lucky boot
+                out.append(time_line(cell, boot, rate * factor, 1e6 / rate))
+            out.append(count_line(cell, cost))
+        out.append({**time_line(p.Cell("idle", variant, 64), 1, None, 1), "idle_share": 0.5})
+    for cells in p.sweep(p.QUICK):
+        for cell in cells:
+            mean, rate = SWEEP_US[cell.w_us]
+            out += [time_line(cell, 1, rate, mean), count_line(cell, 3000 - cell.w_us)]
+    for variant in p.LOADED_OPEN:
+        for cell in p.opened(p.QUICK, variant):
+            out.append(time_line(cell, 1, 100, 300 if variant == "nom" and cell.level == 1 else 200 if variant != "nom" else 100, offered_per_s=100))
+        out.append({**time_line(p.Cell("saturation", variant, 64), 1, None, 1), "saturation_per_s": SATURATION[variant]})
+        out.append(time_line(p.Cell("search", variant, 64), 1, 1, 1))
+    for n, cells in enumerate(p.tune(tuning.SETTINGS)):
+        for cell in cells:
+            out += [time_line(cell, 1, 1000 + n, 1000), count_line(cell, 9000 - 100 * n)]
+    return out
+
+
+def left_in(name):
+    directory = TMP / name
+    directory.mkdir()
+    machine = {"kernel": "6.12.0-test", "cores": 2, "settings": {"tunings": {t.name: t.text() for t in tuning.SETTINGS}}}
+    (directory / "wide.jsonl").write_text("".join(json.dumps(l) + "\n" for l in [{"machine": machine}] + lines()))
+    return directory
+
+
+@test
+def rows_are_medians_of_time_and_counts():
+    rows = widetable.Rows(widetable.rows_of(lines()))
+    assert rows.get("requests_per_s", "nom") == 5000, "a lucky boot must not show"
+    assert rows.get("requests_per_s.max", "nom") == 500000 and rows.get("requests_per_s.min", "nom") == 5000
+    assert rows.get("instructions", "linux-default") == 10000 and rows.get("boots", "nom") == 4
+    assert rows.get("instructions", "nom", 8, file=p.BULK) == 3000 and rows.get("instructions", "nom", 9) is None
+    assert not [r for r in rows.rows if r["group"] == "search"]
+
+
+@test
+def best_of_the_in_tree_stack_is_taken_figure_by_figure():
+    rows = widetable.Rows(widetable.rows_of(lines()))
+    assert rows.best_in_tree("requests_per_s", 1, connections=1) == 1250
+    assert rows.best_in_tree("instructions", -1, connections=1) == 10000
+    assert rows.least_instructions(64) == 9000 - 100 * (len(tuning.SETTINGS) - 1), "settings that were swept count, too"
+    assert rows.least_instructions(500) == 10000 and rows.least_instructions(3) is None
+
+
+@test
+def frontier_leaves_out_what_is_beaten():
+    rows = widetable.rows_of(lines())
+    widetable.mark_frontiers(rows)
+    for connections in (1, 64):
+        sweep = {r["w_us"]: r for r in rows if r["group"] == "sweep" and r["connections"] == connections}
+        assert {w for w, r in sweep.items() if r["pareto_rate"]} == {0, 5, 80}, "W = 20 is slower and later than W = 5"
+        assert {w for w, r in sweep.items() if r["pareto_cost"]} == {0, 5, 20, 80}
+    assert not any(r["pareto_rate"] for r in rows if r["group"] != "sweep")
+    same = [{"c": 1, "g": 1}, {"c": 1, "g": 1}, {"c": 2, "g": 1}]
+    assert widetable.frontier(same, "c", "g") == same[:2]
+
+
+@test
+def verdicts_are_what_the_lines_say():
+    seen = {c["what"]: c for c in widetable.reach(widetable.rows_of(lines()))}
+    assert seen["request rate, nom to best in-tree, 64 connections"]["seen"] == 4 and seen["request rate, nom to best in-tree, 64 connections"]["reached"]
+    assert seen["open-loop saturation point, nom to best in-tree"]["reached"] is False, "1.96 is not 2"
+    assert seen["instructions a request, nom to best in-tree, 1 connections"]["reached"] is False, "3000 of 8100"
+    assert seen["instructions a request, nom to best in-tree, 500 connections"]["reached"]
+    assert seen["p99, nom to best in-tree, offered 1 of in-tree's saturation"]["reached"] is False
+    assert seen["part of its core that idle nom takes"]["seen"] == 0.5 and seen["part of its core that idle nom takes"]["reached"] is False
+    assert all(c["reached"] is None for c in widetable.reach([])), "what was not measured is neither reached nor missed"
+
+
+@test
+def winners_are_named_by_rate_and_by_instructions():
+    found = widetable.winners(lines())
+    last = tuning.SETTINGS[-1]
+    assert found["many"]["rate"]["name"] == found["few"]["instructions"]["name"] == last.name
+    assert "threaded=1" in found["many"]["rate"]["settings"]
+
+
+@test
+def saturation_is_searched_for():
+    def server(limit):
+        return lambda rate: {"offered_per_s": rate, "achieved_per_s": min(rate, limit)}
+    for limit, guess in ((1000, 1000), (1000, 300), (1000, 8000)):
+        point, seen = openload.saturation(server(limit), guess, steps=8)
+        assert 0.8 * limit <= point <= limit, (limit, guess, point)
+        assert len(seen) == 8
+    point, _ = openload.saturation(server(0), 1000, steps=4)
+    assert point == 0
+
+
+@test
+def plans_promise_what_they_measure():
+    for plan in p.PLANS.values():
+        cells = [c for v in p.VARIANTS for c in p.closed(plan, v)] + [c for cells in p.sweep(plan) for c in cells] + \
+            [c for v in p.LOADED_OPEN for c in p.opened(plan, v)] + [c for cells in p.tune(tuning.SETTINGS) for c in cells]
+        assert len(set(cells)) == len(cells), "no two cells may be the same: their lines would be mixed"
+    assert set(p.QUICK.connections) == set(p.FULL.connections) == {1, 8, 64, 500}
+    assert wide.p is p
+
+
+@test
+def page_states_settings_and_every_figure():
+    directory = left_in("page")
+    done = subprocess.run([ROOT / "scripts/report-wide", "--out", directory, "--table"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (directory / "index.html").read_text()
+    figures = [f.stem for f in (ROOT / "scripts/figures").glob("*.gp") if f.stem != "common"]
+    assert page.count("<svg") == len(figures) == len(list((directory / "figures").glob("*.svg"))), (page.count("<svg"), figures)
+    for setting in tuning.SETTINGS:
+        assert setting.text() in page, setting.name
+    assert "MISSED" in page and "reached" in page and "Others took 50%" in page
+    assert "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert "closed, 64 connections" in done.stdout and " 4.00 " in done.stdout and "MISSED" in done.stdout
+    rows = list(csv.DictReader((directory / "wide.csv").open()))
+    assert len(rows) == len(json.loads((directory / "wide.json").read_text())["rows"]) and rows[0]["requests_per_s"] == "1000"
+
+
+@test
+def page_of_a_part_is_made_and_of_nothing_refused():
+    directory = left_in("part")
+    part = [l for l in (directory / "wide.jsonl").read_text().splitlines() if '"count"' in l and '"closed"' in l]
+    (directory / "wide.jsonl").write_text("\n".join(part) + "\n")
+    done = subprocess.run([ROOT / "scripts/report-wide", "--out", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "not measured" in (directory / "index.html").read_text(), done.stderr
+    (directory / "wide.jsonl").write_text("")
+    for out, why in ((directory, "no measured cell"), (TMP, "run `nomctl compare nhttpd` first")):
+        done = subprocess.run([ROOT / "scripts/report-wide", "--out", out], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and why in done.stderr, done.stderr
+
+
+class FakeGuest:
+    """A guest in which nothing runs."""
+    crash_lines, starved, stale_code, pid = [], 0, False, 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class FakeServer:
+    """Serves at the rates of MADE_UP; nhttpd's name for variants, settings and W is what it is made with."""
+    url, started = "http://none/", []
+
+    def __init__(self, variant, tuned=None, w_us=None):
+        self.variant, self.tuning, self.w = variant, tuned, w_us
+        FakeServer.started.append((variant, tuned and tuned.name, w_us))
+
+    def __enter__(self):
+        FakeServer.now = self
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def counters(self):
+        return {"doorbells_rx": 1, "doorbells_tx": 1}
+
+    def w_us(self):
+        return self.w or 0
+
+    def tune(self, w_us):
+        self.w = w_us
+
+    def check(self):
+        pass
+
+    def rate(self):
+        fastest = self.tuning and self.tuning.name == "gro-off"
+        return MADE_UP[self.variant][0] + (100 if fastest else 0) - (self.w or 0)
+
+
+class FakeCounters:
+    def read(self):
+        FakeCounters.nr = getattr(FakeCounters, "nr", 0) + 1000
+        names = [w for w in count.WORDS if w] + [s for symbols in count.EVENTS.values() for s in symbols]
+        return count.Counts([dict.fromkeys(names, FakeCounters.nr) for _ in range(2)])
+
+
+class FakeBoot(wide.Boot):
+    def __init__(self, args, number, counting, extra=()):
+        self.args, self.number, self.counting, self.guest = args, number, counting, FakeGuest()
+        self.counters = FakeCounters() if counting else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def pin(self, variant):
+        pass
+
+    def cpu_ns(self, variant):
+        return 0
+
+
+def wrk(url, connections, seconds, pipeline=1):
+    if (FakeServer.now.variant, connections) == ("nginx", 1) and not FakeBoot.whole:
+        raise httpload.LoadError("no request was answered")
+    return {"requests": FakeServer.now.rate() * seconds, "seconds": seconds, "bytes": 400 * FakeServer.now.rate() * seconds, "errors": 0, "corrected": {}, **latency(100)}
+
+
+def nom_load(url, rate, connections, seconds, extra=()):
+    limit = 2 * FakeServer.now.rate()
+    return {"offered_per_s": rate, "achieved_per_s": min(rate, limit), "unsent": 0, "unanswered": 0, "waited": 0, "late": 0, "late_max_us": 0,
+            "due": 100, "latency_us": latency(100)}
+
+
+def compare_fakes(name, whole):
+    """wide.compare() with nothing real but its own code and nomctl."""
+    replaced = {(wide, "Boot"): FakeBoot, (httpload, "run"): wrk, (openload, "run"): nom_load, (boots, "SETTLE_S"): 0, (wide, "IDLE_S"): 0.01,
+                (wide, "IDLE_SETTLE_S"): 0, (openload, "check_built"): lambda: None, (g, "accelerator"): lambda wanted: ("tcg", "made up"),
+                (boots, "about_machine"): lambda args, guest: {"time_scale": 16, "settings": {}}, (nginx, "BINARY"): ROOT / "Makefile",
+                (nhttpd, "Server"): lambda guest, variant, size, tuned=None, w_us=None: FakeServer(variant, tuned, w_us),
+                (nginx, "Server"): lambda guest, size: FakeServer("nginx")}
+    kept = {where: getattr(*where) for where in replaced}
+    args = argparse.Namespace(plan="quick", variants=list(p.VARIANTS), boots=2, count_boots=1, seconds=1, accel="auto", kernel=None, no_pin=True, out=TMP / name)
+    FakeBoot.whole, FakeServer.started = whole, []
+    try:
+        for (module, attribute), value in replaced.items():
+            setattr(module, attribute, value)
+        return wide.compare(args), args.out
+    finally:
+        for (module, attribute), value in kept.items():
+            setattr(module, attribute, value)
+
+
+@test
+def from_boots_to_compare_json():
+    status, out = compare_fakes("flow", whole=True)
+    assert status == 0
+    machine, all_lines = widetable.read(out)
+    assert machine["settings"]["tuned"] == {"few": "gro-off", "many": "gro-off"}, "the fastest setting of the sweep"
+    assert machine["settings"]["saturation_of_in_tree_per_s"] == 1350
+    tuned = [t for v, t, _ in FakeServer.started if v == "linux-tuned"]
+    assert tuned[:len(tuning.SETTINGS)] == [t.name for t in tuning.SETTINGS] and set(tuned[len(tuning.SETTINGS):]) >= {"gro-off"}
+    assert {l["variant"] for l in all_lines if l["group"] == "open"} == set(p.LOADED_OPEN)
+    assert {l["offered_per_s"] for l in all_lines if l["group"] == "open" and l["level"] == 0.5} == {675}, "the same for all variants"
+    whole = json.loads((out / "wide.json").read_text())
+    rows = widetable.Rows(whole["rows"])
+    assert 1.6 * 5000 < rows.get("saturation_per_s", "nom", group="saturation") <= 10000
+    assert rows.get("boots", "nom", 64) == 3 and rows.get("instructions", "nom", 64) is not None
+    results = json.loads((out / "compare.json").read_text())["results"]
+    assert {(r["variant"], r["connections"]) for r in results} == {(v, c) for v in p.VARIANTS for c in (1, 8, 64, 500)}
+    assert all(r["instructions_per_request"]["user"]["median"] is not None and r["requests_per_s"]["median"] for r in results)
+
+
+@test
+def failed_cells_fail_the_comparison_and_spare_the_rest():
+    status, out = compare_fakes("failing", whole=False)
+    assert status == 1
+    rows = widetable.Rows(json.loads((out / "wide.json").read_text())["rows"])
+    assert rows.get("requests_per_s", "nginx", 1) is None and rows.get("requests_per_s", "nginx", 64) == 900
+
+
+@test
+def boot_that_the_emulator_spoils_is_repeated_whole():
+    class Spoilt(FakeGuest):
+        stale_code, tries = True, 0
+
+    def work(boot):
+        Spoilt.tries += 1
+        if Spoilt.tries < 3:
+            raise g.GuestError(g.EX_CRASH, "Oops: int3")
+        return "figures"
+    boot = FakeBoot(None, 1, False)
+    boot.guest = Spoilt()
+    progress = boots.Progress(1)
+    assert boots.boot_again(lambda: boot, work, progress) == "figures" and progress.repeats == boots.REPEATS == 2
+    Spoilt.tries = 0
+    try:
+        boots.boot_again(lambda: boot, work, progress)
+    except g.GuestError:
+        pass
+    else:
+        raise AssertionError("repeated without end")
+
+
+def main():
+    print(f"1..{len(TESTS)}", flush=True)
+    bad = 0
+    for number, function in enumerate(TESTS, 1):
+        name = function.__name__.replace("_", " ")
+        try:
+            function()
+            print(f"ok {number} - {name}", flush=True)
+        except Exception as error:  # a test may break in any way
+            bad += 1
+            print(f"not ok {number} - {name}")
+            for line in f"{type(error).__name__}: {error}".splitlines():
+                print(f"# {line}", flush=True)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="nom-wide-") as temporary:
+        TMP = pathlib.Path(temporary)
+        sys.exit(main())
