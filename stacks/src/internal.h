@@ -131,6 +131,8 @@ struct nomstack {
 	bool in_timers;
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
 	bool dhcp;
+	bool nagle;			/* for all connections */
+	uint32_t keepalive_ms;		/* likewise; 0: none */
 
 	struct nomstack_conn *dirty;
 	struct nomstack_conn *free_conns, *zombies;
@@ -184,6 +186,7 @@ static inline void nomstack__answered(struct nomstack *s, struct nomstack_conn *
 /* nomstack_tcp.c, nomstack_udp.c */
 struct nomstack_conn *nomstack__conn_of(const struct tcp_pcb *pcb);
 void nomstack__tcp_flush(struct nomstack *s);
+void nomstack__tcp_knobs(struct nomstack *s);
 void nomstack__tcp_batch_end(struct nomstack *s);
 void nomstack__tcp_close_all(struct nomstack *s);
 void nomstack__udp_close_all(struct nomstack *s);

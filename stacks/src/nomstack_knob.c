@@ -9,8 +9,9 @@
 
 #define US 1000
 #define W_MAX_US 100000
+#define KEEPALIVE_MAX_S 86400
 
-enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX };
+enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, NAGLE, KEEPALIVE_S };
 
 static const struct nomstack_knob knobs[] = {
 	[W_US] = { "w_us", "us",
@@ -27,6 +28,12 @@ static const struct nomstack_knob knobs[] = {
 	[TSO_MAX] = { "tso_max", "segments",
 		"segments that leave as one frame for the device to cut up, 1: none; more makes long answers cheaper",
 		1, NOMSTACK__TSO_MAX, NOMSTACK__TSO_MAX },
+	[NAGLE] = { "nagle", "",
+		"1: small data waits while some is unacknowledged (RFC 896): fewer packets for latency",
+		0, 1, 0 },
+	[KEEPALIVE_S] = { "keepalive_s", "s",
+		"probe a peer that has been silent for this long, give it up 60 s later; 0: never",
+		0, KEEPALIVE_MAX_S, 0 },
 };
 
 #define NR_KNOBS (sizeof(knobs) / sizeof(knobs[0]))
@@ -74,6 +81,14 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 	case TSO_MAX:
 		s->tso_max = (unsigned)v;
 		break;
+	case NAGLE:
+		s->nagle = v;
+		nomstack__tcp_knobs(s);
+		break;
+	case KEEPALIVE_S:
+		s->keepalive_ms = (uint32_t)v * 1000;
+		nomstack__tcp_knobs(s);
+		break;
 	}
 	return 0;
 }
@@ -102,6 +117,12 @@ int nomstack_knob_get(struct nomstack *s, const char *name, int64_t *out)
 		break;
 	case TSO_MAX:
 		*out = s->tso_max;
+		break;
+	case NAGLE:
+		*out = s->nagle;
+		break;
+	case KEEPALIVE_S:
+		*out = s->keepalive_ms / 1000;
 		break;
 	}
 	return 0;

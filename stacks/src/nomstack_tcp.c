@@ -167,13 +167,37 @@ static void on_err(void *arg, err_t err)
 	conn_end(c);
 }
 
+static void conn_knobs(struct nomstack_conn *c)
+{
+	if (c->s->nagle)
+		tcp_nagle_enable(c->pcb);
+	else
+		tcp_nagle_disable(c->pcb);
+	if (c->s->keepalive_ms) {
+		c->pcb->keep_idle = c->s->keepalive_ms;
+		ip_set_option(c->pcb, SOF_KEEPALIVE);
+	} else {
+		ip_reset_option(c->pcb, SOF_KEEPALIVE);
+	}
+}
+
+/* A knob of all connections was turned. */
+void nomstack__tcp_knobs(struct nomstack *s)
+{
+	unsigned i;
+
+	for (i = 0; i < NOMSTACK__MAX_CONNS; i++)
+		if (s->conns[i].pcb)
+			conn_knobs(&s->conns[i]);
+}
+
 static void conn_attach(struct nomstack_conn *c)
 {
 	tcp_arg(c->pcb, c);
 	tcp_recv(c->pcb, on_recv);
 	tcp_sent(c->pcb, on_sent);
 	tcp_err(c->pcb, on_err);
-	tcp_nagle_disable(c->pcb);
+	conn_knobs(c);
 	c->s->st.tcp_active++;
 }
 
