@@ -22,6 +22,7 @@ $(eval $(call nom_unit,test_vring_split,tests/unit/test_vring_split.c,nomdrv nom
 # Each allocation can be made to fail.  A variable, for a comma would end the argument.
 NOMDRV_WRAP := -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc
 $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nomdrv nomux,$(NOMDRV_WRAP)))
+$(eval $(call nom_unit,test_vnet_fuzz,tests/unit/test_vnet_fuzz.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <linux/virtio_config.h>
 
 #include "nomdrv/vnet.h"
@@ -207,6 +209,28 @@ static void test_vnet_without_a_mac_makes_a_local_one(void **state)
 	f->offered &= ~BIT(VIRTIO_NET_F_MAC);
 	v = t_create(f);
 	assert_int_equal(vnet_mac(v)[0] & 3, 2);
+	vnet_close(v);
+}
+
+static void test_vnet_impossible_macs_are_refused(void **state)
+{
+	static const uint8_t macs[][6] = {
+		{ 0 }, { 1, 0, 0x5e, 0, 0, 1 }, { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff },
+	};
+	struct vnet_opts o = { .sz = sizeof(o), .mac = { 2, 0, 0, 0, 0, 1 } };
+	struct vtrans_fake *f;
+	struct vnet *v = NULL;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(macs) / sizeof(macs[0]); i++) {
+		f = vtrans_fake_create();
+		memcpy(f->config.mac, macs[i], 6);
+		assert_int_equal(t_create_err(f), -EPROTO);
+	}
+	f = vtrans_fake_create();	/* what the user says counts, not the device's nonsense */
+	memset(f->config.mac, 0xff, 6);
+	assert_int_equal(vnet_create(&f->dev, &o, &v), 0);
+	assert_memory_equal(vnet_mac(v), o.mac, 6);
 	vnet_close(v);
 }
 
@@ -531,6 +555,53 @@ static void test_vnet_needs_reset_stops(void **state)
 	t_stopped(v, f, "lost");
 }
 
+/* One sleep of the application, with @irqs interrupts and, perhaps, a frame. */
+static void t_sleep(struct vnet *v, struct vtrans_fake *f, uint64_t irqs, bool frame)
+{
+	uint16_t at = vtrans_fake_used(f, RX)->idx;
+	struct vnet_rx rx;
+
+	assert_true(vnet_irq_arm(v));
+	if (frame)
+		vtrans_fake_use(f, RX, vtrans_fake_avail(f, RX)->ring[at & 7], 100);
+	if (irqs)
+		assert_int_equal(write(f->irq_fd, &irqs, sizeof(irqs)), sizeof(irqs));
+	vnet_irq_disarm(v);
+	if (vnet_rx_burst(v, &rx, 1)) {
+		vnet_rx_release(v, rx.id);
+		vnet_rx_flush(v);
+	}
+}
+
+static void test_vnet_interrupts_without_end(void **state)
+{
+	struct vtrans_fake *f = vtrans_fake_create();
+	int fd = f->irq_fd = eventfd(0, EFD_NONBLOCK);
+	struct vnet *v = t_create(f);
+	unsigned int i;
+
+	/* With frames between them, empty ones are forgiven; sleeps without one count nothing. */
+	for (i = 0; i < 30000; i++)
+		t_sleep(v, f, i % 3 == 2 ? 0 : 1, i % 9000 == 0);
+	for (i = 0; i < 10000; i++)
+		t_sleep(v, f, 0, false);
+	assert_int_equal(vnet_error(v, NULL), 0);
+	t_sleep(v, f, 1, true);
+	for (i = 0; !vnet_error(v, NULL); i++)
+		t_sleep(v, f, 1, false);
+	assert_int_equal(i, 10001);	/* the first came with the frame */
+	t_stopped(v, f, "interrupts without end");
+	close(fd);
+
+	/* All at once, and more than fit into a counter of 32 bits. */
+	f = vtrans_fake_create();
+	fd = f->irq_fd = eventfd(0, EFD_NONBLOCK);
+	v = t_create(f);
+	t_sleep(v, f, 0x100000001ULL, false);
+	t_stopped(v, f, "interrupts without end");
+	close(fd);
+}
+
 static void test_vnet_rings_overwritten_by_the_device(void **state)
 {
 	struct vtrans_fake *f = vtrans_fake_create();
@@ -633,6 +704,7 @@ int main(void)
 		cmocka_unit_test(test_vnet_mtu_is_bounded),
 		cmocka_unit_test(test_vnet_only_known_features_are_negotiated),
 		cmocka_unit_test(test_vnet_without_a_mac_makes_a_local_one),
+		cmocka_unit_test(test_vnet_impossible_macs_are_refused),
 		cmocka_unit_test(test_vnet_each_failure_of_set_up_leaves_nothing),
 		cmocka_unit_test(test_vnet_each_allocation_that_fails_leaves_nothing),
 		cmocka_unit_test(test_vnet_rx_index_ahead),
@@ -646,6 +718,7 @@ int main(void)
 		cmocka_unit_test(test_vnet_tx_completes_out_of_order),
 		cmocka_unit_test(test_vnet_tx_splits_at_a_break_of_memory),
 		cmocka_unit_test(test_vnet_needs_reset_stops),
+		cmocka_unit_test(test_vnet_interrupts_without_end),
 		cmocka_unit_test(test_vnet_rings_overwritten_by_the_device),
 		cmocka_unit_test(test_vnet_random_lies),
 	};

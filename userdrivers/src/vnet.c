@@ -115,14 +115,22 @@ static int choose_mtu(struct vnet *v, uint64_t *wanted)
 static int choose_mac(struct vnet *v, const struct vnet_opts *o)
 {
 	static const uint8_t none[6];
+	int err;
 
 	if (memcmp(o->mac, none, 6)) {
 		memcpy(v->mac, o->mac, 6);
 		return 0;
 	}
-	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_MAC))
-		return v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, mac),
-						v->mac, 6);
+	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_MAC)) {
+		err = v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, mac),
+					       v->mac, 6);
+		if (!err && ((v->mac[0] & 1) || !memcmp(v->mac, none, 6))) {
+			nomux_log(LOG_ERR, "vnet: device claims the address %02x:%02x:%02x:%02x:%02x:%02x, which no interface can have",
+				  v->mac[0], v->mac[1], v->mac[2], v->mac[3], v->mac[4], v->mac[5]);
+			err = -EPROTO;
+		}
+		return err;
+	}
 	if (getrandom(v->mac, 6, GRND_NONBLOCK) != 6)
 		return -EAGAIN;
 	v->mac[0] = (uint8_t)((v->mac[0] & ~1u) | 2);	/* unicast, locally administered */

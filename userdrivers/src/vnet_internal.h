@@ -26,6 +26,13 @@ enum { VNET_RXQ, VNET_TXQ, VNET_NR_QUEUES };
 #define VNET_DESC_BYTES	(VNET_BUF_BYTES - VNET_BUF_SKIP)
 #define VNET_ETH_BYTES	14u
 
+/*
+ * So many interrupts in a row with nothing behind them are no accident: an
+ * honest device sends one after a reset, and one for each change of its
+ * configuration.
+ */
+#define VNET_IRQ_EMPTY_MAX	10000u
+
 _Static_assert(sizeof(struct virtio_net_hdr_v1) == 12, "virtio-net header of VERSION_1");
 _Static_assert(VNET_DESC_BYTES - 12 == VNET_FRAME_MAX_BYTES, "frame limit of the public header");
 _Static_assert((VNET_BUF_SKIP + 12 + 14) % 4 == 0, "alignment of the IP header");
@@ -47,6 +54,8 @@ enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
  *	a chain for the header and what is copied
  * @tx_cookie: by head
  * @tx_frame_max: longest frame accepted, bytes
+ * @irq_seen, @rx_seen: interrupts and frames at the last disarming
+ * @irq_empty: interrupts in a row that brought nothing
  * @error: 0, or -errno for ever
  * @reason: why
  */
@@ -68,6 +77,8 @@ struct vnet {
 
 	int error;
 	struct nomdrv_dev *dev;
+	uint64_t irq_seen, rx_seen;
+	unsigned int irq_empty;
 	struct vdma mem;
 	struct vnet_stats stats;
 

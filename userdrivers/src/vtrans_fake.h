@@ -46,10 +46,13 @@ struct vtrans_fake {
 	struct nomdrv_queue queue[2];
 	unsigned int nr_queues;
 	unsigned int kicks[2];
+	int irq_fd;	/* an eventfd of the test's, which stays its own; negative: none */
 	unsigned int resets;
 	bool dma_live, started;
 	bool *destroyed;	/* set when the driver destroys the device; may be NULL */
 	struct nomdrv_dma dma;
+	void *map;
+	size_t map_bytes;
 };
 
 /* A well-behaved device of 8 entries per queue; destroyed by nomdrv_dev_destroy(). */
