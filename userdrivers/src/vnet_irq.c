@@ -48,7 +48,7 @@ int vnet_irq_fd(struct vnet *v)
 
 bool vnet_irq_arm(struct vnet *v)
 {
-	return !v->error && vring_irq_on(&v->rxq);
+	return !v->error && (v->packed ? vpacked_irq_on(&v->rxq) : vring_irq_on(&v->rxq));
 }
 
 /* A device that interrupts without end would keep the core awake for nothing. */
@@ -74,7 +74,10 @@ void vnet_irq_disarm(struct vnet *v)
 
 	if (!v->rxq.armed)
 		return;
-	vring_irq_off(&v->rxq);
+	if (v->packed)
+		vpacked_irq_off(&v->rxq);
+	else
+		vring_irq_off(&v->rxq);
 	/* Bound to an upcall, the kernel drains the eventfd and the handler counts. */
 	if (!v->irq_bound && v->irq_fd >= 0 && read(v->irq_fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
 		v->stats.interrupts += n;

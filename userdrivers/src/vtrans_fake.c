@@ -222,3 +222,14 @@ void vtrans_fake_use(struct vtrans_fake *f, unsigned int q, uint32_t id, uint32_
 	u->ring[idx & (f->queue[q].size - 1)].len = len;
 	__atomic_store_n(&u->idx, (uint16_t)(idx + 1), __ATOMIC_RELEASE);
 }
+
+void vtrans_fake_use_packed(struct vtrans_fake *f, unsigned int q, unsigned int at, uint32_t id,
+			    uint32_t len)
+{
+	struct vring_packed_desc *d = &vtrans_fake_packed(f, q)[at & (f->queue[q].size - 1)];
+	uint16_t both = 1u << VRING_PACKED_DESC_F_AVAIL | 1u << VRING_PACKED_DESC_F_USED;
+
+	d->id = (uint16_t)id;
+	d->len = len;
+	__atomic_store_n(&d->flags, at & f->queue[q].size ? 0 : both, __ATOMIC_RELEASE);
+}

@@ -76,6 +76,15 @@ static inline struct vring_used *vtrans_fake_used(struct vtrans_fake *f, unsigne
 	return f->queue[q].used;
 }
 
+static inline struct vring_packed_desc *vtrans_fake_packed(struct vtrans_fake *f, unsigned int q)
+{
+	return f->queue[q].desc;
+}
+
+/* Packed: the device marks the descriptor at free-running index @at used, as (id, len). */
+void vtrans_fake_use_packed(struct vtrans_fake *f, unsigned int q, unsigned int at, uint32_t id,
+			    uint32_t len);
+
 /* The device says: entry at its used index is (id, len), and moves the index on. */
 void vtrans_fake_use(struct vtrans_fake *f, unsigned int q, uint32_t id, uint32_t len);
 

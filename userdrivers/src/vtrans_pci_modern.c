@@ -301,9 +301,12 @@ static int vpci_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 			 p->notify.base ? "" : " notify", p->config.base ? "" : " device");
 		return -EPROTO;
 	}
-	err = set_command(p, true);
+	/* Not on the bus before it has forgotten what it was told before. */
+	err = set_command(p, false);
 	if (!err)
 		err = reset_wait(p);
+	if (!err)
+		err = set_command(p, true);
 	if (err)
 		return err;
 	add_status(p, VIRTIO_CONFIG_S_ACKNOWLEDGE);
@@ -385,7 +388,13 @@ static void route_irq(struct vpci *p)
 	uint32_t got = VIRTIO_MSI_NO_VECTOR;
 	int err = -EOPNOTSUPP;
 
-	if (p->irq_fd < 0 && p->fn->ops->nr_irqs(p->fn) > 0) {
+	if (p->irq_fd >= 0) {	/* a restart: somebody may be bound to it */
+		wr(p, COMMON(queue_msix_vector), 2, RX_VECTOR);
+		if (rd(p, COMMON(queue_msix_vector), 2) != RX_VECTOR)
+			complain(p, "no interrupt after the restart");
+		return;
+	}
+	if (p->fn->ops->nr_irqs(p->fn) > 0) {
 		p->irq_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		err = p->irq_fd < 0 ? -errno : p->fn->ops->irq(p->fn, RX_VECTOR, p->irq_fd);
 		if (!err) {
