@@ -6,7 +6,7 @@ LWIP_SRCS := stacks/src/lwip_all.c
 NOMSTACK_PROFILE ?= default
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
-	batch.c chksum.c heap.c knob.c rx.c stack.c sys.c tcp.c tso.c tx.c udp.c)
+	batch.c chksum.c heap.c knob.c restart.c rx.c stack.c sys.c tcp.c tso.c tx.c udp.c)
 
 $(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -w))
 $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))

@@ -152,6 +152,7 @@ void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
 void nomstack__tx_reap(struct nomstack *s);
+void nomstack__tx_done(void *cookie, void *arg);
 uint16_t nomstack__csum_partial(uint8_t *frame, unsigned len, unsigned tot_len, uint16_t *offset_out);
 
 /* nomstack_tso.c: segmentation offload */

@@ -70,7 +70,7 @@ uint16_t nomstack__csum_partial(uint8_t *f, unsigned len, unsigned tot_len, uint
 	return (uint16_t)start;
 }
 
-static void tx_done(void *cookie, void *arg)
+void nomstack__tx_done(void *cookie, void *arg)
 {
 	struct nomstack *s = arg;
 
@@ -84,7 +84,7 @@ static void tx_done(void *cookie, void *arg)
 /* Collect sent frames: before timers look whether a segment is still busy. */
 void nomstack__tx_reap(struct nomstack *s)
 {
-	vnet_tx_reap(s->v, tx_done, s);
+	vnet_tx_reap(s->v, nomstack__tx_done, s);
 }
 
 void nomstack__tx_announce(struct nomstack *s)

@@ -3,7 +3,7 @@
  * What a frame costs the driver, for tests/perf/vnet-cost, which runs this
  * under callgrind and counts the instructions below each turn_*() function.
  *
- *	vnet_cost rx|tx-copy|tx-zero-copy|idle BATCH
+ *	vnet_cost rx|tx-copy|tx-zero-copy|idle BATCH [packed]
  *
  * The device polls, so no doorbell (a system call in hosted mode) is counted;
  * prints the frames that the counted turns moved.
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <linux/virtio_config.h>
 
 #include "nomdrv/vnet.h"
 #include "../tools/vhost_backend/vhostbe.h"
@@ -92,7 +93,11 @@ int main(int argc, char **argv)
 	unsigned int i, n;
 	char path[64];
 
-	if (argc != 3 || (batch = (unsigned int)atoi(argv[2])) < 1 || batch > 64)
+	if (argc == 4 && !strcmp(argv[3], "packed"))
+		bo.features_on = 1ULL << VIRTIO_F_RING_PACKED | 1ULL << VIRTIO_F_IN_ORDER;
+	else if (argc != 3)
+		return 2;
+	if ((batch = (unsigned int)atoi(argv[2])) < 1 || batch > 64)
 		return 2;
 	snprintf(path, sizeof(path), "/tmp/vnet_cost.%d", (int)getpid());
 	if (vhostbe_create(path, &bo, &be) || vnet_open_vhost_user(path, &o, &v))

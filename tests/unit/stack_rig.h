@@ -59,6 +59,7 @@ bool rig_tx_pop_raw(struct rig_frame *out);
 
 /* Of stack_rig_vhost.c only: packets that the device cut from longer frames. */
 uint64_t rig_device_pieces(void);
+void rig_device_replace(void);	/* vhost: the back-end dies, another one takes its place */
 
 /* Of stack_rig_device.c only. */
 struct rig_device_counts {

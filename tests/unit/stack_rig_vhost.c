@@ -44,6 +44,16 @@ struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring)
 	return v;
 }
 
+void rig_device_replace(void)
+{
+	struct vhostbe_opts bo = { .sz = sizeof(bo), .mac = { 0x52, 0x54, 0, 0, 0, 2 } };
+	char path[64];
+
+	vhostbe_destroy(be);
+	snprintf(path, sizeof(path), "/tmp/stack_rig.%d", (int)getpid());
+	t_assert(vhostbe_create(path, &bo, &be) == 0);
+}
+
 void rig_device_quiet(struct rig *r)
 {
 	vhostbe_step(be);

@@ -236,6 +236,42 @@ static void test_idle_and_wake(void **state)
 	rig_close(&rig);
 }
 
+/* The device breaks with data under way in both directions; the connection goes on. */
+static void test_connection_outlives_the_device(void **state)
+{
+	struct peer *p = &peers[0];
+	static char data[1000];
+	unsigned round, ms;
+
+	begin(1);
+	rig_knob(&rig, "zc_min_bytes", 0);
+	peer_init(p, &rig, 40000, PORT);
+	peer_handshake(p);
+	for (round = 0; round < 4; round++) {
+		memset(data, 'a' + (int)round, sizeof(data));
+		peer_send(p, ACK | PSH, data, sizeof(data));
+		nomstack_poll(rig.s);	/* the answer is with the device that now dies */
+		rig_device_replace();
+		assert_int_equal(vnet_check(rig.v), -EIO);
+		assert_int_equal(nomstack_restart(rig.s), 0);
+		for (ms = 0; ms < 10000 && !peer_recv(p, &seg); ms += 100)
+			rig_run(&rig, 100);
+		assert_true(ms < 10000);	/* it was sent again */
+		assert_int_equal(seg.len, sizeof(data));
+		assert_memory_equal(seg.data, data, sizeof(data));
+		p->ack += seg.len;
+		peer_send(p, ACK, NULL, 0);
+		nomstack_poll(rig.s);
+		assert_int_equal(received, (round + 1) * sizeof(data));
+		assert_int_equal(acked, (round + 1) * sizeof(data));
+	}
+	assert_int_equal(vnet_stats(rig.v)->restarts, 4);
+	peer_send(p, RST | ACK, NULL, 0);
+	nomstack_poll(rig.s);
+	rig_run(&rig, 10);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +281,7 @@ int main(void)
 		cmocka_unit_test(test_checksum_flags),
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_idle_and_wake),
+		cmocka_unit_test(test_connection_outlives_the_device),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ static void test_features_that_need_large_buffers_are_off(void **state)
 {
 	static const unsigned int off[] = {
 		VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_UFO,
-		VIRTIO_NET_F_MRG_RXBUF, VIRTIO_F_RING_PACKED,
+		VIRTIO_NET_F_MRG_RXBUF,
 	};
 	unsigned int i, k;
 

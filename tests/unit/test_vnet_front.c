@@ -110,6 +110,7 @@ static void t_answer(struct server *s, struct vhu_msg *m)
 		break;
 	case VHU_GET_CONFIG:
 		memset(m->u.config.data, 0, sizeof(m->u.config.data));
+		m->u.config.data[0] = m->u.config.offset ? 0 : 2;	/* an address that can be */
 		if (m->u.config.offset == offsetof(struct virtio_net_config, mtu))
 			m->u.config.data[1] = 1500 >> 8;
 		t_reply(s, m, m->size);

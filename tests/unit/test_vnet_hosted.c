@@ -30,6 +30,9 @@ struct pair {
 	char path[64];
 };
 
+/* What this pass through the tests has besides: nothing, packed rings, those in order. */
+static uint64_t extra;
+
 static const uint8_t own_mac[6] = { 0x52, 0x54, 0x00, 0x6e, 0x6f, 0x6d };
 
 static void t_step(void *arg)
@@ -37,20 +40,31 @@ static void t_step(void *arg)
 	vhostbe_step(arg);
 }
 
+/* For a test whose back-end changes: @arg points to where it is. */
+static void t_step_at(void *arg)
+{
+	vhostbe_step(*(struct vhostbe **)arg);
+}
+
 static void t_open(struct pair *p, const struct vnet_opts *vo, const struct vhostbe_opts *bo)
 {
 	struct vnet_opts o = { .sz = sizeof(o) };
+	struct vhostbe_opts b = { .sz = sizeof(b) };
 
 	if (vo)
 		o = *vo;
+	if (bo)
+		b = *bo;
+	b.features_on |= extra;
 	snprintf(p->path, sizeof(p->path), "/tmp/test_vnet_hosted.%d", (int)getpid());
-	assert_int_equal(vhostbe_create(p->path, bo, &p->be), 0);
-	o.wait = t_step;
-	o.wait_arg = p->be;
+	assert_int_equal(vhostbe_create(p->path, &b, &p->be), 0);
+	o.wait = t_step_at;
+	o.wait_arg = &p->be;
 	if (!o.arena_bytes)
 		o.arena_bytes = 64 << 10;
 	assert_int_equal(vnet_open_vhost_user(p->path, &o, &p->v), 0);
 	assert_true(vhostbe_running(p->be));
+	assert_int_equal(vnet_features(p->v) & (BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER)), extra);
 }
 
 static void t_close(struct pair *p)
@@ -867,9 +881,44 @@ static void test_vnet_arena_has_its_size(void **state)
 	t_close(&p);
 }
 
+/* The back-end goes away and comes back; the interface lives on, in the same memory. */
+static void test_vnet_restart_with_a_new_backend(void **state)
+{
+	struct vhostbe_opts bo = { .sz = sizeof(bo), .features_on = extra };
+	unsigned int fds, round;
+	uint8_t buf[2048];
+	struct vnet_seg seg = { buf, 100 };
+	struct pair p;
+	int irq_fd;
+
+	t_open(&p, NULL, NULL);
+	fds = t_nr_fds();
+	irq_fd = vnet_irq_fd(p.v);
+	for (round = 1; round < 6; round++) {
+		vhostbe_destroy(p.be);
+		assert_int_equal(vnet_check(p.v), -EIO);
+		assert_int_equal(vnet_restart(p.v, NULL, NULL), -ENOENT);	/* nobody there yet */
+		assert_int_equal(vhostbe_create(p.path, &bo, &p.be), 0);
+		assert_int_equal(vnet_restart(p.v, NULL, NULL), 0);
+		assert_int_equal(vnet_irq_fd(p.v), irq_fd);
+		assert_int_equal(t_nr_fds(), fds);
+		t_frame(buf, round, 300);
+		assert_int_equal(vhostbe_inject(p.be, buf, 300, NULL), 0);
+		t_expect_rx(p.v, round, 300);
+		t_frame(buf, round, 100);
+		assert_int_equal(vnet_tx_copy(p.v, &seg, 1, 0, 0), 0);
+		vnet_tx_flush(p.v);
+		vhostbe_step(p.be);
+		assert_int_equal(vhostbe_take(p.be, buf, sizeof(buf), NULL), 100);
+		assert_int_equal(vnet_stats(p.v)->restarts, round);
+	}
+	t_close(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_vnet_restart_with_a_new_backend),
 		cmocka_unit_test(test_vnet_open_takes_what_the_device_says),
 		cmocka_unit_test(test_vnet_open_without_backend_fails_cleanly),
 		cmocka_unit_test(test_vnet_opts_are_checked),
@@ -898,5 +947,10 @@ int main(void)
 		cmocka_unit_test(test_vnet_arena_has_its_size),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("split", tests, NULL, NULL);
+
+	extra = BIT(VIRTIO_F_RING_PACKED);
+	failed += cmocka_run_group_tests_name("packed", tests, NULL, NULL);
+	extra |= BIT(VIRTIO_F_IN_ORDER);
+	return failed + cmocka_run_group_tests_name("packed, in order", tests, NULL, NULL);
 }

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <linux/virtio_config.h>
 
 #include "nomdrv/vnet.h"
@@ -182,8 +184,8 @@ static void test_vnet_only_known_features_are_negotiated(void **state)
 	struct vtrans_fake *f = vtrans_fake_create();
 	uint64_t bad = BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) |
 		BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
-		BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_F_RING_PACKED) |
-		BIT(VIRTIO_NET_F_HASH_REPORT) | BIT(VIRTIO_F_IN_ORDER) | BIT(63) | BIT(50);
+		BIT(VIRTIO_NET_F_CTRL_VQ) |
+		BIT(VIRTIO_NET_F_HASH_REPORT) | BIT(63) | BIT(50);
 	struct vnet *v;
 
 	f->offered = ~0ULL;
@@ -207,6 +209,28 @@ static void test_vnet_without_a_mac_makes_a_local_one(void **state)
 	f->offered &= ~BIT(VIRTIO_NET_F_MAC);
 	v = t_create(f);
 	assert_int_equal(vnet_mac(v)[0] & 3, 2);
+	vnet_close(v);
+}
+
+static void test_vnet_impossible_macs_are_refused(void **state)
+{
+	static const uint8_t macs[][6] = {
+		{ 0 }, { 1, 0, 0x5e, 0, 0, 1 }, { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff },
+	};
+	struct vnet_opts o = { .sz = sizeof(o), .mac = { 2, 0, 0, 0, 0, 1 } };
+	struct vtrans_fake *f;
+	struct vnet *v = NULL;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(macs) / sizeof(macs[0]); i++) {
+		f = vtrans_fake_create();
+		memcpy(f->config.mac, macs[i], 6);
+		assert_int_equal(t_create_err(f), -EPROTO);
+	}
+	f = vtrans_fake_create();	/* what the user says counts, not the device's nonsense */
+	memset(f->config.mac, 0xff, 6);
+	assert_int_equal(vnet_create(&f->dev, &o, &v), 0);
+	assert_memory_equal(vnet_mac(v), o.mac, 6);
 	vnet_close(v);
 }
 
@@ -512,6 +536,123 @@ static void test_vnet_tx_splits_at_a_break_of_memory(void **state)
 	vnet_close(v);
 }
 
+/* ----------------------------------------------------------------- packed --- */
+
+static struct vnet *t_create_packed(struct vtrans_fake *f, uint64_t more)
+{
+	f->offered |= BIT(VIRTIO_F_RING_PACKED) | more;
+	return t_create(f);
+}
+
+static void test_vnet_in_order_needs_packed(void **state)
+{
+	struct vtrans_fake *f = vtrans_fake_create();
+	struct vnet *v;
+
+	f->offered |= BIT(VIRTIO_F_IN_ORDER);
+	v = t_create(f);
+	assert_false(vnet_features(v) & BIT(VIRTIO_F_IN_ORDER));
+	vnet_close(v);
+	f = vtrans_fake_create();
+	v = t_create_packed(f, BIT(VIRTIO_F_IN_ORDER));
+	assert_true(vnet_features(v) & BIT(VIRTIO_F_IN_ORDER));
+	vnet_close(v);
+}
+
+static void test_vnet_packed_lies_in_receive(void **state)
+{
+	static const struct { uint32_t id, len; const char *word; } lie[] = {
+		{ 8, 100, "not outstanding" }, { 0xffff, 100, "not outstanding" },
+		{ 2, 0, "device wrote" }, { 2, 11, "device wrote" }, { 2, 2047, "device wrote" },
+		{ 2, UINT32_MAX, "device wrote" }, { 0, 100, "not outstanding" /* a second time */ },
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(lie) / sizeof(lie[0]); i++) {
+		struct vtrans_fake *f = vtrans_fake_create();
+		struct vnet *v = t_create_packed(f, 0);
+		struct vnet_rx rx[8];
+
+		vtrans_fake_use_packed(f, RX, 0, 0, 100);
+		vtrans_fake_use_packed(f, RX, 1, lie[i].id, lie[i].len);
+		vtrans_fake_use_packed(f, RX, 2, 3, 100);
+		assert_int_equal(vnet_rx_burst(v, rx, 8), 1);
+		assert_int_equal(rx[0].len, 88);
+		t_stopped(v, f, lie[i].word);
+	}
+}
+
+static void test_vnet_packed_device_runs_ahead(void **state)
+{
+	struct vtrans_fake *f = vtrans_fake_create();
+	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 4096, .nr_bufs = 8 };
+	struct vnet *v = NULL;
+	struct vnet_rx rx[16];
+	unsigned int i;
+
+	f->offered |= BIT(VIRTIO_F_RING_PACKED);
+	assert_int_equal(vnet_create(&f->dev, &o, &v), 0);
+	for (i = 0; i < 8; i++)
+		vtrans_fake_use_packed(f, RX, i, i, 100);
+	assert_int_equal(vnet_rx_pending(v), 8);
+	assert_int_equal(vnet_rx_burst(v, rx, 8), 8);
+	vtrans_fake_use_packed(f, RX, 8, 0, 100);	/* nothing is posted */
+	assert_int_equal(vnet_rx_pending(v), 1);
+	assert_int_equal(vnet_rx_room(v), 0);
+	assert_int_equal(vnet_rx_burst(v, rx + 8, 8), 0);
+	t_stopped(v, f, "ran ahead");
+
+	f = vtrans_fake_create();
+	v = t_create_packed(f, 0);
+	vtrans_fake_use_packed(f, TX, 0, 0, 0);
+	assert_int_equal(vnet_tx_reap(v, NULL, NULL), 0);
+	t_stopped(v, f, "ran ahead");
+}
+
+static void t_packed_tx_lie(uint64_t more, uint32_t id, bool lie)
+{
+	struct vtrans_fake *f = vtrans_fake_create();
+	struct vnet *v = t_create_packed(f, more);
+	unsigned int cookie = 0, calls = 0, i;
+	struct vnet_seg seg[2] = { { vnet_dma_alloc(v, 400, 64), 60 } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .cookie = &cookie };
+
+	seg[1] = (struct vnet_seg){ (const uint8_t *)seg[0].addr + 64, 300 };
+	for (i = 0; i < 3; i++)		/* two descriptors each, at 0, 2, 4 */
+		assert_int_equal(vnet_tx(v, &tx), 0);
+	assert_int_equal(vtrans_fake_packed(f, TX)[0].flags, 0);	/* not announced */
+	vnet_tx_flush(v);
+	assert_int_equal(vtrans_fake_packed(f, TX)[0].flags, 1u << 7 | VRING_DESC_F_NEXT);
+	assert_int_equal(vtrans_fake_packed(f, TX)[1].flags, 1u << 7);
+	assert_int_equal(vnet_tx(v, &tx), 0);	/* at 6, queued only */
+	vtrans_fake_use_packed(f, TX, 0, id, 0);
+	vnet_tx_reap(v, t_done, &calls);
+	if (lie) {
+		assert_int_equal(calls, 4);
+		assert_int_equal(cookie, 4);
+		t_stopped(v, f, "not outstanding");
+	} else {
+		assert_int_equal(vnet_error(v, NULL), 0);
+		assert_int_equal(calls, more ? 1 + id / 2 : 1);
+		vnet_stop(v);
+		vnet_tx_reap(v, t_done, &calls);
+		assert_int_equal(calls, 4);
+		vnet_close(v);
+	}
+}
+
+static void test_vnet_packed_lies_in_transmit(void **state)
+{
+	t_packed_tx_lie(0, 8, true);
+	t_packed_tx_lie(0, 0xffff, true);
+	t_packed_tx_lie(0, 7, true);
+	t_packed_tx_lie(0, 2, false);	/* any chain may be first */
+	t_packed_tx_lie(BIT(VIRTIO_F_IN_ORDER), 0, false);
+	t_packed_tx_lie(BIT(VIRTIO_F_IN_ORDER), 4, false);	/* and so the two before it */
+	t_packed_tx_lie(BIT(VIRTIO_F_IN_ORDER), 1, true);	/* no head */
+	t_packed_tx_lie(BIT(VIRTIO_F_IN_ORDER), 6, true);	/* not announced */
+}
+
 /* ----------------------------------------------------------------- health --- */
 
 static void test_vnet_needs_reset_stops(void **state)
@@ -529,6 +670,173 @@ static void test_vnet_needs_reset_stops(void **state)
 	f->status_bits = -EIO;
 	assert_int_equal(vnet_check(v), -EIO);
 	t_stopped(v, f, "lost");
+}
+
+/* One sleep of the application, with @irqs interrupts and, perhaps, a frame. */
+static void t_sleep(struct vnet *v, struct vtrans_fake *f, uint64_t irqs, bool frame)
+{
+	uint16_t at = vtrans_fake_used(f, RX)->idx;
+	struct vnet_rx rx;
+
+	assert_true(vnet_irq_arm(v));
+	if (frame)
+		vtrans_fake_use(f, RX, vtrans_fake_avail(f, RX)->ring[at & 7], 100);
+	if (irqs)
+		assert_int_equal(write(f->irq_fd, &irqs, sizeof(irqs)), sizeof(irqs));
+	vnet_irq_disarm(v);
+	if (vnet_rx_burst(v, &rx, 1)) {
+		vnet_rx_release(v, rx.id);
+		vnet_rx_flush(v);
+	}
+}
+
+static void test_vnet_interrupts_without_end(void **state)
+{
+	struct vtrans_fake *f = vtrans_fake_create();
+	int fd = f->irq_fd = eventfd(0, EFD_NONBLOCK);
+	struct vnet *v = t_create(f);
+	unsigned int i;
+
+	/* With frames between them, empty ones are forgiven; sleeps without one count nothing. */
+	for (i = 0; i < 30000; i++)
+		t_sleep(v, f, i % 3 == 2 ? 0 : 1, i % 9000 == 0);
+	for (i = 0; i < 10000; i++)
+		t_sleep(v, f, 0, false);
+	assert_int_equal(vnet_error(v, NULL), 0);
+	t_sleep(v, f, 1, true);
+	for (i = 0; !vnet_error(v, NULL); i++)
+		t_sleep(v, f, 1, false);
+	assert_int_equal(i, 10001);	/* the first came with the frame */
+	t_stopped(v, f, "interrupts without end");
+	close(fd);
+
+	/* All at once, and more than fit into a counter of 32 bits. */
+	f = vtrans_fake_create();
+	fd = f->irq_fd = eventfd(0, EFD_NONBLOCK);
+	v = t_create(f);
+	t_sleep(v, f, 0x100000001ULL, false);
+	t_stopped(v, f, "interrupts without end");
+	close(fd);
+}
+
+/* A frame in: honestly, on either kind of ring, the first one of a run. */
+static unsigned int t_first_frame(struct vnet *v, struct vtrans_fake *f, struct vnet_rx *rx)
+{
+	if (vnet_features(v) & BIT(VIRTIO_F_RING_PACKED))
+		vtrans_fake_use_packed(f, RX, 0, vtrans_fake_packed(f, RX)[0].id, 100);
+	else
+		vtrans_fake_use(f, RX, vtrans_fake_avail(f, RX)->ring[0], 100);
+	return vnet_rx_burst(v, rx, 1);
+}
+
+static void t_restart(uint64_t more)
+{
+	struct vtrans_fake *f = vtrans_fake_create();
+	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 4096, .nr_bufs = 10 };
+	unsigned int cookie = 0, calls = 0, round, resets;
+	struct vnet_rx held, rx;
+	struct vnet *v = NULL;
+	struct vnet_seg seg;
+	struct vnet_tx tx = { .seg = &seg, .nr_seg = 1, .cookie = &cookie };
+	const char *why;
+
+	f->offered |= more;
+	assert_int_equal(vnet_create(&f->dev, &o, &v), 0);
+	seg = (struct vnet_seg){ vnet_dma_alloc(v, 200, 64), 200 };
+	assert_int_equal(t_first_frame(v, f, &held), 1);
+	memset(held.data, 0x77, held.len);
+	for (round = 1; round < 40; round++) {
+		resets = f->resets;
+		assert_int_equal(vnet_tx(v, &tx), 0);
+		vnet_tx_flush(v);
+		assert_int_equal(vnet_tx(v, &tx), 0);	/* queued only */
+		f->status_bits = VIRTIO_CONFIG_S_NEEDS_RESET | 0xf;
+		assert_int_equal(vnet_check(v), -EIO);
+		f->status_bits = 0xf;
+		assert_int_equal(vnet_restart(v, t_done, &calls), 0);
+		assert_int_equal(f->resets, resets + 1);
+		assert_true(f->started);
+		assert_int_equal(vnet_error(v, &why), 0);
+		assert_null(why);
+		/* All cookies are back; nothing is outstanding; the held buffer is still ours. */
+		assert_int_equal(calls, 2 * round);
+		assert_int_equal(vnet_tx_room(v), 8);
+		assert_int_equal(vnet_rx_room(v), 8);
+		assert_int_equal(((uint8_t *)held.data)[held.len - 1], 0x77);
+		assert_int_equal(vnet_stats(v)->restarts, round);
+		assert_int_equal(t_first_frame(v, f, &rx), 1);
+		assert_int_not_equal(rx.id, held.id);
+		vnet_rx_release(v, round & 1 ? held.id : rx.id);
+		if (round & 1)
+			held = rx;
+		memset(held.data, 0x77, held.len);
+		vnet_rx_flush(v);
+		assert_int_equal(vnet_rx_room(v), 8);
+	}
+	/* Also one that runs, and one that its user stopped. */
+	assert_int_equal(vnet_restart(v, t_done, &calls), 0);
+	vnet_stop(v);
+	assert_int_equal(vnet_restart(v, t_done, &calls), 0);
+	vnet_rx_release(v, held.id);
+	vnet_close(v);
+}
+
+static void test_vnet_restart_keeps_what_is_ours(void **state)
+{
+	t_restart(0);
+	t_restart(BIT(VIRTIO_RING_F_EVENT_IDX));
+	t_restart(BIT(VIRTIO_F_RING_PACKED));
+	t_restart(BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER) | BIT(VIRTIO_RING_F_EVENT_IDX));
+}
+
+/* The device comes back with less, or not at all; later it is well again. */
+static void t_no_restart(struct vnet *v, struct vtrans_fake *f, int want, const char *word)
+{
+	const char *why = NULL;
+	struct vnet_rx rx;
+
+	assert_int_equal(vnet_restart(v, NULL, NULL), want);
+	assert_false(f->started);
+	assert_int_equal(vnet_error(v, &why), -EIO);
+	assert_non_null(why);
+	if (!strstr(why, word))
+		fail_msg("reason \"%s\" lacks \"%s\"", why, word);
+	assert_int_equal(vnet_rx_burst(v, &rx, 1), 0);
+}
+
+static void test_vnet_restart_of_a_lesser_device_is_refused(void **state)
+{
+	struct vtrans_fake *f = vtrans_fake_create();
+	uint64_t offered = f->offered;
+	struct vnet *v = t_create(f);
+	struct vnet_rx rx;
+	unsigned int op;
+
+	f->offered &= ~BIT(VIRTIO_NET_F_CSUM);
+	t_no_restart(v, f, -EPROTO, "no longer offered");
+	f->offered = offered | BIT(VIRTIO_NET_F_HOST_TSO4);	/* more is no reason */
+	f->queue_size[TX] = 4;
+	t_no_restart(v, f, -EPROTO, "queue 1 has 4 entries, had 8");
+	f->queue_size[TX] = 16;
+	f->config.mtu = 1400;
+	t_no_restart(v, f, -EPROTO, "MTU is 1400, was 1500");
+	f->config.mtu = 9000;
+	f->status_bits = VIRTIO_CONFIG_S_NEEDS_RESET;
+	t_no_restart(v, f, -EIO, "asks for a reset");
+	f->status_bits = 0xf;
+	for (op = FAKE_PROBE; op < FAKE_NR_OPS; op++) {
+		if (op == FAKE_DMA_ALLOC)
+			continue;	/* the memory is there */
+		f->fail_op = op;
+		t_no_restart(v, f, op == FAKE_STATUS ? -EIO : -ENXIO,
+			     op == FAKE_STATUS ? "lost" : "cannot be brought up");
+	}
+	f->fail_op = FAKE_NONE;
+	assert_int_equal(vnet_restart(v, NULL, NULL), 0);
+	assert_int_equal(vnet_mtu(v), 1500);
+	assert_int_equal(t_first_frame(v, f, &rx), 1);
+	assert_int_equal(vnet_stats(v)->restarts, 1);
+	vnet_close(v);
 }
 
 static void test_vnet_rings_overwritten_by_the_device(void **state)
@@ -633,6 +941,7 @@ int main(void)
 		cmocka_unit_test(test_vnet_mtu_is_bounded),
 		cmocka_unit_test(test_vnet_only_known_features_are_negotiated),
 		cmocka_unit_test(test_vnet_without_a_mac_makes_a_local_one),
+		cmocka_unit_test(test_vnet_impossible_macs_are_refused),
 		cmocka_unit_test(test_vnet_each_failure_of_set_up_leaves_nothing),
 		cmocka_unit_test(test_vnet_each_allocation_that_fails_leaves_nothing),
 		cmocka_unit_test(test_vnet_rx_index_ahead),
@@ -645,7 +954,14 @@ int main(void)
 		cmocka_unit_test(test_vnet_tx_lies),
 		cmocka_unit_test(test_vnet_tx_completes_out_of_order),
 		cmocka_unit_test(test_vnet_tx_splits_at_a_break_of_memory),
+		cmocka_unit_test(test_vnet_in_order_needs_packed),
+		cmocka_unit_test(test_vnet_packed_lies_in_receive),
+		cmocka_unit_test(test_vnet_packed_device_runs_ahead),
+		cmocka_unit_test(test_vnet_packed_lies_in_transmit),
 		cmocka_unit_test(test_vnet_needs_reset_stops),
+		cmocka_unit_test(test_vnet_interrupts_without_end),
+		cmocka_unit_test(test_vnet_restart_keeps_what_is_ours),
+		cmocka_unit_test(test_vnet_restart_of_a_lesser_device_is_refused),
 		cmocka_unit_test(test_vnet_rings_overwritten_by_the_device),
 		cmocka_unit_test(test_vnet_random_lies),
 	};

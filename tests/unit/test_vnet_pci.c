@@ -51,9 +51,11 @@ struct dev {
 	/* lies */
 	bool keep_features_ok_clear, stuck_reset, refuse_vector, generation_runs, refuse_start;
 	unsigned int generation_changes;	/* that many reads see a change */
+	unsigned int gone_after;	/* that many register reads, then all ones; 0: never */
+	unsigned int garbage;	/* one register read in so many is random; 0: none */
 	int nr_irqs, map_err;
 	/* what happened */
-	unsigned int resets, irq_sets, closed, config_reads;
+	unsigned int resets, irq_sets, closed, config_reads, reads;
 	int irq_fd;
 	bool dma_live;
 	uint8_t *dma;
@@ -130,6 +132,11 @@ static uint32_t t_mmio_read(struct pci_fn *fn, const volatile void *reg, unsigne
 
 	assert_true(off + width <= BAR_BYTES);
 	assert_int_equal(off % width, 0);
+	d->reads++;
+	if (d->gone_after && d->reads > d->gone_after)
+		return UINT32_MAX >> (32 - 8 * width);
+	if (d->garbage && (unsigned int)rand() % d->garbage == 0)
+		return (uint32_t)rand() >> (32 - 8 * width);
 	if (off < ISR_OFF)
 		return t_common_read(d, (unsigned int)off);
 	assert_true(off >= CONFIG_OFF && off < NOTIFY_OFF);
@@ -156,7 +163,7 @@ static void t_status_write(struct dev *d, uint8_t v)
 		v &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
 	if (d->refuse_start && (v & VIRTIO_CONFIG_S_DRIVER_OK))
 		v |= VIRTIO_CONFIG_S_NEEDS_RESET;
-	if (v & VIRTIO_CONFIG_S_DRIVER_OK) {	/* both queues first */
+	if ((v & VIRTIO_CONFIG_S_DRIVER_OK) && !d->garbage) {	/* both queues first */
 		assert_int_equal(d->q[0].enable, 1);
 		assert_int_equal(d->q[1].enable, 1);
 		assert_true(v & VIRTIO_CONFIG_S_FEATURES_OK);
@@ -170,6 +177,8 @@ static void t_mmio_write(struct pci_fn *fn, volatile void *reg, unsigned int wid
 	unsigned int off = (unsigned int)((volatile uint8_t *)reg - d->bar);
 
 	assert_int_equal(off % width, 0);
+	if (d->gone_after && d->reads >= d->gone_after)
+		return;
 	if (off >= VIRTIO_PCI_COMMON_Q_SIZE && off < VIRTIO_PCI_COMMON_Q_NDATA &&
 	    off != VIRTIO_PCI_COMMON_Q_ENABLE)
 		assert_int_equal(d->q[d->qsel].enable, 0);	/* 4.1.4.3.2: before enabling */
@@ -265,7 +274,7 @@ static void t_dma_free(struct pci_fn *fn, struct nomdrv_dma *dma)
 
 	/* The device has been reset, or has lost the bus. */
 	memcpy(&cmd, d->cfg + PCI_COMMAND, 2);
-	assert_true(d->status == 0 || !(cmd & PCI_COMMAND_MASTER));
+	assert_true(d->status == 0 || !(cmd & PCI_COMMAND_MASTER) || d->garbage);
 	free(dma->va);
 	free(dma->chunk_dma);
 	*dma = (struct nomdrv_dma){ 0 };
@@ -617,6 +626,77 @@ static void test_pci_device_that_disappears(void **state)
 	t_end(&d, v);
 }
 
+/* Gone at each register read in turn: never a wait for what cannot come. */
+static void test_pci_removal_at_each_register_read(void **state)
+{
+	unsigned int n, opened = 0;
+
+	for (n = 1; !opened; n++) {
+		struct vnet *v = NULL;
+		struct dev d;
+
+		t_init(&d);
+		d.gone_after = n;
+		opened = !t_open(&d, &v);
+		assert_true(d.reads < n + 64);
+		if (opened)
+			vnet_close(v);
+		else
+			assert_null(v);
+		assert_int_equal(d.closed, 1);
+		assert_int_equal(d.irq_fd, -1);
+		assert_false(d.dma_live);
+		free(d.bar);
+	}
+	assert_true(n > 20);
+}
+
+static void test_pci_removal_with_frames_under_way(void **state)
+{
+	struct vnet_rx rx[4];
+	const char *why;
+	struct vnet *v;
+	struct dev d;
+
+	t_init(&d);
+	assert_int_equal(t_open(&d, &v), 0);
+	d.gone_after = d.reads;
+	/* The memory is ours: a device that is gone leaves it as it is. */
+	assert_int_equal(vnet_rx_burst(v, rx, 4), 0);
+	assert_int_equal(vnet_check(v), -EIO);
+	assert_int_equal(vnet_error(v, &why), -EIO);
+	assert_non_null(strstr(why, "lost"));
+	assert_true(d.reads < d.gone_after + 8);
+	vnet_close(v);
+	assert_true(d.reads < d.gone_after + 8);
+	assert_int_equal(d.closed, 1);
+	free(d.bar);
+}
+
+static void test_pci_registers_that_read_as_anything(void **state)
+{
+	unsigned int round, opened = 0;
+
+	srand(20261126);
+	for (round = 0; round < 400; round++) {
+		struct vnet *v = NULL;
+		struct dev d;
+
+		t_init(&d);
+		d.garbage = 4 + round % 60;
+		if (!t_open(&d, &v)) {
+			opened++;
+			vnet_check(v);
+			vnet_close(v);
+		}
+		assert_int_equal(d.closed, 1);
+		assert_int_equal(d.irq_fd, -1);
+		assert_false(d.dma_live);
+		free(d.bar);
+	}
+	assert_true(opened > 0 && opened < round);
+}
+
 static void test_pci_reset_that_never_finishes_costs_the_bus(void **state)
 {
 	struct vnet *v;
@@ -646,6 +726,9 @@ int main(void)
 		cmocka_unit_test(test_pci_configuration_that_changes),
 		cmocka_unit_test(test_pci_without_interrupts_polls),
 		cmocka_unit_test(test_pci_device_that_disappears),
+		cmocka_unit_test(test_pci_removal_at_each_register_read),
+		cmocka_unit_test(test_pci_removal_with_frames_under_way),
+		cmocka_unit_test(test_pci_registers_that_read_as_anything),
 		cmocka_unit_test(test_pci_reset_that_never_finishes_costs_the_bus),
 	};
 

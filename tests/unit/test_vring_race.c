@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * The two races of a split ring, on two processors at once, many times:
+ * The two races of a ring, on two processors at once, many times; split:
  *
  *	driver				device
  *	avail->idx = new		avail_event = "ring me"
  *	full barrier			full barrier
  *	read avail_event: ring?		read avail->idx: anything new?
  *
- * and the same with used->idx and used_event when the driver arms.  If both
+ * and the same with used->idx and used_event when the driver arms, or with the
+ * flags of descriptors and events of a packed ring.  If both
  * read the old value, the ring stands still for ever.  x86 does reorder a
  * store with a later load, so without its barrier the driver fails here.
  *
@@ -27,13 +28,14 @@
 #include <unistd.h>
 
 #include "../../userdrivers/src/vdma.h"
+#include "../../userdrivers/src/vring_packed.h"
 #include "../../userdrivers/src/vring_split.h"
 
 #define ROUNDS	400000
 #define TIME_NS	1500000000LL
 
 struct race {
-	struct vring_split r;
+	struct virtq r;
 	struct vdma mem;
 	void (*device)(struct race *t);
 	/* each on its own cache line */
@@ -85,7 +87,7 @@ static void *t_device_thread(void *arg)
 	}
 }
 
-static void t_run(bool event_idx, void (*device)(struct race *t), void (*prepare)(struct race *t),
+static void t_run(unsigned int how, void (*device)(struct race *t), void (*prepare)(struct race *t),
 		  bool (*driver)(struct race *t))
 {
 	struct race *t = aligned_alloc(64, (sizeof(*t) + 63) & ~63UL);
@@ -102,7 +104,7 @@ static void t_run(bool event_idx, void (*device)(struct race *t), void (*prepare
 	t->mem.m = (struct nomdrv_dma){ aligned_alloc(NOMDRV_CHUNK_BYTES, NOMDRV_CHUNK_BYTES),
 					NOMDRV_CHUNK_BYTES, &chunk };
 	assert_int_equal(vring_create(&t->r, 64, &t->mem), 0);
-	vring_reset(&t->r, event_idx);
+	vring_reset(&t->r, how);
 	t->device = device;
 	assert_int_equal(pthread_create(&thread, NULL, t_device_thread, t), 0);
 	for (round = 1; round <= ROUNDS && (round % 256 || now_ns() < end); round++) {
@@ -170,8 +172,8 @@ static bool driver_announces(struct race *t)
 
 static void test_vring_no_doorbell_is_lost(void **state)
 {
-	t_run(true, device_sleeps, prepare_announce, driver_announces);
-	t_run(false, device_sleeps, prepare_announce, driver_announces);
+	t_run(VRING_EVENT_IDX, device_sleeps, prepare_announce, driver_announces);
+	t_run(0, device_sleeps, prepare_announce, driver_announces);
 }
 
 /* --------------------------------------------------------------- interrupts --- */
@@ -205,8 +207,81 @@ static bool driver_arms(struct race *t)
 
 static void test_vring_no_interrupt_is_lost(void **state)
 {
-	t_run(true, device_uses, prepare_arm, driver_arms);
-	t_run(false, device_uses, prepare_arm, driver_arms);
+	t_run(VRING_EVENT_IDX, device_uses, prepare_arm, driver_arms);
+	t_run(0, device_uses, prepare_arm, driver_arms);
+}
+
+/* ------------------------------------------------------------- packed rings --- */
+
+static uint32_t t_event(const struct vring_packed_desc_event *e)
+{
+	return __atomic_load_n((const uint32_t *)(const void *)e, __ATOMIC_RELAXED);
+}
+
+static void prepare_packed(struct race *t)
+{
+	vpacked_set(&t->r, t->r.avail_idx, 0, 0, 64, 0);
+	t->r.avail_idx++;
+	t->r.device_event->flags = VRING_PACKED_EVENT_FLAG_DISABLE;
+}
+
+static void device_sleeps_packed(struct race *t)
+{
+	uint16_t before = t->r.avail_idx - 1, flags;
+	uint32_t word = VRING_PACKED_EVENT_FLAG_ENABLE;
+
+	if (t->r.event_idx)
+		word = VRING_PACKED_EVENT_FLAG_DESC << 16 | (before & t->r.mask) |
+			(vpacked_wrap(&t->r, before) ? VPACKED_WRAP : 0);
+	__atomic_store_n((uint32_t *)(void *)t->r.device_event, word, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	flags = __atomic_load_n(&t->r.pdesc[before & t->r.mask].flags, __ATOMIC_RELAXED);
+	t->seen = (flags & (VPACKED_AVAIL | VPACKED_USED)) == vpacked_avail_flags(&t->r, before);
+}
+
+static bool driver_announces_packed(struct race *t)
+{
+	return vpacked_announce(&t->r);
+}
+
+static void test_vpacked_no_doorbell_is_lost(void **state)
+{
+	t_run(VRING_PACKED | VRING_EVENT_IDX, device_sleeps_packed, prepare_packed, driver_announces_packed);
+	t_run(VRING_PACKED, device_sleeps_packed, prepare_packed, driver_announces_packed);
+}
+
+static void prepare_arm_packed(struct race *t)
+{
+	if (vpacked_is_used(&t->r, t->r.last_used))
+		t->r.last_used++;
+	vpacked_irq_off(&t->r);
+}
+
+static void device_uses_packed(struct race *t)
+{
+	uint16_t at = t->r.last_used;
+	uint32_t word;
+
+	__atomic_store_n(&t->r.pdesc[at & t->r.mask].flags,
+			 (uint16_t)(vpacked_wrap(&t->r, at) ? VPACKED_AVAIL | VPACKED_USED : 0),
+			 __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	word = t_event(t->r.driver_event);
+	if ((word >> 16 & 3) == VRING_PACKED_EVENT_FLAG_DESC)
+		t->seen = vpacked_need_event(&t->r, (uint16_t)word, (uint16_t)(at + 1), at);
+	else
+		t->seen = (word >> 16 & 3) == VRING_PACKED_EVENT_FLAG_ENABLE;
+}
+
+static bool driver_arms_packed(struct race *t)
+{
+	return !vpacked_irq_on(&t->r);
+}
+
+static void test_vpacked_no_interrupt_is_lost(void **state)
+{
+	t_run(VRING_PACKED | VRING_EVENT_IDX, device_uses_packed, prepare_arm_packed, driver_arms_packed);
+	t_run(VRING_PACKED, device_uses_packed, prepare_arm_packed, driver_arms_packed);
 }
 
 int main(void)
@@ -214,6 +289,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vring_no_doorbell_is_lost),
 		cmocka_unit_test(test_vring_no_interrupt_is_lost),
+		cmocka_unit_test(test_vpacked_no_doorbell_is_lost),
+		cmocka_unit_test(test_vpacked_no_interrupt_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

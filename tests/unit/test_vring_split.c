@@ -85,7 +85,7 @@ static void test_vring_layout_is_disjoint_for_all_sizes(void **state)
 	unsigned int size;
 
 	for (size = 2; size <= 32768; size *= 2) {
-		struct vring_split r;
+		struct virtq r;
 		struct mem m;
 
 		t_mem(&m, 2, true);
@@ -105,7 +105,7 @@ static void test_vring_layout_is_disjoint_for_all_sizes(void **state)
 static void test_vring_free_list_survives_any_order(void **state)
 {
 	unsigned int heads[16], nr, round, i;
-	struct vring_split r;
+	struct virtq r;
 	struct mem m;
 	bool seen[16];
 
@@ -147,7 +147,7 @@ static void test_vring_free_list_survives_any_order(void **state)
 }
 
 /* A device that takes and returns one entry at a time, in step with the driver. */
-static void t_use(struct vring_split *r, uint32_t id, uint32_t len)
+static void t_use(struct virtq *r, uint32_t id, uint32_t len)
 {
 	r->used->ring[r->used->idx & r->mask].id = id;
 	r->used->ring[r->used->idx & r->mask].len = len;
@@ -156,7 +156,7 @@ static void t_use(struct vring_split *r, uint32_t id, uint32_t len)
 
 static void test_vring_indices_wrap(void **state)
 {
-	struct vring_split r;
+	struct virtq r;
 	struct mem m;
 	unsigned int i;
 
@@ -186,7 +186,7 @@ static void test_vring_indices_wrap(void **state)
 
 static void test_vring_refuses_an_index_that_ran_ahead(void **state)
 {
-	struct vring_split r;
+	struct virtq r;
 	struct mem m;
 	unsigned int start, i, k;
 
@@ -194,7 +194,7 @@ static void test_vring_refuses_an_index_that_ran_ahead(void **state)
 	assert_int_equal(vring_create(&r, 8, &m.d), 0);
 	for (start = 0; start < 65536 + 16; start += 5) {
 		/* Walk the indices on to @start, then have k announced. */
-		vring_reset(&r, false);
+		vring_reset(&r, 0);
 		r.avail_idx = r.announced = r.last_used = (uint16_t)start;
 		r.avail->idx = r.used->idx = (uint16_t)start;
 		for (k = 0; k <= 8; k++) {
@@ -220,7 +220,7 @@ static void test_vring_refuses_an_index_that_ran_ahead(void **state)
 static void test_vring_refuses_bad_ids(void **state)
 {
 	static const uint32_t bad[] = { 8, 9, 0x10000, 0x10001, UINT32_MAX, 5 /* not outstanding */ };
-	struct vring_split r;
+	struct virtq r;
 	struct mem m;
 	uint32_t len;
 	unsigned int i;
@@ -238,7 +238,7 @@ static void test_vring_refuses_bad_ids(void **state)
 		assert_int_equal(r.last_used, 0);
 	}
 	/* A middle of a chain is not a head. */
-	vring_reset(&r, false);
+	vring_reset(&r, 0);
 	i = vring_get(&r);
 	vring_post(&r, i, vring_get(&r), 2);
 	vring_announce(&r);
@@ -257,7 +257,7 @@ static void test_vring_refuses_bad_ids(void **state)
 
 static void test_vring_doorbell_only_when_asked_for(void **state)
 {
-	struct vring_split r;
+	struct virtq r;
 	unsigned int d, batch, i;
 	uint16_t event;
 	struct mem m;
@@ -280,7 +280,7 @@ static void test_vring_doorbell_only_when_asked_for(void **state)
 			bool want;
 
 			event = (uint16_t)(old - 100 + i);
-			vring_reset(&r, true);
+			vring_reset(&r, VRING_EVENT_IDX);
 			r.avail_idx = (uint16_t)(old + batch);
 			r.announced = old;
 			*(uint16_t *)(uintptr_t)vring_avail_event_word(&r) = event;
@@ -293,20 +293,20 @@ static void test_vring_doorbell_only_when_asked_for(void **state)
 }
 
 /* What the device computes when it has moved its used index from @old to @now. */
-static bool t_device_interrupts(const struct vring_split *r, uint16_t now, uint16_t old)
+static bool t_device_interrupts(const struct virtq *r, uint16_t now, uint16_t old)
 {
 	return vring_need_event(r->avail->ring[r->size], now, old);
 }
 
 static void test_vring_quiet_while_polling_however_late_the_device_looks(void **state)
 {
-	struct vring_split r;
+	struct virtq r;
 	struct mem m;
 	unsigned int i;
 
 	t_mem(&m, 1, true);
 	assert_int_equal(vring_create(&r, 256, &m.d), 0);
-	vring_reset(&r, true);
+	vring_reset(&r, VRING_EVENT_IDX);
 	for (i = 0; i < 200000; i += 3) {
 		uint16_t old = (uint16_t)i, now = (uint16_t)(i + 3);
 
@@ -323,13 +323,13 @@ static void test_vring_quiet_while_polling_however_late_the_device_looks(void **
 
 static void t_arm(bool event_idx)
 {
-	struct vring_split r;
+	struct virtq r;
 	unsigned int i;
 	struct mem m;
 
 	t_mem(&m, 1, true);
 	assert_int_equal(vring_create(&r, 256, &m.d), 0);
-	vring_reset(&r, event_idx);
+	vring_reset(&r, event_idx ? VRING_EVENT_IDX : 0);
 	for (i = 0; i < 70000; i++) {
 		uint16_t at = (uint16_t)i;
 

@@ -15,6 +15,7 @@
 #define NOMDRV_VBARRIER_H
 
 #include <stdint.h>
+#include <linux/virtio_ring.h>
 
 /*
  * 2.7.13.3: descriptors and ring entries before avail->idx.
@@ -63,6 +64,36 @@ static inline void vb_store_event(uint16_t *p, uint16_t v)
 static inline uint32_t vb_load_used_elem(const uint32_t *p)
 {
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+/*
+ * 2.8.21.1: all of a chain, and of the chains behind it, before the flags that
+ * announce them.  Partner: the device reads these flags, then the rest.
+ */
+static inline void vb_store_desc_flags(uint16_t *flags, uint16_t v)
+{
+	__atomic_store_n(flags, v, __ATOMIC_RELEASE);
+}
+
+/*
+ * 2.8.22: flags before id, length and the buffer.
+ * Partner: the device writes buffer, id and length, then the flags.
+ */
+static inline uint16_t vb_load_desc_flags(const uint16_t *flags)
+{
+	return __atomic_load_n(flags, __ATOMIC_ACQUIRE);
+}
+
+/* 2.8.10: offset and flags of the other side's event structure, at once; the offset is low. */
+static inline uint32_t vb_load_packed_event(const struct vring_packed_desc_event *e)
+{
+	return __atomic_load_n((const uint32_t *)(const void *)e, __ATOMIC_RELAXED);
+}
+
+/* 2.8.10: the offset before the flags that say it counts.  Partner: the device reads both at once. */
+static inline void vb_store_packed_flags(uint16_t *flags, uint16_t v)
+{
+	__atomic_store_n(flags, v, __ATOMIC_RELEASE);
 }
 
 #endif /* NOMDRV_VBARRIER_H */

@@ -35,6 +35,7 @@ void vnet__fail(struct vnet *v, const char *fmt, ...)
 	vsnprintf(v->reason, sizeof(v->reason), fmt, ap);
 	va_end(ap);
 	v->error = -EIO;
+	v->slow = true;
 	nomux_log(LOG_ERR, "vnet: %s; interface stopped", v->reason);
 	nomdrv_dev_reset(v->dev);
 }
@@ -115,14 +116,22 @@ static int choose_mtu(struct vnet *v, uint64_t *wanted)
 static int choose_mac(struct vnet *v, const struct vnet_opts *o)
 {
 	static const uint8_t none[6];
+	int err;
 
 	if (memcmp(o->mac, none, 6)) {
 		memcpy(v->mac, o->mac, 6);
 		return 0;
 	}
-	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_MAC))
-		return v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, mac),
-						v->mac, 6);
+	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_MAC)) {
+		err = v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, mac),
+					       v->mac, 6);
+		if (!err && ((v->mac[0] & 1) || !memcmp(v->mac, none, 6))) {
+			nomux_log(LOG_ERR, "vnet: device claims the address %02x:%02x:%02x:%02x:%02x:%02x, which no interface can have",
+				  v->mac[0], v->mac[1], v->mac[2], v->mac[3], v->mac[4], v->mac[5]);
+			err = -EPROTO;
+		}
+		return err;
+	}
 	if (getrandom(v->mac, 6, GRND_NONBLOCK) != 6)
 		return -EAGAIN;
 	v->mac[0] = (uint8_t)((v->mac[0] & ~1u) | 2);	/* unicast, locally administered */
@@ -137,6 +146,9 @@ static int negotiate(struct vnet *v, const struct vnet_opts *o)
 	/* A device that cuts a frame up has to sum the pieces (5.1.3.1). */
 	if (!offers(v->dev, wanted, VIRTIO_NET_F_CSUM))
 		wanted &= ~(1ULL << VIRTIO_NET_F_HOST_TSO4);
+	/* A split ring would have to hand out descriptors in order (2.7.9); ours reuses the last freed. */
+	if (!offers(v->dev, wanted, VIRTIO_F_RING_PACKED))
+		wanted &= ~(1ULL << VIRTIO_F_IN_ORDER);
 
 	err = choose_mtu(v, &wanted);
 	if (!err)
@@ -249,18 +261,40 @@ static void free_all(struct vnet *v)
 
 static int set_up_queues(struct vnet *v)
 {
-	bool event_idx = nomdrv_dev_has(v->dev, VIRTIO_RING_F_EVENT_IDX);
+	unsigned int how = (nomdrv_dev_has(v->dev, VIRTIO_RING_F_EVENT_IDX) ? VRING_EVENT_IDX : 0) |
+		(nomdrv_dev_has(v->dev, VIRTIO_F_RING_PACKED) ? VRING_PACKED : 0) |
+		(nomdrv_dev_has(v->dev, VIRTIO_F_IN_ORDER) ? VRING_IN_ORDER : 0);
 	struct nomdrv_queue q;
 	int err;
 
-	vring_reset(&v->rxq, event_idx);
-	vring_reset(&v->txq, event_idx);
+	v->slow = v->packed = how & VRING_PACKED;
+	v->tx_announced = v->stats.tx_packets;
+	vring_reset(&v->rxq, how);
+	vring_reset(&v->txq, how);
 	vring_describe(&v->rxq, &v->mem, VNET_RXQ, &q);
 	err = v->dev->ops->queue_setup(v->dev, &q);
 	if (err)
 		return err;
 	vring_describe(&v->txq, &v->mem, VNET_TXQ, &q);
 	return v->dev->ops->queue_setup(v->dev, &q);
+}
+
+/* From a device whose queues are set up to one that runs; only now may a doorbell ring (3.1.1). */
+static int go(struct vnet *v)
+{
+	int err;
+
+	vnet__rx_fill(v);
+	err = nomdrv_dev_start(v->dev);
+	if (err)
+		return err;
+	/* None are queued after a restart with all of them held. */
+	if (vring_queued(&v->rxq) &&
+	    (v->packed ? vpacked_announce(&v->rxq) : vring_announce(&v->rxq))) {
+		v->dev->ops->kick(v->dev, VNET_RXQ);
+		v->stats.doorbells_rx++;
+	}
+	return vnet_check(v);
 }
 
 int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vnet **out)
@@ -288,18 +322,9 @@ int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vne
 		err = set_up_queues(v);
 	if (err)
 		goto err_reset;
-	vnet__rx_fill(v);
 	if (dev->ops->irq_fd)
 		v->irq_fd = dev->ops->irq_fd(dev);
-	err = nomdrv_dev_start(dev);
-	if (err)
-		goto err_reset;
-	/* Only now may a doorbell ring (3.1.1): the buffers are announced here. */
-	if (vring_announce(&v->rxq)) {
-		dev->ops->kick(dev, VNET_RXQ);
-		v->stats.doorbells_rx++;
-	}
-	err = vnet_check(v);
+	err = go(v);
 	if (err)
 		goto err_reset;
 	nomux_log(LOG_INFO, "vnet: %s device started, features 0x%" PRIx64
@@ -321,8 +346,79 @@ void vnet_stop(struct vnet *v)
 	if (v->error)
 		return;
 	v->error = -ESHUTDOWN;
+	v->slow = true;
 	snprintf(v->reason, sizeof(v->reason), "stopped by its user");
 	nomdrv_dev_reset(v->dev);
+}
+
+/* Whether the device, just probed again, is one that what we have fits. */
+static int same_device(struct vnet *v, uint64_t features)
+{
+	const struct nomdrv_trans_ops *ops = v->dev->ops;
+	unsigned int size = 0, i;
+	uint16_t mtu;
+	int err;
+
+	if (features & ~v->dev->offered) {
+		snprintf(v->reason, sizeof(v->reason), "restart: features 0x%" PRIx64 " are no longer offered",
+			 features & ~v->dev->offered);
+		return -EPROTO;
+	}
+	for (i = 0; i < VNET_NR_QUEUES; i++) {
+		const struct virtq *r = i == VNET_RXQ ? &v->rxq : &v->txq;
+
+		err = ops->queue_size(v->dev, i, &size);
+		if (!err && (size < r->size || size > NOMDRV_QUEUE_MAX)) {
+			snprintf(v->reason, sizeof(v->reason), "restart: queue %u has %u entries, had %u", i,
+				 size, r->size);
+			err = -EPROTO;
+		}
+		if (err)
+			return err;
+	}
+	if (!(features >> VIRTIO_NET_F_MTU & 1))
+		return 0;
+	err = ops->config_read(v->dev, offsetof(struct virtio_net_config, mtu), &mtu, sizeof(mtu));
+	if (!err && mtu < v->mtu) {
+		snprintf(v->reason, sizeof(v->reason), "restart: MTU is %u, was %u", mtu, v->mtu);
+		err = -EPROTO;
+	}
+	return err;
+}
+
+int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg)
+{
+	uint64_t features = v->dev->features ? v->dev->features : v->features;
+	int err;
+
+	v->features = features;
+	vnet_stop(v);
+	v->error = -EIO;	/* until it runs; @done cannot queue */
+	vnet__reap_stopped(v, done, arg);
+	snprintf(v->reason, sizeof(v->reason), "restart: the device cannot be brought up again");
+	err = nomdrv_dev_probe(v->dev);
+	if (!err)
+		err = same_device(v, features);
+	if (!err)
+		err = nomdrv_dev_negotiate(v->dev, features, features);
+	if (!err)
+		err = set_up_queues(v);
+	if (!err) {
+		v->error = 0;
+		v->irq_empty = 0;
+		err = go(v);
+	}
+	if (err) {
+		if (v->dev->state != NOMDRV_CONSTRUCTED)
+			nomdrv_dev_reset(v->dev);
+		v->error = -EIO;
+		v->slow = true;
+		nomux_log(LOG_ERR, "vnet: %s: %s; interface stopped", v->reason, strerror(-err));
+		return err;
+	}
+	v->stats.restarts++;
+	nomux_log(LOG_NOTICE, "vnet: %s device restarted", v->dev->ops->name);
+	return 0;
 }
 
 void vnet_close(struct vnet *v)

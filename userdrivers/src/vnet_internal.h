@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What vnet.c, vnet_rx.c, vnet_tx.c and vnet_irq.c share. */
+/* What the sources of vnet share. */
 #ifndef NOMDRV_VNET_INTERNAL_H
 #define NOMDRV_VNET_INTERNAL_H
 
@@ -10,6 +10,7 @@
 
 #include "internal.h"
 #include "vdma.h"
+#include "vring_packed.h"
 #include "vring_split.h"
 
 enum { VNET_RXQ, VNET_TXQ, VNET_NR_QUEUES };
@@ -25,6 +26,13 @@ enum { VNET_RXQ, VNET_TXQ, VNET_NR_QUEUES };
 #define VNET_HDR_BYTES	((uint32_t)sizeof(struct virtio_net_hdr_v1))
 #define VNET_DESC_BYTES	(VNET_BUF_BYTES - VNET_BUF_SKIP)
 #define VNET_ETH_BYTES	14u
+
+/*
+ * So many interrupts in a row with nothing behind them are no accident: an
+ * honest device sends one after a reset, and one for each change of its
+ * configuration.
+ */
+#define VNET_IRQ_EMPTY_MAX	10000u
 
 _Static_assert(sizeof(struct virtio_net_hdr_v1) == 12, "virtio-net header of VERSION_1");
 _Static_assert(VNET_DESC_BYTES - 12 == VNET_FRAME_MAX_BYTES, "frame limit of the public header");
@@ -47,11 +55,18 @@ enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
  *	a chain for the header and what is copied
  * @tx_cookie: by head
  * @tx_frame_max: longest frame accepted, bytes
- * @error: 0, or -errno for ever
+ * @tx_announced: tx_packets at the last announcement; packed rings only
+ * @irq_seen, @rx_seen: interrupts and frames at the last disarming
+ * @irq_empty: interrupts in a row that brought nothing
+ * @packed: the rings are packed
+ * @slow: not the common case of split rings and no error: all that the data
+ *	path asks
+ * @features: as negotiated, for vnet_restart() of a device that forgot
+ * @error: 0, or -errno until vnet_restart()
  * @reason: why
  */
 struct vnet {
-	struct vring_split rxq;
+	struct virtq rxq;
 	uint8_t *rx_base;
 	uint64_t *rx_dma;
 	uint8_t *rx_state;
@@ -60,14 +75,18 @@ struct vnet {
 	uint16_t rx_nr_spare, rx_nr_bufs;
 	uint8_t rx_csum_mask;
 
-	struct vring_split txq;
+	struct virtq txq;
 	uint8_t *tx_base;
 	void **tx_cookie;
 	uint32_t tx_frame_max;
+	uint64_t tx_announced;
 	bool tx_csum, tx_tso;
 
+	bool slow, packed;
 	int error;
 	struct nomdrv_dev *dev;
+	uint64_t irq_seen, rx_seen, features;
+	unsigned int irq_empty;
 	struct vdma mem;
 	struct vnet_stats stats;
 
@@ -80,8 +99,18 @@ struct vnet {
 
 /* Stop for good: reset the device, keep the reason. */
 void vnet__fail(struct vnet *v, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
-/* All buffers spare; post as many as fit. */
+/* All buffers but held ones spare; post as many as fit. */
 void vnet__rx_fill(struct vnet *v);
+/* What the data path does with packed rings (vnet_packed.c), or when stopped. */
+unsigned int vnet__rx_pending_slow(const struct vnet *v);
+unsigned int vnet__rx_burst_slow(struct vnet *v, struct vnet_rx *out, unsigned int max);
+void vnet__rx_post_packed(struct vnet *v, unsigned int n);
+unsigned int vnet__tx_reap_slow(struct vnet *v, vnet_tx_done_fn done, void *arg);
+/* All that the device had; it has been reset. */
+unsigned int vnet__reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg);
+/* Why a received frame cannot be, in one place for both rings. */
+void vnet__rx_bad_id(struct vnet *v, unsigned int at, uint32_t id) __attribute__((cold));
+void vnet__rx_bad_len(struct vnet *v, uint32_t len) __attribute__((cold));
 /* Options with defaults for what the caller's struct lacks: 0, -EINVAL, -E2BIG. */
 int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out);
 
@@ -93,6 +122,25 @@ static inline uint8_t *vnet__rx_buf(const struct vnet *v, unsigned int id)
 static inline uint8_t *vnet__tx_buf(const struct vnet *v, unsigned int head)
 {
 	return v->tx_base + ((size_t)head << VNET_BUF_SHIFT) + VNET_BUF_SKIP;
+}
+
+static inline void vnet__spare(struct vnet *v, unsigned int buf)
+{
+	v->rx_state[buf] = VNET_BUF_SPARE;
+	v->rx_spare[v->rx_nr_spare++] = (uint16_t)buf;
+}
+
+/* Announce, and ring if the device wants it. */
+static inline void vnet__announce(struct vnet *v, unsigned int index, uint64_t *doorbells)
+{
+	struct virtq *r = index == VNET_RXQ ? &v->rxq : &v->txq;
+
+	if (v->packed ? vpacked_announce(r) : vring_announce(r)) {
+		v->dev->ops->kick(v->dev, index);
+		++*doorbells;
+	} else {
+		v->stats.doorbells_suppressed++;
+	}
 }
 
 #endif /* NOMDRV_VNET_INTERNAL_H */

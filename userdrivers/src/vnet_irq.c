@@ -48,7 +48,24 @@ int vnet_irq_fd(struct vnet *v)
 
 bool vnet_irq_arm(struct vnet *v)
 {
-	return !v->error && vring_irq_on(&v->rxq);
+	return !v->error && (v->packed ? vpacked_irq_on(&v->rxq) : vring_irq_on(&v->rxq));
+}
+
+/* A device that interrupts without end would keep the core awake for nothing. */
+static void judge_interrupts(struct vnet *v)
+{
+	uint64_t irqs = v->stats.interrupts - v->irq_seen, frames = v->stats.rx_packets + v->stats.rx_bad;
+
+	v->irq_seen = v->stats.interrupts;
+	if (frames != v->rx_seen || vnet_rx_pending(v)) {
+		v->rx_seen = frames;
+		v->irq_empty = 0;
+	} else if (irqs >= VNET_IRQ_EMPTY_MAX - v->irq_empty) {
+		vnet__fail(v, "interrupts without end: %u in a row and nothing received",
+			   VNET_IRQ_EMPTY_MAX);
+	} else {
+		v->irq_empty += (unsigned int)irqs;
+	}
 }
 
 void vnet_irq_disarm(struct vnet *v)
@@ -57,10 +74,13 @@ void vnet_irq_disarm(struct vnet *v)
 
 	if (!v->rxq.armed)
 		return;
-	vring_irq_off(&v->rxq);
+	if (v->packed)
+		vpacked_irq_off(&v->rxq);
+	else
+		vring_irq_off(&v->rxq);
 	/* Bound to an upcall, the kernel drains the eventfd and the handler counts. */
-	if (v->irq_bound || v->irq_fd < 0)
-		return;
-	if (read(v->irq_fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
+	if (!v->irq_bound && v->irq_fd >= 0 && read(v->irq_fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
 		v->stats.interrupts += n;
+	if (!v->error)
+		judge_interrupts(v);
 }

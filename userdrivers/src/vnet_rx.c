@@ -14,28 +14,30 @@
 
 unsigned int vnet_rx_pending(const struct vnet *v)
 {
-	unsigned int n = vring_pending(&v->rxq);
+	unsigned int n;
 
+	if (__builtin_expect(v->slow, 0))
+		return vnet__rx_pending_slow(v);
+	n = vring_pending(&v->rxq);
 	/* A runaway index is judged in vnet_rx_burst(): make the caller go there. */
-	return v->error ? 0 : n == VRING_BAD ? 1 : n;
+	return n == VRING_BAD ? 1 : n;
 }
 
 unsigned int vnet_rx_room(const struct vnet *v)
 {
-	unsigned int n = vring_pending(&v->rxq);
+	unsigned int n;
 
-	return v->error || n == VRING_BAD ? 0 : vring_outstanding(&v->rxq) - n;
+	if (__builtin_expect(v->slow, 0)) {
+		n = vnet__rx_pending_slow(v);
+		return v->error || n > vring_outstanding(&v->rxq) ? 0 : vring_outstanding(&v->rxq) - n;
+	}
+	n = vring_pending(&v->rxq);
+	return n == VRING_BAD ? 0 : vring_outstanding(&v->rxq) - n;
 }
 
 unsigned int vnet_rx_size(const struct vnet *v)
 {
 	return v->rxq.size;
-}
-
-static inline void spare(struct vnet *v, unsigned int buf)
-{
-	v->rx_state[buf] = VNET_BUF_SPARE;
-	v->rx_spare[v->rx_nr_spare++] = (uint16_t)buf;
 }
 
 __attribute__((cold, noinline))
@@ -45,6 +47,18 @@ static unsigned int ran_ahead(struct vnet *v)
 		   vring_outstanding(&v->rxq), v->rxq.last_used,
 		   vb_load_used_idx(&v->rxq.used->idx));
 	return 0;
+}
+
+void vnet__rx_bad_id(struct vnet *v, unsigned int at, uint32_t id)
+{
+	vnet__fail(v, "receive queue: used entry %u names descriptor %u, which is not outstanding",
+		   (uint16_t)at, id);
+}
+
+void vnet__rx_bad_len(struct vnet *v, uint32_t len)
+{
+	vnet__fail(v, "receive queue: device wrote %u bytes, buffer is %u, header %u",
+		   len, VNET_DESC_BYTES, VNET_HDR_BYTES);
 }
 
 /*
@@ -64,7 +78,7 @@ _Static_assert(VIRTIO_NET_HDR_GSO_NONE == 0 && VNET_RX_CSUM_OK == 1, "header_wor
 __attribute__((noinline))
 static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned int n)
 {
-	struct vring_split *const r = &v->rxq;
+	struct virtq *const r = &v->rxq;
 	const vring_used_elem_t *const ring = r->used->ring;
 	struct vring_slot *const slot = r->slot;
 	uint8_t *const base = v->rx_base + VNET_BUF_SKIP, *const state = v->rx_state;
@@ -89,7 +103,7 @@ static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned in
 		free_head = id;
 		used++;
 		if (__builtin_expect(len - VNET_HDR_BYTES > VNET_FRAME_MAX_BYTES, 0)) {
-			spare(v, buf);
+			vnet__spare(v, buf);
 			lie = BAD_LEN;
 			left--;
 			break;
@@ -99,7 +113,7 @@ static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned in
 		word = header_word(hdr);
 		if (__builtin_expect(len < VNET_ETH_BYTES || word >> 8, 0)) {
 			v->stats.rx_bad++;
-			spare(v, buf);
+			vnet__spare(v, buf);
 			continue;
 		}
 		state[buf] = VNET_BUF_HELD;
@@ -120,19 +134,20 @@ static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned in
 	v->stats.rx_csum_ok += csum_ok;
 	vring_irq_quiet(r);
 	if (__builtin_expect(lie == BAD_ID, 0))
-		vnet__fail(v, "receive queue: used entry %u names descriptor %u, which is not outstanding",
-			   (uint16_t)used, id);
+		vnet__rx_bad_id(v, used, id);
 	else if (__builtin_expect(lie == BAD_LEN, 0))
-		vnet__fail(v, "receive queue: device wrote %u bytes, buffer is %u, header %u",
-			   len, VNET_DESC_BYTES, VNET_HDR_BYTES);
+		vnet__rx_bad_len(v, len);
 	return got;
 }
 
 unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max)
 {
-	unsigned int n = vring_pending(&v->rxq);
+	unsigned int n;
 
-	if (!n || __builtin_expect(v->error, 0))
+	if (__builtin_expect(v->slow, 0))
+		return vnet__rx_burst_slow(v, out, max);
+	n = vring_pending(&v->rxq);
+	if (!n)
 		return 0;
 	if (__builtin_expect(n == VRING_BAD, 0))
 		return ran_ahead(v);
@@ -143,7 +158,7 @@ void vnet_rx_release(struct vnet *v, uint16_t id)
 {
 	if (__builtin_expect(id >= v->rx_nr_bufs || v->rx_state[id] != VNET_BUF_HELD, 0))
 		nomdrv__bug(__func__, "a held buffer", id);
-	spare(v, id);
+	vnet__spare(v, id);
 }
 
 void *vnet_rx_priv(struct vnet *v, uint16_t id)
@@ -155,7 +170,7 @@ void *vnet_rx_priv(struct vnet *v, uint16_t id)
 __attribute__((noinline))
 static void post_spares(struct vnet *v, unsigned int n)
 {
-	struct vring_split *const r = &v->rxq;
+	struct virtq *const r = &v->rxq;
 	struct vring_slot *const slot = r->slot;
 	uint16_t *const avail = r->avail->ring, *spares = v->rx_spare + v->rx_nr_spare;
 	vring_desc_t *const desc = r->desc;
@@ -184,13 +199,26 @@ static inline unsigned int postable(const struct vnet *v)
 	return v->rx_nr_spare < v->rxq.nr_free ? v->rx_nr_spare : v->rxq.nr_free;
 }
 
+__attribute__((noinline))
+static void flush_slow(struct vnet *v, unsigned int n)
+{
+	if (v->error)
+		return;
+	vnet__rx_post_packed(v, n);
+	vnet__announce(v, VNET_RXQ, &v->stats.doorbells_rx);
+}
+
 /* Frequent and mostly empty-handed: no prologue before it is clear that there is work. */
 void vnet_rx_flush(struct vnet *v)
 {
 	unsigned int n = postable(v);
 
-	if (!n || v->error)
+	if (!n)
 		return;
+	if (__builtin_expect(v->slow, 0)) {
+		flush_slow(v, n);
+		return;
+	}
 	post_spares(v, n);
 	if (vring_announce(&v->rxq)) {
 		v->dev->ops->kick(v->dev, VNET_RXQ);
@@ -204,12 +232,16 @@ void vnet__rx_fill(struct vnet *v)
 {
 	unsigned int i;
 
-	for (i = 0; i < v->rxq.size; i++)
+	for (i = 0; !v->packed && i < v->rxq.size; i++)
 		vring_set(&v->rxq, i, 0, VNET_DESC_BYTES, VRING_DESC_F_WRITE, 0);
 	for (i = 0; i < v->rx_nr_bufs; i++)
 		v->rx_dma[i] = vdma_addr(&v->mem, vnet__rx_buf(v, i));
 	v->rx_nr_spare = 0;
 	for (i = v->rx_nr_bufs; i-- > 0;)
-		spare(v, i);
-	post_spares(v, postable(v));
+		if (v->rx_state[i] != VNET_BUF_HELD)
+			vnet__spare(v, i);
+	if (v->packed)
+		vnet__rx_post_packed(v, postable(v));
+	else
+		post_spares(v, postable(v));
 }

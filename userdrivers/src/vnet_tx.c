@@ -7,8 +7,10 @@
  * short first segment (vnet_tx()).  A copy of some 60 bytes of protocol
  * headers costs less than the device's work for one more descriptor.
  *
- * Free descriptors are linked through vring_slot.next; a chain is taken from
- * the front of that list and so is linked already.
+ * Free descriptors of a split ring are linked through vring_slot.next; a chain
+ * is taken from the front of that list and so is linked already.  Those of a
+ * packed ring follow each other.  The functions that queue a frame are written
+ * once, with the kind of ring as a constant, and compiled for each.
  */
 #include "vnet_internal.h"
 
@@ -70,20 +72,27 @@ static inline unsigned int pieces(const struct vnet *v, const uint8_t *addr, uin
 	return vdma_is_piece(&v->mem, addr, len) ? 1 : 2;
 }
 
-/* One piece into descriptor @d; returns the next one of the chain. */
-static inline unsigned int put_piece(struct vnet *v, unsigned int d, const uint8_t *addr,
-				     uint32_t len, bool last)
-{
-	struct vring_split *r = &v->txq;
-	unsigned int next = r->slot[d].next;
+#define ALWAYS	static inline __attribute__((always_inline))
 
+/* One piece of the chain @head into descriptor @d; returns the next one of the chain. */
+ALWAYS unsigned int put_piece(struct vnet *v, unsigned int head, unsigned int d, const uint8_t *addr,
+			      uint32_t len, bool last, const bool packed)
+{
+	struct virtq *r = &v->txq;
+	unsigned int next;
+
+	if (packed)
+		return vpacked_set(r, d, head, vdma_addr(&v->mem, addr), len,
+				   last ? 0 : VRING_DESC_F_NEXT);
+	next = r->slot[d].next;
 	vring_set(r, d, vdma_addr(&v->mem, addr), len, last ? 0 : VRING_DESC_F_NEXT,
 		  last ? 0 : next);
 	return next;
 }
 
-static unsigned int put_seg(struct vnet *v, unsigned int d, const struct vnet_seg *s, bool last,
-			    unsigned int *tail)
+ALWAYS unsigned int put_seg(struct vnet *v, unsigned int head, unsigned int d,
+			    const struct vnet_seg *s, bool last, unsigned int *tail,
+			    const bool packed)
 {
 	const uint8_t *addr = s->addr;
 	uint32_t len = s->len;
@@ -92,17 +101,17 @@ static unsigned int put_seg(struct vnet *v, unsigned int d, const struct vnet_se
 		size_t off = (uintptr_t)addr - (uintptr_t)v->mem.m.va;
 		uint32_t first = (uint32_t)(NOMDRV_CHUNK_BYTES - (off & (NOMDRV_CHUNK_BYTES - 1)));
 
-		d = put_piece(v, d, addr, first, false);
+		d = put_piece(v, head, d, addr, first, false, packed);
 		addr += first;
 		len -= first;
 	}
 	*tail = d;
-	return put_piece(v, d, addr, len, last);
+	return put_piece(v, head, d, addr, len, last, packed);
 }
 
-int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
+ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 {
-	struct vring_split *r = &v->txq;
+	struct virtq *r = &v->txq;
 	const struct vnet_seg *seg = tx->seg;
 	const bool tso = tx->tso_bytes;
 	unsigned int nr_seg = tx->nr_seg, need = 1, head, tail, d, i;
@@ -110,8 +119,6 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 	uint8_t *buf;
 
 	/* First everything that can be wrong, then act. */
-	if (__builtin_expect(v->error, 0))
-		return -EIO;
 	if (!nr_seg || nr_seg > (tso ? VNET_TSO_SEG_MAX : VNET_TX_SEG_MAX))
 		return -EINVAL;
 	if (seg[0].len <= VNET_TX_INLINE_BYTES)
@@ -137,34 +144,48 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 		return -EAGAIN;
 	}
 
-	head = tail = r->free_head;
+	head = tail = packed ? vpacked_id(r) : r->free_head;
 	buf = vnet__tx_buf(v, head);
 	write_hdr(v, buf, tx->csum_start, tx->csum_offset, tso ? tso_word(tx) : 0);
 	if (first)
 		memcpy(buf + VNET_HDR_BYTES, seg[0].addr, first);
-	d = put_piece(v, head, buf, VNET_HDR_BYTES + first, need == 1);
+	d = put_piece(v, head, packed ? r->avail_idx : head, buf, VNET_HDR_BYTES + first, need == 1,
+		      packed);
 	for (i = first ? 1 : 0; i < nr_seg; i++)
-		d = put_seg(v, d, &seg[i], i + 1 == nr_seg, &tail);
-	r->free_head = (uint16_t)d;
-	r->nr_free -= (uint16_t)need;
+		d = put_seg(v, head, d, &seg[i], i + 1 == nr_seg, &tail, packed);
 	v->tx_cookie[head] = tx->cookie;
-	vring_post(r, head, tail, need);
+	if (packed) {
+		vpacked_post(r, head, need);
+	} else {
+		r->free_head = (uint16_t)d;
+		r->nr_free -= (uint16_t)need;
+		vring_post(r, head, tail, need);
+	}
 	v->stats.tx_packets++;
 	v->stats.tx_bytes += total;
 	v->stats.tx_tso += tso;
 	return 0;
 }
 
-int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
-		 uint16_t csum_start, uint16_t csum_offset)
+__attribute__((noinline))
+static int tx_slow(struct vnet *v, const struct vnet_tx *tx)
 {
-	struct vring_split *const r = &v->txq;
+	return v->error ? -EIO : do_tx(v, tx, true);
+}
+
+int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
+{
+	return __builtin_expect(v->slow, 0) ? tx_slow(v, tx) : do_tx(v, tx, false);
+}
+
+ALWAYS int do_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
+		      uint16_t csum_start, uint16_t csum_offset, const bool packed)
+{
+	struct virtq *const r = &v->txq;
 	uint64_t total = 0;
 	unsigned int i, d;
 	uint8_t *buf, *p;
 
-	if (__builtin_expect(v->error, 0))
-		return -EIO;
 	if (nr_seg - 1u >= VNET_TX_SEG_MAX)
 		return -EINVAL;
 	for (i = 0; i < nr_seg; i++) {
@@ -180,7 +201,7 @@ int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg
 		return -EAGAIN;
 	}
 
-	d = vring_get(r);
+	d = packed ? vpacked_id(r) : vring_get(r);
 	buf = vnet__tx_buf(v, d);
 	write_hdr(v, buf, csum_start, csum_offset, 0);
 	p = buf + VNET_HDR_BYTES;
@@ -188,19 +209,40 @@ int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg
 		memcpy(p, seg[i].addr, seg[i].len);
 		p += seg[i].len;
 	}
-	vring_set(r, d, vdma_addr(&v->mem, buf), VNET_HDR_BYTES + (uint32_t)total, 0, 0);
 	v->tx_cookie[d] = NULL;
-	vring_post(r, d, d, 1);
+	if (packed) {
+		vpacked_set(r, r->avail_idx, d, vdma_addr(&v->mem, buf),
+			    VNET_HDR_BYTES + (uint32_t)total, 0);
+		vpacked_post(r, d, 1);
+	} else {
+		vring_set(r, d, vdma_addr(&v->mem, buf), VNET_HDR_BYTES + (uint32_t)total, 0, 0);
+		vring_post(r, d, d, 1);
+	}
 	v->stats.tx_packets++;
 	v->stats.tx_bytes += total;
 	v->stats.tx_copies++;
 	return 0;
 }
 
-/* After a stop no used entry comes any more: everything outstanding is the caller's. */
-static unsigned int reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg)
+__attribute__((noinline))
+static int tx_copy_slow(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
+			uint16_t csum_start, uint16_t csum_offset)
 {
-	struct vring_split *r = &v->txq;
+	return v->error ? -EIO : do_tx_copy(v, seg, nr_seg, csum_start, csum_offset, true);
+}
+
+int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
+		 uint16_t csum_start, uint16_t csum_offset)
+{
+	if (__builtin_expect(v->slow, 0))
+		return tx_copy_slow(v, seg, nr_seg, csum_start, csum_offset);
+	return do_tx_copy(v, seg, nr_seg, csum_start, csum_offset, false);
+}
+
+/* After a stop no used entry comes any more: everything outstanding is the caller's. */
+unsigned int vnet__reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg)
+{
+	struct virtq *r = &v->txq;
 	unsigned int before = r->nr_free, d;
 
 	for (d = 0; d < r->size; d++) {
@@ -219,7 +261,7 @@ static unsigned int reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg
 __attribute__((noinline))
 static unsigned int reap(struct vnet *v, unsigned int n, vnet_tx_done_fn done, void *arg)
 {
-	struct vring_split *r = &v->txq;
+	struct virtq *r = &v->txq;
 	unsigned int freed = 0;
 
 	while (n--) {
@@ -231,7 +273,7 @@ static unsigned int reap(struct vnet *v, unsigned int n, vnet_tx_done_fn done, v
 		if (__builtin_expect(head == VRING_BAD, 0)) {
 			vnet__fail(v, "transmit queue: used entry %u names descriptor %u, which is not outstanding",
 				   r->last_used, len);
-			return freed + reap_stopped(v, done, arg);
+			return freed + vnet__reap_stopped(v, done, arg);
 		}
 		cookie = v->tx_cookie[head];
 		freed += r->slot[head].nr;
@@ -248,17 +290,18 @@ static unsigned int reap(struct vnet *v, unsigned int n, vnet_tx_done_fn done, v
 
 unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
 {
-	struct vring_split *r = &v->txq;
-	unsigned int n = vring_pending(r);
+	struct virtq *r = &v->txq;
+	unsigned int n;
 
-	if (__builtin_expect(v->error, 0))
-		return reap_stopped(v, done, arg);
+	if (__builtin_expect(v->slow, 0))
+		return vnet__tx_reap_slow(v, done, arg);
+	n = vring_pending(r);
 	if (!n)
 		return 0;
 	if (__builtin_expect(n == VRING_BAD, 0)) {
 		vnet__fail(v, "transmit queue: used index ran ahead, %u announced, at %u, device says %u",
 			   vring_outstanding(r), r->last_used, vb_load_used_idx(&r->used->idx));
-		return reap_stopped(v, done, arg);
+		return vnet__reap_stopped(v, done, arg);
 	}
 	return reap(v, n, done, arg);
 }
@@ -270,13 +313,27 @@ unsigned int vnet_tx_room(const struct vnet *v)
 
 unsigned int vnet_tx_queued(const struct vnet *v)
 {
-	return vring_queued(&v->txq);
+	/* A packed ring counts descriptors. */
+	return v->packed ? (unsigned int)(v->stats.tx_packets - v->tx_announced) : vring_queued(&v->txq);
+}
+
+__attribute__((noinline))
+static void flush_slow(struct vnet *v)
+{
+	if (v->error)
+		return;
+	v->tx_announced = v->stats.tx_packets;
+	vnet__announce(v, VNET_TXQ, &v->stats.doorbells_tx);
 }
 
 void vnet_tx_flush(struct vnet *v)
 {
-	if (!vring_queued(&v->txq) || v->error)
+	if (!vring_queued(&v->txq))
 		return;
+	if (__builtin_expect(v->slow, 0)) {
+		flush_slow(v);
+		return;
+	}
 	if (vring_announce(&v->txq)) {
 		v->dev->ops->kick(v->dev, VNET_TXQ);
 		v->stats.doorbells_tx++;

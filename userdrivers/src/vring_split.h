@@ -4,9 +4,8 @@
  *
  * Three parts are shared with the device: it reads desc and avail, it writes
  * used.  Nothing that decides anything here is ever read back from desc or
- * avail: chains, owners and the free list live in struct vring_slot, in
- * ordinary memory.  So a device that scribbles over the rings can lose frames
- * but not lead the driver astray.
+ * avail (see vring.h).  So a device that scribbles over the rings can lose
+ * frames but not lead the driver astray.
  *
  * What used says is believed within these bounds:
  *   - its index may advance by no more than what was announced and not yet
@@ -22,88 +21,19 @@
 #ifndef NOMDRV_VRING_SPLIT_H
 #define NOMDRV_VRING_SPLIT_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <linux/virtio_ring.h>
+#include "vring.h"
 
-#include "vbarrier.h"
-
-struct nomdrv_queue;
-struct vdma;
-
-#define VRING_NONE	0xffffu		/* no descriptor; sizes end at 32768 */
-#define VRING_BAD	UINT32_MAX	/* the device broke the protocol */
-
-/**
- * struct vring_slot - private state of a descriptor
- * @next: following descriptor of a chain or of the free list
- * @tail: last of the chain, in a head
- * @nr: descriptors of the chain, in an outstanding head; else 0
- * @user: for the owner of the ring (receive: the buffer)
- */
-struct vring_slot {
-	uint16_t next, tail, nr, user;
-};
-
-/**
- * struct vring_split - a ring
- * @desc, @avail, @used: shared with the device
- * @slot: private, one for each descriptor
- * @size: entries; @mask: size - 1
- * @avail_idx: next avail index to fill; ahead of what is announced
- * @announced: avail->idx as the device sees it
- * @last_used: next used index to take
- * @free_head: first free descriptor, VRING_NONE when there is none
- * @nr_free: how many
- * @far: used_event while interrupts are off
- * @event_idx: VIRTIO_RING_F_EVENT_IDX was negotiated
- * @armed: interrupts are on
- */
-struct vring_split {
-	vring_desc_t *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
-	struct vring_slot *slot;
-	uint16_t size, mask;
-	uint16_t avail_idx, announced, last_used;
-	uint16_t free_head, nr_free;
-	uint16_t far;
-	bool event_idx, armed;
-};
-
-/* Allocates the slots and lays the three parts out in DMA memory; -ENOMEM. */
-int vring_create(struct vring_split *r, unsigned int size, struct vdma *mem);
-void vring_destroy(struct vring_split *r);
-/* All empty, interrupts off; before the queue is enabled. */
-void vring_reset(struct vring_split *r, bool event_idx);
-/* For the transport. */
-void vring_describe(const struct vring_split *r, const struct vdma *mem, unsigned int index,
-		    struct nomdrv_queue *out);
-/* Bytes of DMA memory that vring_create() takes, alignment included. */
-size_t vring_bytes(unsigned int size);
-
-static inline uint16_t *vring_used_event_word(struct vring_split *r)
+static inline uint16_t *vring_used_event_word(struct virtq *r)
 {
 	return &r->avail->ring[r->size];
 }
 
-static inline const uint16_t *vring_avail_event_word(const struct vring_split *r)
+static inline const uint16_t *vring_avail_event_word(const struct virtq *r)
 {
 	return (const uint16_t *)&r->used->ring[r->size];
 }
 
-/* A free descriptor; the caller has looked at nr_free. */
-static inline unsigned int vring_get(struct vring_split *r)
-{
-	unsigned int d = r->free_head;
-
-	r->free_head = r->slot[d].next;
-	r->nr_free--;
-	return d;
-}
-
-static inline void vring_set(struct vring_split *r, unsigned int d, uint64_t dma, uint32_t len,
+static inline void vring_set(struct virtq *r, unsigned int d, uint64_t dma, uint32_t len,
 			     uint16_t flags, unsigned int next)
 {
 	vring_desc_t *p = &r->desc[d];
@@ -115,7 +45,7 @@ static inline void vring_set(struct vring_split *r, unsigned int d, uint64_t dma
 }
 
 /* Queue the chain @head .. @tail of @nr descriptors; the device learns of it at vring_announce(). */
-static inline void vring_post(struct vring_split *r, unsigned int head, unsigned int tail,
+static inline void vring_post(struct virtq *r, unsigned int head, unsigned int tail,
 			      unsigned int nr)
 {
 	struct vring_slot *s = &r->slot[head];
@@ -126,27 +56,11 @@ static inline void vring_post(struct vring_split *r, unsigned int head, unsigned
 	r->avail_idx++;
 }
 
-/* A chain that was taken goes back to the free list, most recent first. */
-static inline void vring_put(struct vring_split *r, unsigned int head)
-{
-	struct vring_slot *s = &r->slot[head];
-
-	r->slot[s->tail].next = r->free_head;
-	r->free_head = (uint16_t)head;
-	r->nr_free += s->nr;
-	s->nr = 0;
-}
-
-static inline unsigned int vring_queued(const struct vring_split *r)
-{
-	return (uint16_t)(r->avail_idx - r->announced);
-}
-
 /*
  * Announce what is queued.  Returns whether the device wants a doorbell.
  * Only call with something queued.
  */
-static inline bool vring_announce(struct vring_split *r)
+static inline bool vring_announce(struct virtq *r)
 {
 	uint16_t old = r->announced, now = r->avail_idx;
 
@@ -158,14 +72,8 @@ static inline bool vring_announce(struct vring_split *r)
 	return !(vb_load_event(&r->used->flags) & VRING_USED_F_NO_NOTIFY);
 }
 
-/* Chains announced and not taken yet. */
-static inline unsigned int vring_outstanding(const struct vring_split *r)
-{
-	return (uint16_t)(r->announced - r->last_used);
-}
-
 /* Used entries not taken, at most the outstanding ones; VRING_BAD when the index ran away. */
-static inline unsigned int vring_pending(const struct vring_split *r)
+static inline unsigned int vring_pending(const struct virtq *r)
 {
 	unsigned int n = (uint16_t)(vb_load_used_idx(&r->used->idx) - r->last_used);
 
@@ -181,7 +89,7 @@ static inline unsigned int vring_pending(const struct vring_split *r)
  * Take the next used entry; vring_pending() was not 0.  Returns the head and
  * the bytes written, or VRING_BAD with the id in *len_out.
  */
-static inline unsigned int vring_take(struct vring_split *r, uint32_t *len_out)
+static inline unsigned int vring_take(struct virtq *r, uint32_t *len_out)
 {
 	const vring_used_elem_t *e = &r->used->ring[r->last_used & r->mask];
 	uint32_t id = vb_load_used_elem(&e->id);
@@ -202,7 +110,7 @@ static inline unsigned int vring_take(struct vring_split *r, uint32_t *len_out)
  * take an entry before the device has looked whether to interrupt for it, and
  * would then be interrupted at each batch.
  */
-static inline void vring_irq_off(struct vring_split *r)
+static inline void vring_irq_off(struct virtq *r)
 {
 	r->armed = false;
 	r->far = (uint16_t)(r->last_used + 0x8000);
@@ -213,7 +121,7 @@ static inline void vring_irq_off(struct vring_split *r)
 }
 
 /* Keep interrupts off as the indices move: once per 16384 entries, a store. */
-static inline void vring_irq_quiet(struct vring_split *r)
+static inline void vring_irq_quiet(struct virtq *r)
 {
 	if ((uint16_t)(r->far - r->last_used) < 0x4000 && !r->armed)
 		vring_irq_off(r);
@@ -223,7 +131,7 @@ static inline void vring_irq_quiet(struct vring_split *r)
  * Interrupt at the next used entry.  False, and interrupts off, when one has
  * come since the last look.
  */
-static inline bool vring_irq_on(struct vring_split *r)
+static inline bool vring_irq_on(struct virtq *r)
 {
 	r->armed = true;
 	if (r->event_idx)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <linux/virtio_config.h>
 
 #define BASE	(1ULL << 40)
@@ -97,6 +98,22 @@ static void fake_kick(struct nomdrv_dev *dev, unsigned int index)
 	to_fake(dev)->kicks[index]++;
 }
 
+/* Zero pages, made as they are touched; around them none: who strays gets a signal. */
+static uint8_t *map_guarded(struct vtrans_fake *f, size_t bytes)
+{
+	uint8_t *va;
+
+	f->map_bytes = bytes + 2 * NOMDRV_CHUNK_BYTES;
+	f->map = mmap(NULL, f->map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (f->map == MAP_FAILED)
+		return NULL;
+	va = (uint8_t *)(((uintptr_t)f->map + NOMDRV_CHUNK_BYTES) & ~(NOMDRV_CHUNK_BYTES - 1));
+	if (!mprotect(va, bytes, PROT_READ | PROT_WRITE))
+		return va;
+	munmap(f->map, f->map_bytes);
+	return NULL;
+}
+
 static int fake_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dma *dma_out)
 {
 	struct vtrans_fake *f = to_fake(dev);
@@ -106,14 +123,14 @@ static int fake_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dm
 	if (err)
 		return err;
 	f->dma.bytes = bytes;
-	f->dma.va = aligned_alloc(NOMDRV_CHUNK_BYTES, bytes);
 	f->dma.chunk_dma = calloc(nr, sizeof(uint64_t));
-	if (!f->dma.va || !f->dma.chunk_dma) {
-		free(f->dma.va);
+	if (!f->dma.chunk_dma)
+		return -ENOMEM;
+	f->dma.va = map_guarded(f, bytes);
+	if (!f->dma.va) {
 		free(f->dma.chunk_dma);
 		return -ENOMEM;
 	}
-	memset(f->dma.va, 0, bytes);
 	for (i = 0; i < nr; i++)
 		f->dma.chunk_dma[i] = BASE + ((f->contiguous ? i : nr - i) << NOMDRV_CHUNK_SHIFT);
 	f->dma_live = true;
@@ -127,7 +144,7 @@ static void fake_dma_free(struct nomdrv_dev *dev, struct nomdrv_dma *dma)
 
 	if (f->started)
 		abort();	/* the device would still write to it */
-	free(dma->va);
+	munmap(f->map, f->map_bytes);
 	free(dma->chunk_dma);
 	*dma = (struct nomdrv_dma){ 0 };
 	f->dma_live = false;
@@ -144,6 +161,11 @@ static void fake_destroy(struct nomdrv_dev *dev)
 	free(f);
 }
 
+static int fake_irq_fd(struct nomdrv_dev *dev)
+{
+	return to_fake(dev)->irq_fd;
+}
+
 static const struct nomdrv_trans_ops fake_ops = {
 	.name = "fake",
 	.probe = fake_probe,
@@ -158,6 +180,7 @@ static const struct nomdrv_trans_ops fake_ops = {
 	.dma_alloc = fake_dma_alloc,
 	.dma_free = fake_dma_free,
 	.destroy = fake_destroy,
+	.irq_fd = fake_irq_fd,
 };
 
 struct vtrans_fake *vtrans_fake_create(void)
@@ -176,6 +199,7 @@ struct vtrans_fake *vtrans_fake_create(void)
 	f->config.status = VIRTIO_NET_S_LINK_UP;
 	f->queue_size[0] = f->queue_size[1] = 8;
 	f->fail_err = -ENXIO;
+	f->irq_fd = -EOPNOTSUPP;
 	return f;
 }
 
@@ -197,4 +221,15 @@ void vtrans_fake_use(struct vtrans_fake *f, unsigned int q, uint32_t id, uint32_
 	u->ring[idx & (f->queue[q].size - 1)].id = id;
 	u->ring[idx & (f->queue[q].size - 1)].len = len;
 	__atomic_store_n(&u->idx, (uint16_t)(idx + 1), __ATOMIC_RELEASE);
+}
+
+void vtrans_fake_use_packed(struct vtrans_fake *f, unsigned int q, unsigned int at, uint32_t id,
+			    uint32_t len)
+{
+	struct vring_packed_desc *d = &vtrans_fake_packed(f, q)[at & (f->queue[q].size - 1)];
+	uint16_t both = 1u << VRING_PACKED_DESC_F_AVAIL | 1u << VRING_PACKED_DESC_F_USED;
+
+	d->id = (uint16_t)id;
+	d->len = len;
+	__atomic_store_n(&d->flags, at & f->queue[q].size ? 0 : both, __ATOMIC_RELEASE);
 }

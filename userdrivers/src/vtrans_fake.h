@@ -46,10 +46,13 @@ struct vtrans_fake {
 	struct nomdrv_queue queue[2];
 	unsigned int nr_queues;
 	unsigned int kicks[2];
+	int irq_fd;	/* an eventfd of the test's, which stays its own; negative: none */
 	unsigned int resets;
 	bool dma_live, started;
 	bool *destroyed;	/* set when the driver destroys the device; may be NULL */
 	struct nomdrv_dma dma;
+	void *map;
+	size_t map_bytes;
 };
 
 /* A well-behaved device of 8 entries per queue; destroyed by nomdrv_dev_destroy(). */
@@ -72,6 +75,15 @@ static inline struct vring_used *vtrans_fake_used(struct vtrans_fake *f, unsigne
 {
 	return f->queue[q].used;
 }
+
+static inline struct vring_packed_desc *vtrans_fake_packed(struct vtrans_fake *f, unsigned int q)
+{
+	return f->queue[q].desc;
+}
+
+/* Packed: the device marks the descriptor at free-running index @at used, as (id, len). */
+void vtrans_fake_use_packed(struct vtrans_fake *f, unsigned int q, unsigned int at, uint32_t id,
+			    uint32_t len);
 
 /* The device says: entry at its used index is (id, len), and moves the index on. */
 void vtrans_fake_use(struct vtrans_fake *f, unsigned int q, uint32_t id, uint32_t len);

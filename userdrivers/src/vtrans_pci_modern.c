@@ -41,6 +41,7 @@
 #define CAPS_MAX		48	/* as many as fit into 192 bytes */
 #define RESET_TIMEOUT_NS	2000000000LL
 #define CONFIG_TRIES		16
+#define GONE			0xff	/* a status that no device has */
 
 /* A register block: where it is, and how long. */
 struct block {
@@ -106,15 +107,23 @@ static int64_t now_ns(void)
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-/* 4.1.4.3.2: after writing 0, wait until 0 is read. */
+/*
+ * 4.1.4.3.2: after writing 0, wait until 0 is read.  All ones is what a bus
+ * returns for a function that is no longer there: nothing to wait for.
+ */
 static int reset_wait(struct vpci *p)
 {
 	int64_t end = now_ns() + RESET_TIMEOUT_NS;
+	uint8_t status;
 
 	wr(p, COMMON(device_status), 1, 0);
-	while (get_status(p)) {
+	while ((status = get_status(p))) {
+		if (status == GONE) {
+			complain(p, "the function is gone: all bits of its registers read as one");
+			return -EIO;
+		}
 		if (now_ns() > end) {
-			complain(p, "reset does not finish, status 0x%x", get_status(p));
+			complain(p, "reset does not finish, status 0x%x", status);
 			return -ETIMEDOUT;
 		}
 		usleep(100);
@@ -292,9 +301,12 @@ static int vpci_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 			 p->notify.base ? "" : " notify", p->config.base ? "" : " device");
 		return -EPROTO;
 	}
-	err = set_command(p, true);
+	/* Not on the bus before it has forgotten what it was told before. */
+	err = set_command(p, false);
 	if (!err)
 		err = reset_wait(p);
+	if (!err)
+		err = set_command(p, true);
 	if (err)
 		return err;
 	add_status(p, VIRTIO_CONFIG_S_ACKNOWLEDGE);
@@ -376,7 +388,13 @@ static void route_irq(struct vpci *p)
 	uint32_t got = VIRTIO_MSI_NO_VECTOR;
 	int err = -EOPNOTSUPP;
 
-	if (p->irq_fd < 0 && p->fn->ops->nr_irqs(p->fn) > 0) {
+	if (p->irq_fd >= 0) {	/* a restart: somebody may be bound to it */
+		wr(p, COMMON(queue_msix_vector), 2, RX_VECTOR);
+		if (rd(p, COMMON(queue_msix_vector), 2) != RX_VECTOR)
+			complain(p, "no interrupt after the restart");
+		return;
+	}
+	if (p->fn->ops->nr_irqs(p->fn) > 0) {
 		p->irq_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		err = p->irq_fd < 0 ? -errno : p->fn->ops->irq(p->fn, RX_VECTOR, p->irq_fd);
 		if (!err) {
@@ -466,7 +484,7 @@ static int vpci_status(struct nomdrv_dev *dev)
 {
 	uint8_t status = get_status(to_vpci(dev));
 
-	return status == 0xff ? -EIO : status;	/* all ones: gone from the bus */
+	return status == GONE ? -EIO : status;
 }
 
 static void vpci_kick(struct nomdrv_dev *dev, unsigned int index)

@@ -43,6 +43,7 @@
 #define REPLY_TIMEOUT_NS	5000000000LL
 #define QUEUE_SIZE_DEFAULT	256
 #define BIT(n)			(1ULL << (n))
+#define PACKED_BASE		0x80008000u	/* both positions 0, both wrap counters 1 */
 
 /* What lies in configuration space, which a back-end need not have. */
 #define CONFIG_FEATURES		(BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU) | \
@@ -60,6 +61,8 @@ struct vhu_front {
 	int kick_fd[NR_QUEUES];
 	int call_fd[NR_QUEUES];
 	bool running[NR_QUEUES];
+	int mem_fd;	/* for a back-end that comes back */
+	struct vhu_mem_region mem;
 };
 
 static struct vhu_front *to_front(struct nomdrv_dev *dev)
@@ -287,13 +290,23 @@ static int front_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 	return 0;
 }
 
+static int tell_memory(struct vhu_front *f)
+{
+	struct vhu_msg m = { .u.mem = { .nr = 1, .region = { f->mem } } };
+
+	return set_msg(f, &m, VHU_SET_MEM_TABLE, 8 + sizeof(struct vhu_mem_region), f->mem_fd);
+}
+
 static int front_set_features(struct nomdrv_dev *dev, uint64_t features)
 {
 	struct vhu_front *f = to_front(dev);
+	int err;
 
 	if (f->has_protocol)
 		features |= BIT(VHU_F_PROTOCOL_FEATURES);
-	return set_u64(f, VHU_SET_FEATURES, features, -1);
+	err = set_u64(f, VHU_SET_FEATURES, features, -1);
+	/* In a restart the memory is there already. */
+	return err || f->mem_fd < 0 ? err : tell_memory(f);
 }
 
 static int front_config_read(struct nomdrv_dev *dev, unsigned int off, void *buf, unsigned int len)
@@ -329,7 +342,6 @@ static int front_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned
 static int front_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dma *dma_out)
 {
 	struct vhu_front *f = to_front(dev);
-	struct vhu_msg m = { .u.mem.nr = 1 };
 	size_t nr = bytes >> NOMDRV_CHUNK_SHIFT, i;
 	uint64_t *chunk_dma;
 	int fd, err;
@@ -348,13 +360,13 @@ static int front_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_d
 		err = -errno;
 		goto err_close;
 	}
-	m.u.mem.region[0] = (struct vhu_mem_region){
+	f->mem = (struct vhu_mem_region){
 		.guest_addr = GUEST_BASE, .bytes = bytes, .user_addr = (uintptr_t)va,
 	};
-	err = set_msg(f, &m, VHU_SET_MEM_TABLE, 8 + sizeof(struct vhu_mem_region), fd);
+	f->mem_fd = fd;
+	err = tell_memory(f);
 	if (err)
 		goto err_unmap;
-	close(fd);
 	for (i = 0; i < nr; i++)
 		chunk_dma[i] = GUEST_BASE + (i << NOMDRV_CHUNK_SHIFT);
 	*dma_out = (struct nomdrv_dma){ .va = va, .bytes = bytes, .chunk_dma = chunk_dma };
@@ -362,6 +374,7 @@ static int front_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_d
 
 err_unmap:
 	munmap(va, bytes);
+	f->mem_fd = -1;
 err_close:
 	free(chunk_dma);
 	close(fd);
@@ -370,7 +383,11 @@ err_close:
 
 static void front_dma_free(struct nomdrv_dev *dev, struct nomdrv_dma *dma)
 {
+	struct vhu_front *f = to_front(dev);
+
 	munmap(dma->va, dma->bytes);
+	close(f->mem_fd);
+	f->mem_fd = -1;
 	free(dma->chunk_dma);
 	*dma = (struct nomdrv_dma){ 0 };
 }
@@ -395,12 +412,13 @@ static int front_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *
 	int err;
 
 	err = new_eventfd(&f->kick_fd[q->index]);
-	if (!err)
+	if (!err && f->call_fd[q->index] < 0)	/* somebody may be waiting for that one */
 		err = new_eventfd(&f->call_fd[q->index]);
 	if (!err)
 		err = set_state(f, VHU_SET_VRING_NUM, q->index, q->size);
 	if (!err)
-		err = set_state(f, VHU_SET_VRING_BASE, q->index, 0);
+		err = set_state(f, VHU_SET_VRING_BASE, q->index,
+				nomdrv_dev_has(dev, VIRTIO_F_RING_PACKED) ? PACKED_BASE : 0);
 	if (!err)
 		err = set_msg(f, &m, VHU_SET_VRING_ADDR, sizeof(m.u.addr), -1);
 	if (!err)
@@ -522,7 +540,7 @@ int vtrans_vhost_user_create(const char *path, const struct vnet_opts *o, struct
 	f->queue_size = o->queue_size ? o->queue_size : QUEUE_SIZE_DEFAULT;
 	f->wait = o->wait;
 	f->wait_arg = o->wait_arg;
-	f->sock = -1;
+	f->sock = f->mem_fd = -1;
 	for (i = 0; i < NR_QUEUES; i++)
 		f->kick_fd[i] = f->call_fd[i] = -1;
 	*out = &f->dev;

@@ -339,13 +339,17 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	}
 	if (now_ns >= net.next_check_ns) {
 		const char *reason = "no reason given";
+		char why[160];
 
 		net.next_check_ns = now_ns + CHECK_NS;
 		if (vnet_check(net.vnet)) {
 			vnet_error(net.vnet, &reason);
-			die_message("--device %s: the device failed: %s", srv->opt->device, reason);
-			net.broken = true;
-			return true;
+			snprintf(why, sizeof(why), "%s", reason);	/* the next try has its own */
+			if (nomstack_restart(net.stack)) {
+				die_message("--device %s: the device failed: %s", srv->opt->device, why);
+				net.broken = true;
+				return true;
+			}
 		}
 	}
 	bury();

@@ -83,6 +83,17 @@ NOMSTACK_API int nomstack_open(const struct nomstack_opts *o, struct nomstack **
 NOMSTACK_API void nomstack_close(struct nomstack *s);
 
 /**
+ * nomstack_restart - restart a device that broke, and go on
+ * @s: the stack
+ *
+ * Connections live: what was under way is lost as on a wire, and TCP sends it
+ * again.  Frames that are held stay good.  Not from a callback.
+ *
+ * Return: as vnet_restart().
+ */
+NOMSTACK_API int nomstack_restart(struct nomstack *s);
+
+/**
  * nomstack_wait_address - poll until the interface has an address
  * @s: the stack
  * @timeout_ms: give up after this long, 0: look once

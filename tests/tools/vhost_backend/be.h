@@ -25,9 +25,15 @@ struct be_region {
 };
 
 /*
- * Device side of a split ring.  The three pointers are valid while @running.
- * @last_avail, @used_idx: next to take, next to fill; private copies
+ * Device side of a ring, split or packed.  The three pointers are valid while
+ * @running.
+ * @last_avail, @used_idx: next to take, next to fill; private copies.  Packed:
+ *	positions in descriptors, free-running, so that the bit above the
+ *	position tells the lap
  * @signalled: used index at the last decision about an interrupt
+ * @peeked: packed: descriptors of the chain that was peeked at
+ * @batch, @batch_id, @batch_at: IN_ORDER: used chains of which only the last
+ *	will be written down, its id, and where
  */
 struct be_ring {
 	unsigned int num;
@@ -37,8 +43,12 @@ struct be_ring {
 	const struct vring_desc *desc;
 	const struct vring_avail *avail;
 	struct vring_used *used;
+	struct vring_packed_desc *pdesc;
+	const struct vring_packed_desc_event *driver_event;
+	struct vring_packed_desc_event *device_event;
 	uint16_t last_avail, used_idx, signalled;
-	bool event_idx, kicked;
+	uint16_t peeked, batch, batch_id, batch_at;
+	bool event_idx, packed, in_order, kicked;
 };
 
 struct be_frame {
@@ -120,6 +130,19 @@ void be_ring_publish(struct vhostbe *be, struct be_ring *r);
 /* Ask for doorbells; true: something became available meanwhile. */
 bool be_ring_kicks_on(struct vhostbe *be, struct be_ring *r);
 void be_ring_kicks_off(struct be_ring *r);
+
+/* be_packed.c: what the functions above do for packed rings */
+int be_packed_avail(struct vhostbe *be, struct be_ring *r);
+int be_packed_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
+		   uint16_t *id);
+void be_packed_use(struct be_ring *r, uint16_t id, uint32_t written);
+/* What is used is visible; whether the driver wants an interrupt for it. */
+bool be_packed_publish(struct be_ring *r, uint16_t old);
+bool be_packed_kicks_on(struct be_ring *r);
+void be_packed_kicks_off(struct be_ring *r);
+/* Where a ring is, as vhost-user counts, and back. */
+uint32_t be_packed_base(const struct be_ring *r);
+void be_packed_set_base(struct be_ring *r, uint32_t base);
 
 /* be_net.c */
 unsigned int be_net_step(struct vhostbe *be);

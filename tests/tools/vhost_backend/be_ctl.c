@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <linux/virtio_config.h>
 
 #define BIT(n)	(1ULL << (n))
 #define PROTOCOL_FEATURES	(BIT(VHU_PROTOCOL_F_REPLY_ACK) | BIT(VHU_PROTOCOL_F_CONFIG))
@@ -207,6 +208,13 @@ static void do_set_base(struct vhostbe *be)
 
 	if (!r)
 		return;
+	if (be->features & BIT(VIRTIO_F_RING_PACKED)) {
+		if (r->running || !r->num)
+			be_fail(be, "ring base without a size, or while it runs");
+		else
+			be_packed_set_base(r, be->in.u.state.num);
+		return;
+	}
 	if (r->running || be->in.u.state.num > 0xffff)
 		be_fail(be, "ring base %u (running %d)", be->in.u.state.num, r->running);
 	else
@@ -225,7 +233,8 @@ static void do_get_base(struct vhostbe *be)
 	if (r->kick_fd >= 0)
 		close(r->kick_fd);
 	r->kick_fd = -1;
-	be->in.u.state.num = r->last_avail;
+	be->in.u.state.num = be->features & BIT(VIRTIO_F_RING_PACKED) ? be_packed_base(r) :
+		r->last_avail;
 }
 
 static void take_fd(struct vhostbe *be, int *to)

@@ -20,6 +20,8 @@
 			 BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MTU) | \
 			 BIT(VHU_F_PROTOCOL_FEATURES))
 
+#define FEATURES_ON	(BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER))
+
 static const uint8_t default_mac[6] = { 0x52, 0x54, 0x00, 0x6e, 0x6f, 0x6d };
 
 /* ------------------------------------------------------------------ rings --- */
@@ -321,7 +323,7 @@ int vhostbe_create(const char *path, const struct vhostbe_opts *opts, struct vho
 	strcpy(be->path, path);
 	be->sock = be->port_fd = -1;
 	be->flags = o.flags;
-	be->offered = FEATURES & ~o.features_off;
+	be->offered = (FEATURES | (o.features_on & FEATURES_ON)) & ~o.features_off;
 	memcpy(be->config.mac, memcmp(o.mac, none, 6) ? o.mac : default_mac, 6);
 	be->config.mtu = o.mtu ? o.mtu : 1500;
 	vhostbe_set_link(be, true);

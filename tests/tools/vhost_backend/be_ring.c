@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * vhostbe: device side of a split ring (virtio 1.2, section 2.7).
+ * vhostbe: device side of a ring; split ones (virtio 1.2, section 2.7) here,
+ * packed ones in be_packed.c.
  *
  * Everything in the ring may change under our hands: each word is loaded once,
  * checked and then used.
@@ -35,6 +36,10 @@ int be_ring_start(struct vhostbe *be, struct be_ring *r)
 {
 	uint64_t n = r->num;
 
+	r->packed = be->features & (1ULL << VIRTIO_F_RING_PACKED);
+	r->in_order = r->packed && (be->features & (1ULL << VIRTIO_F_IN_ORDER)) &&
+		r == &be->ring[BE_TXQ];
+	/* The parts of a packed ring are smaller, and take the same bounds for it. */
 	r->desc = be_user(be, r->addr.desc_user_addr, n * sizeof(*r->desc));
 	r->avail = be_user(be, r->addr.avail_user_addr, sizeof(*r->avail) + (n + 1) * 2);
 	r->used = be_user(be, r->addr.used_user_addr,
@@ -50,6 +55,15 @@ int be_ring_start(struct vhostbe *be, struct be_ring *r)
 	if (!(be->features & (1ULL << VIRTIO_F_VERSION_1))) {
 		be_fail(be, "ring starts without VIRTIO_F_VERSION_1");
 		return -1;
+	}
+	if (r->packed) {
+		r->pdesc = (void *)(uintptr_t)r->desc;
+		r->driver_event = (const void *)r->avail;
+		r->device_event = (void *)r->used;
+		if ((uintptr_t)r->driver_event % 4) {
+			be_fail(be, "ring is not aligned");
+			return -1;
+		}
 	}
 	r->event_idx = be->features & (1ULL << VIRTIO_RING_F_EVENT_IDX);
 	r->signalled = r->used_idx;
@@ -69,10 +83,14 @@ void be_ring_stop(struct be_ring *r)
 
 int be_ring_avail(struct vhostbe *be, struct be_ring *r)
 {
-	/* 2.7.13.3: pairs with the driver's release of avail->idx. */
-	uint16_t idx = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
-	unsigned int n = (uint16_t)(idx - r->last_avail);
+	unsigned int n;
+	uint16_t idx;
 
+	if (r->packed)
+		return be_packed_avail(be, r);
+	/* 2.7.13.3: pairs with the driver's release of avail->idx. */
+	idx = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
+	n = (uint16_t)(idx - r->last_avail);
 	if (n <= r->num)
 		return (int)n;
 	be_fail(be, "avail index %u is %u ahead of a ring of %u", idx, n, r->num);
@@ -82,9 +100,12 @@ int be_ring_avail(struct vhostbe *be, struct be_ring *r)
 int be_ring_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
 		 uint16_t *head)
 {
-	uint16_t d = load16(&r->avail->ring[r->last_avail & (r->num - 1)]);
+	uint16_t d;
 	int n = 0;
 
+	if (r->packed)
+		return be_packed_peek(be, r, write, part, head);
+	d = load16(&r->avail->ring[r->last_avail & (r->num - 1)]);
 	*head = d;
 	for (;;) {
 		struct vring_desc copy;
@@ -119,8 +140,13 @@ int be_ring_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_pa
 
 void be_ring_use(struct be_ring *r, uint16_t head, uint32_t written)
 {
-	vring_used_elem_t *e = &r->used->ring[r->used_idx & (r->num - 1)];
+	vring_used_elem_t *e;
 
+	if (r->packed) {
+		be_packed_use(r, head, written);
+		return;
+	}
+	e = &r->used->ring[r->used_idx & (r->num - 1)];
 	__atomic_store_n(&e->id, head, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->len, written, __ATOMIC_RELAXED);
 	r->used_idx++;
@@ -135,12 +161,15 @@ void be_ring_publish(struct vhostbe *be, struct be_ring *r)
 
 	if (now == old)
 		return;
+	r->signalled = now;
 	/* 2.7.14: pairs with the driver's acquire of used->idx. */
-	__atomic_store_n(&r->used->idx, now, __ATOMIC_RELEASE);
+	if (!r->packed)
+		__atomic_store_n(&r->used->idx, now, __ATOMIC_RELEASE);
 	/* 2.7.7: used->idx before used_event; pairs with the driver's barrier when it arms. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	r->signalled = now;
-	if (r->event_idx)
+	if (r->packed)
+		call = be_packed_publish(r, old);
+	else if (r->event_idx)
 		call = vring_need_event(load16(used_event(r)), now, old);
 	else
 		call = !(load16(&r->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
@@ -154,6 +183,8 @@ bool be_ring_kicks_on(struct vhostbe *be, struct be_ring *r)
 {
 	if (be->flags & VHOSTBE_BUSY)
 		return false;
+	if (r->packed)
+		return be_packed_kicks_on(r);
 	if (r->event_idx)
 		store16(avail_event(r), r->last_avail);
 	else
@@ -165,7 +196,9 @@ bool be_ring_kicks_on(struct vhostbe *be, struct be_ring *r)
 
 void be_ring_kicks_off(struct be_ring *r)
 {
-	if (r->event_idx)
+	if (r->packed)
+		be_packed_kicks_off(r);
+	else if (r->event_idx)
 		store16(avail_event(r), (uint16_t)(r->last_avail + 0x8000));
 	else
 		store16(&r->used->flags, VRING_USED_F_NO_NOTIFY);

@@ -3,6 +3,7 @@
  * nom-vhost-backend: the test device as a program.
  *
  *	nom-vhost-backend --socket PATH (--tap IFNAME | --echo) [--no-csum] [--busy]
+ *		[--packed]
  *
  * Runs until SIGINT or SIGTERM; then prints its counters, one "name value" a
  * line.  A front-end may come and go.
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
 static volatile sig_atomic_t stop;
@@ -26,13 +28,14 @@ static void on_signal(int sig)
 
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: nom-vhost-backend --socket PATH (--tap IFNAME | --echo) [--no-csum] [--busy]\n"
+	fprintf(to, "usage: nom-vhost-backend --socket PATH (--tap IFNAME | --echo) [--no-csum] [--busy] [--packed]\n"
 		"A virtio-net device for tests, over vhost-user.\n"
 		"  --socket PATH   Unix socket to listen at\n"
 		"  --tap IFNAME    frames go to a TAP interface (needs CAP_NET_ADMIN)\n"
 		"  --echo          frames come back\n"
 		"  --no-csum       offer no checksum offload\n"
 		"  --busy          poll the transmit ring instead of asking for doorbells\n"
+		"  --packed        offer packed rings, used in order\n"
 		"exit: 0, 1 could not start, 2 usage\n");
 }
 
@@ -73,6 +76,7 @@ int main(int argc, char **argv)
 		{ "echo", no_argument, NULL, 'e' },
 		{ "no-csum", no_argument, NULL, 'n' },
 		{ "busy", no_argument, NULL, 'b' },
+		{ "packed", no_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -98,6 +102,9 @@ int main(int argc, char **argv)
 			break;
 		case 'b':
 			opts.flags |= VHOSTBE_BUSY;
+			break;
+		case 'p':
+			opts.features_on |= 1ULL << VIRTIO_F_RING_PACKED | 1ULL << VIRTIO_F_IN_ORDER;
 			break;
 		case 'h':
 			usage(stdout);

@@ -4,8 +4,8 @@
  *
  * It exists so that drivers and stacks run and are tested without a virtual
  * machine: embedded in a test, where one thread plays both sides, or as the
- * program nom-vhost-backend.  One connection at a time, one queue pair, split
- * rings.
+ * program nom-vhost-backend.  One connection at a time, one queue pair, rings
+ * split or packed.
  *
  * It is a test device but treats its front-end as hostile: messages, memory
  * tables, ring addresses, indices and chains are checked, and a front-end that
@@ -39,6 +39,8 @@ struct vhostbe;
  * @mac: address that the device offers; zero: 52:54:00:6e:6f:6d
  * @mtu: MTU that it offers; 0: 1500
  * @flags: VHOSTBE_*
+ * @features_on: mask of virtio features to offer besides those that it always
+ *	has: RING_PACKED, IN_ORDER
  */
 struct vhostbe_opts {
 	size_t sz;
@@ -46,6 +48,7 @@ struct vhostbe_opts {
 	uint8_t mac[6];
 	uint16_t mtu;
 	uint32_t flags;
+	uint64_t features_on;
 };
 
 #define VHOSTBE_BUSY	(1u << 0)	/* poll the transmit ring: no doorbells wanted */

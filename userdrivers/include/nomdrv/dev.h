@@ -41,10 +41,11 @@ enum nomdrv_state {
 };
 
 /**
- * struct nomdrv_queue - where a split ring lies
+ * struct nomdrv_queue - where a ring lies
  * @index: number of the queue
  * @size: entries, a power of two
- * @desc, @avail, @used: the three parts, here
+ * @desc, @avail, @used: the three parts, here; of a packed ring: descriptors,
+ *	driver's and device's event
  * @desc_dma, @avail_dma, @used_dma: and for the device
  */
 struct nomdrv_queue {

@@ -134,6 +134,29 @@ int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vne
  */
 void vnet_stop(struct vnet *v);
 
+/** typedef vnet_tx_done_fn - @cookie's memory is the caller's again */
+typedef void (*vnet_tx_done_fn)(void *cookie, void *arg);
+
+/**
+ * vnet_restart - reset the device and begin again, with the same memory
+ * @v: the interface, stopped or not: after NEEDS_RESET, a lost back-end, or
+ *	whatever else vnet_error() tells
+ * @done: called once for each cookie of a frame that the device had, as by
+ *	vnet_tx_reap(); such frames may or may not have been sent
+ * @arg: handed to @done
+ *
+ * Held receive buffers stay held, memory of vnet_dma_alloc() and a bound
+ * interrupt stay as they are; frames queued or not yet taken are lost, as on a
+ * wire.  Features, queue sizes, address and MTU stay what they were: a device
+ * that no longer has them is refused.  How often to try is the caller's
+ * business; it is never done unasked.
+ *
+ * Return: 0 and running, or -EPROTO (the device came back with less), or as
+ * vnet_create(); then stopped as before with the reason in vnet_error(), and
+ * it may be tried again.
+ */
+int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg);
+
 /**
  * vnet_close - reset the device, then give memory and function back
  * @v: the interface, or NULL
@@ -299,9 +322,6 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx);
 int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
 		 uint16_t csum_start, uint16_t csum_offset);
 
-/** typedef vnet_tx_done_fn - @cookie's memory is the caller's again */
-typedef void (*vnet_tx_done_fn)(void *cookie, void *arg);
-
 /**
  * vnet_tx_reap - collect what the device has sent
  * @v: the interface
@@ -409,6 +429,7 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @rx_csum_ok: frames with VNET_RX_CSUM_OK
  * @tx_csum_offload: frames whose sum was left to the device
  * @tx_tso: frames that were left to the device to cut up
+ * @restarts: of vnet_restart(), successful ones
  */
 struct vnet_stats {
 	uint64_t rx_packets, rx_bytes, rx_bad;
@@ -416,6 +437,7 @@ struct vnet_stats {
 	uint64_t doorbells_rx, doorbells_tx, doorbells_suppressed;
 	uint64_t interrupts;
 	uint64_t rx_csum_ok, tx_csum_offload, tx_tso;
+	uint64_t restarts;
 };
 
 /** vnet_stats - the live counters */

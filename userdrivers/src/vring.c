@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
-/* Split virtqueue: making, emptying and describing one; the data path is in the header. */
-#include "vring_split.h"
+/*
+ * A virtqueue: making, emptying and describing one; the data path is in the
+ * headers.  A packed ring needs less than a split one and takes the same
+ * three pieces of memory, so that which it is may be settled later.
+ */
+#include "vring.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,6 +14,8 @@
 
 #include "internal.h"
 #include "vdma.h"
+#include "vring_packed.h"
+#include "vring_split.h"
 
 /*
  * The avail and the used part get cache lines (and, as it happens, pages) of
@@ -37,7 +43,7 @@ size_t vring_bytes(unsigned int size)
 	return desc_bytes(size) + avail_bytes(size) + used_bytes(size) + 3 * PART_ALIGN;
 }
 
-int vring_create(struct vring_split *r, unsigned int size, struct vdma *mem)
+int vring_create(struct virtq *r, unsigned int size, struct vdma *mem)
 {
 	if (size < 2 || size > NOMDRV_QUEUE_MAX || (size & (size - 1)))
 		nomdrv__bug(__func__, "a valid size", (long)size);
@@ -52,17 +58,17 @@ int vring_create(struct vring_split *r, unsigned int size, struct vdma *mem)
 		return -ENOMEM;
 	r->size = (uint16_t)size;
 	r->mask = (uint16_t)(size - 1);
-	vring_reset(r, false);
+	vring_reset(r, 0);
 	return 0;
 }
 
-void vring_destroy(struct vring_split *r)
+void vring_destroy(struct virtq *r)
 {
 	free(r->slot);
 	r->slot = NULL;
 }
 
-void vring_reset(struct vring_split *r, bool event_idx)
+void vring_reset(struct virtq *r, unsigned int how)
 {
 	unsigned int i;
 
@@ -76,11 +82,15 @@ void vring_reset(struct vring_split *r, bool event_idx)
 	r->free_head = 0;
 	r->nr_free = r->size;
 	r->avail_idx = r->announced = r->last_used = 0;
-	r->event_idx = event_idx;
-	vring_irq_off(r);
+	r->event_idx = how & VRING_EVENT_IDX;
+	r->in_order = how & VRING_IN_ORDER;
+	if (how & VRING_PACKED)
+		vpacked_irq_off(r);
+	else
+		vring_irq_off(r);
 }
 
-void vring_describe(const struct vring_split *r, const struct vdma *mem, unsigned int index,
+void vring_describe(const struct virtq *r, const struct vdma *mem, unsigned int index,
 		    struct nomdrv_queue *out)
 {
 	*out = (struct nomdrv_queue){
