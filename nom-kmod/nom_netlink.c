@@ -120,15 +120,20 @@ static bool nom_netlink_heard(void)
 	return genl_has_listeners(&nom_genl_family, &init_net, NOM_GENL_GRP_CHANGES);
 }
 
+/* Who listens reads ENOBUFS, as if its own buffer had run over, and looks at the board. */
+static void nom_ntf_lost(struct sk_buff *skb)
+{
+	nlmsg_free(skb);
+	genl_set_err(&nom_genl_family, &init_net, 0, NOM_GENL_GRP_CHANGES, -ENOBUFS);
+}
+
 static struct sk_buff *nom_ntf_begin(u8 cmd, void **hdr_out)
 {
 	struct sk_buff *skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
 
-	if (!skb)
-		return NULL;
-	*hdr_out = genlmsg_put(skb, 0, 0, &nom_genl_family, 0, cmd);
+	*hdr_out = skb ? genlmsg_put(skb, 0, 0, &nom_genl_family, 0, cmd) : NULL;
 	if (!*hdr_out) {
-		nlmsg_free(skb);
+		nom_ntf_lost(skb);
 		return NULL;
 	}
 	return skb;
@@ -137,7 +142,7 @@ static struct sk_buff *nom_ntf_begin(u8 cmd, void **hdr_out)
 static void nom_ntf_end(struct sk_buff *skb, void *hdr, int ret)
 {
 	if (ret) {
-		nlmsg_free(skb);
+		nom_ntf_lost(skb);
 		return;
 	}
 	genlmsg_end(skb, hdr);
