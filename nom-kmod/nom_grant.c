@@ -263,6 +263,7 @@ err_charge:
  */
 int nom_ioctl_mem_release(void __user *arg)
 {
+	struct nom_mem_release __user *u = arg;
 	struct nom_mem_release r;
 	size_t usize;
 	int ret;
@@ -277,8 +278,11 @@ int nom_ioctl_mem_release(void __user *arg)
 	if (r.reserved || !r.bytes || !IS_ALIGNED(r.bytes, NOM_CHUNK_BYTES) ||
 	    r.node < NUMA_NO_NODE || r.node >= MAX_NUMNODES)
 		return -EINVAL;
+	/* there is no way back: who cannot be told loses nothing */
+	if (put_user(0, &u->out_bytes))
+		return -EFAULT;
 	ret = nom_pool_release(r.bytes, r.node, &r.out_bytes);
 	if (!r.out_bytes)
 		return ret ?: -ENOMEM;
-	return nom_struct_out(arg, usize, &r, sizeof(r));
+	return put_user(r.out_bytes, &u->out_bytes);
 }
