@@ -321,7 +321,7 @@ static int nom_genl_dump_grants(struct sk_buff *skb, struct netlink_callback *cb
 	u64 id = cb->args[0];
 	void *hdr;
 
-	while (!nom_pool_describe(id, &grant)) {
+	while (!nom_extent_describe(id, &grant)) {
 		hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
 				  &nom_genl_family, NLM_F_MULTI, NOM_GENL_CMD_GET_GRANTS);
 		if (!hdr)
@@ -382,7 +382,7 @@ static int nom_genl_dump_memory(struct sk_buff *skb, struct netlink_callback *cb
 	void *hdr;
 
 	nom_genl_dump_grants(skb, cb);
-	while (!nom_pool_describe_quarantined(id, &next, &bytes, &owner, &held)) {
+	while (!nom_quarantine_describe(id, &next, &bytes, &owner, &held)) {
 		hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
 				  &nom_genl_family, NLM_F_MULTI, NOM_GENL_CMD_GET_GRANTS);
 		if (!hdr)

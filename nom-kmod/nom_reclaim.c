@@ -94,7 +94,7 @@ static int nom_reclaim_find_due(void *arg)
 
 	due->file = NULL;
 	due->wait_ns = U64_MAX;
-	while ((extent = nom_pool_next(extent))) {
+	while ((extent = nom_extent_next(extent))) {
 		if (!extent->wanted_bytes)
 			continue;
 		if (extent->deadline_ns > now) {
@@ -118,7 +118,7 @@ static void nom_reclaim_due(struct work_struct *work)
 	int ret = 0;
 
 	do {
-		nom_pool_call(nom_reclaim_find_due, &due);
+		nom_extent_call(nom_reclaim_find_due, &due);
 		if (!due.file)
 			break;
 		ret = nom_revoke(nom_grant_of(due.file), due.bytes);
@@ -143,7 +143,7 @@ struct nom_ask {
 static int nom_reclaim_note(void *arg)
 {
 	const struct nom_ask *ask = arg;
-	struct nom_extent *extent = nom_pool_find(ask->id);
+	struct nom_extent *extent = nom_extent_find(ask->id);
 	int ret;
 
 	if (!extent)
@@ -179,7 +179,7 @@ int nom_reclaim_ask(u64 id, u64 bytes, u32 deadline_ms)
 
 	if (!bytes || !IS_ALIGNED(bytes, NOM_CHUNK_BYTES))
 		return -EINVAL;
-	ret = nom_pool_call(nom_reclaim_note, &ask);
+	ret = nom_extent_call(nom_reclaim_note, &ask);
 	if (!ret)
 		mod_delayed_work(nom_wq, &nom_reclaim_work, 0);
 	return ret;

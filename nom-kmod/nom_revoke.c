@@ -5,7 +5,7 @@
  * Chunks leave in three steps, under the grant's lock: they are split off, so
  * that nothing can map them any more; windows and views that show them are
  * cleaned; then they end like a grant of their own - free, or in quarantine as
- * long as a device may write to them (nom_pool.c).  The offsets stay holes.
+ * long as a device may write to them (nom_quarantine.c).  The offsets stay holes.
  *
  * Windows of all processes are cleaned without their mmap_lock, which an owner
  * could hold for as long as it likes: the lock of the file's mappings keeps an
@@ -127,7 +127,7 @@ static int nom_grant_lose(struct nom_grant *grant, const unsigned long *gone,
 	lockdep_assert_held(&grant->lock);
 	chunks = kvcalloc(BITS_TO_LONGS(nom_pool_nr_chunks()), sizeof(long), GFP_KERNEL);
 	hits = kzalloc(sizeof(*hits), GFP_KERNEL);
-	ret = chunks && hits ? nom_pool_split(extent, gone, nr, &part) : -ENOMEM;
+	ret = chunks && hits ? nom_extent_split(extent, gone, nr, &part) : -ENOMEM;
 	if (ret)
 		goto out;
 
@@ -139,7 +139,7 @@ static int nom_grant_lose(struct nom_grant *grant, const unsigned long *gone,
 	if (extent->pinnable)
 		nom_views_clean(mapping, extent, gone);
 	trace_nom_grant(extent->id, (u64)nr << NOM_CHUNK_SHIFT, why);
-	nom_pool_part_ends(extent, part);
+	nom_extent_part_ends(extent, part);
 out:
 	kfree(hits);
 	kvfree(chunks);
