@@ -22,6 +22,7 @@
  *	nom_reclaim	notices that it shall, and their deadlines
  *	nom_device	PCI functions that are in user space's hands
  *	nom_netlink	the "nom" generic netlink family
+ *	nom_message	its messages, and those that tell of changes
  *	nom_sysfs	/sys/class/misc/nom
  *	nom_debugfs	/sys/kernel/debug/nom
  *
