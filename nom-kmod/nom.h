@@ -494,11 +494,12 @@ int nom_ioctl_mem_demote(struct nom_grant *grant, void __user *arg);
 
 /* nom_revoke.c */
 int nom_ioctl_mem_return(struct nom_grant *grant, void __user *arg);
-int nom_revoke(struct nom_grant *grant, u64 bytes);
+int nom_revoke(struct nom_grant *grant);
 
 /* nom_reclaim.c; the pool's lock is held for the first two */
 void nom_reclaim_met(struct nom_extent *extent, u64 bytes);
 void nom_reclaim_end(struct nom_extent *extent);
+u64 nom_reclaim_owed(struct nom_extent *extent);
 int nom_reclaim_ask(u64 id, u64 bytes, u32 deadline_ms);
 void nom_reclaim_exit(void);
 

@@ -79,10 +79,37 @@ void nom_reclaim_end(struct nom_extent *extent)
 
 /* ------------------------------------------------------- deadlines --- */
 
+struct nom_owed {
+	struct nom_extent *extent;
+	u64 bytes;
+};
+
+static int nom_reclaim_read_owed(void *arg)
+{
+	struct nom_owed *owed = arg;
+
+	/* a new notice, whose deadline is to come, may stand in the old one's place */
+	owed->bytes = owed->extent->revoking ? owed->extent->wanted_bytes : 0;
+	return 0;
+}
+
+/**
+ * nom_reclaim_owed - what an extent should have given by now and has not
+ * @extent: its grant's lock is held: it loses nothing meanwhile
+ *
+ * Return: bytes; never more than it has.
+ */
+u64 nom_reclaim_owed(struct nom_extent *extent)
+{
+	struct nom_owed owed = { .extent = extent };
+
+	nom_extent_call(nom_reclaim_read_owed, &owed);
+	return owed.bytes;
+}
+
 /* Whose turn it is, or how long that takes. */
 struct nom_due {
 	struct file *file;	/* held */
-	u64 bytes;
 	u64 wait_ns;		/* until the next; U64_MAX: there is none */
 };
 
@@ -106,7 +133,6 @@ static int nom_reclaim_find_due(void *arg)
 		if (!due->file)
 			continue;
 		extent->revoking = true;
-		due->bytes = extent->wanted_bytes;
 		return 0;
 	}
 	return 0;
@@ -121,7 +147,7 @@ static void nom_reclaim_due(struct work_struct *work)
 		nom_extent_call(nom_reclaim_find_due, &due);
 		if (!due.file)
 			break;
-		ret = nom_revoke(nom_grant_of(due.file), due.bytes);
+		ret = nom_revoke(nom_grant_of(due.file));
 		fput(due.file);
 	} while (!ret);
 

@@ -224,14 +224,15 @@ static unsigned int nom_revoke_choose(const struct nom_extent *extent, unsigned 
 }
 
 /**
- * nom_revoke - take memory away from a grant
+ * nom_revoke - take from a grant what it owes
  * @grant: the grant
- * @bytes: a multiple of NOM_CHUNK_BYTES; no more than it has is taken
+ *
+ * What its owner returns meanwhile has the grant's lock, too, and counts.
  *
  * Context: process; the grant's file is held.
  * Return: 0 or -ENOMEM, nothing changed.
  */
-int nom_revoke(struct nom_grant *grant, u64 bytes)
+int nom_revoke(struct nom_grant *grant)
 {
 	struct nom_extent *extent = grant->extent;
 	unsigned long *gone;
@@ -242,8 +243,7 @@ int nom_revoke(struct nom_grant *grant, u64 bytes)
 	if (!gone)
 		return -ENOMEM;
 	mutex_lock(&grant->lock);
-	nr = min_t(u64, bytes >> NOM_CHUNK_SHIFT, extent->nr - extent->nr_gone);
-	nr = nom_revoke_choose(extent, nr, gone);
+	nr = nom_revoke_choose(extent, nom_reclaim_owed(extent) >> NOM_CHUNK_SHIFT, gone);
 	if (nr)
 		ret = nom_grant_lose(grant, gone, nr, "revoked");
 	mutex_unlock(&grant->lock);
