@@ -245,6 +245,13 @@ def a_starved_processor_is_no_trouble_of_the_kernel():
                  "[   11.783784] WARNING: CPU: 1 PID: 37 at nom_post+0x119/0x120 [nom]",
                  "[    2.000000] BUG: KASAN: use-after-free in sched_tick_remote+0x1/0x2"):
         assert kernel_trouble(line), line
+    # the fuzzer and the soak judge by the same
+    from flavour import reports
+    trace = "\n[ 1694.471681] Call Trace:\n[ 1694.472541]  <TASK>\n[ 1694.533941] ---[ end trace 0000000000000000 ]---\n"
+    starved = "[ 1694.307329] WARNING: CPU: 1 PID: 1104 at sched_tick_remote+0x423/0x4c0" + trace
+    ours = "[ 1700.000000] WARNING: CPU: 1 PID: 37 at nom_post+0x119/0x120 [nom]" + trace
+    assert reports(starved) == []
+    assert len(reports(starved + ours)) == 1
 
 
 def main():
