@@ -12,14 +12,17 @@
  *	nom_irq		the device interrupt behind such an eventfd
  *	nom_storm	pauses for a lease that others post to without end
  *	nom_timer	the lease's timer
- *	nom_pool	reserved memory in chunks of 2 MiB, and its quarantine
- *	nom_grant	a piece of that memory as a file descriptor
+ *	nom_pool	reserved memory in chunks of 2 MiB (nom_pool.h has more of it)
+ *	nom_extent	the chunks behind a grant
+ *	nom_quarantine	those that somebody may still write to
+ *	nom_grant	an extent as a file descriptor
  *	nom_window	address space that shows a grant (nom_window.h has more of it)
  *	nom_view	the same in pages that can be pinned
  *	nom_revoke	what a grant gives back or loses ahead of its end
  *	nom_reclaim	notices that it shall, and their deadlines
  *	nom_device	PCI functions that are in user space's hands
  *	nom_netlink	the "nom" generic netlink family
+ *	nom_message	its messages, and those that tell of changes
  *	nom_sysfs	/sys/class/misc/nom
  *	nom_debugfs	/sys/kernel/debug/nom
  *
@@ -67,7 +70,6 @@ void nom_owner_set_current(struct nom_owner *owner);
 
 /* nom_main.c */
 extern struct workqueue_struct *nom_wq;	/* unbound; outlives leases and pool */
-u64 nom_features(void);
 int nom_struct_in(void *dst, size_t ksize, size_t min, const void __user *arg,
 		  size_t *usize_out);
 u64 nom_features(void);
@@ -353,7 +355,7 @@ void nom_timer_init(struct nom_lease *lease);
 int nom_timer_arm(struct nom_lease *lease, const struct nom_core_timer *t);
 void nom_timer_stop(struct nom_lease *lease);
 
-/* -------------------------------------------------------------- pool --- */
+/* ------------------------------------------ pool, extents, quarantine --- */
 
 /* A DMA-capable function that was told addresses; one reference each. */
 struct nom_told {
@@ -411,25 +413,24 @@ int nom_pool_init(void);
 void nom_pool_exit(void);
 u64 nom_pool_bytes(void);
 phys_addr_t nom_pool_phys(const struct nom_extent *extent, u64 offset);
-bool nom_extent_has(const struct nom_extent *extent, u64 offset, u64 bytes);
 u32 nom_pool_chunk(unsigned long pfn);
 unsigned int nom_pool_nr_chunks(void);
 bool nom_pool_chunk_pinned(u32 chunk);
-int nom_pool_take(u64 bytes, int node, struct nom_extent **extent_out);
 int nom_pool_node(unsigned int index, int *node_out, u64 *total_out, u64 *free_out);
-void nom_pool_give_back(struct nom_extent *extent);
 int nom_pool_release(u64 bytes, int node, u64 *released_out);
-int nom_pool_split(struct nom_extent *extent, const unsigned long *gone, unsigned int nr,
-		   struct nom_extent **part_out);
-void nom_pool_part_ends(struct nom_extent *extent, struct nom_extent *part);
-int nom_pool_tell(struct nom_extent *extent, struct pci_dev *pdev);
-void nom_pool_device_gone(struct pci_dev *pdev);
-void nom_pool_show(struct nom_extent *extent, struct file *file);
-struct nom_extent *nom_pool_find(u64 id);
-struct nom_extent *nom_pool_next(struct nom_extent *extent);
-int nom_pool_call(int (*fn)(void *arg), void *arg);
-int nom_pool_describe(u64 after, struct nom_grant_info *out);
-void nom_pool_info(const struct nom_extent *extent, struct nom_grant_info *out);
+
+int nom_extent_take(u64 bytes, int node, struct nom_extent **extent_out);
+void nom_extent_give_back(struct nom_extent *extent);
+bool nom_extent_has(const struct nom_extent *extent, u64 offset, u64 bytes);
+int nom_extent_split(struct nom_extent *extent, const unsigned long *gone, unsigned int nr,
+		     struct nom_extent **part_out);
+void nom_extent_part_ends(struct nom_extent *extent, struct nom_extent *part);
+void nom_extent_show(struct nom_extent *extent, struct file *file);
+struct nom_extent *nom_extent_find(u64 id);
+struct nom_extent *nom_extent_next(struct nom_extent *extent);
+int nom_extent_call(int (*fn)(void *arg), void *arg);
+int nom_extent_describe(u64 after, struct nom_grant_info *out);
+void nom_extent_info(const struct nom_extent *extent, struct nom_grant_info *out);
 
 /* What quarantined memory waits for. */
 struct nom_held {
@@ -438,8 +439,11 @@ struct nom_held {
 	u32 bdf;			/* the first such function */
 };
 
-int nom_pool_describe_quarantined(u64 after, u64 *id_out, u64 *bytes_out,
-				  struct nom_owner *owner_out, struct nom_held *held_out);
+void nom_quarantine_exit(void);
+int nom_quarantine_tell(struct nom_extent *extent, struct pci_dev *pdev);
+void nom_quarantine_device_gone(struct pci_dev *pdev);
+int nom_quarantine_describe(u64 after, u64 *id_out, u64 *bytes_out,
+			    struct nom_owner *owner_out, struct nom_held *held_out);
 
 /* ------------------------------------------------------------- grant --- */
 
@@ -490,11 +494,12 @@ int nom_ioctl_mem_demote(struct nom_grant *grant, void __user *arg);
 
 /* nom_revoke.c */
 int nom_ioctl_mem_return(struct nom_grant *grant, void __user *arg);
-int nom_revoke(struct nom_grant *grant, u64 bytes);
+int nom_revoke(struct nom_grant *grant);
 
 /* nom_reclaim.c; the pool's lock is held for the first two */
 void nom_reclaim_met(struct nom_extent *extent, u64 bytes);
 void nom_reclaim_end(struct nom_extent *extent);
+u64 nom_reclaim_owed(struct nom_extent *extent);
 int nom_reclaim_ask(u64 id, u64 bytes, u32 deadline_ms);
 void nom_reclaim_exit(void);
 

@@ -89,17 +89,54 @@ void nom_board_memory(const struct nom_board_memory *memory)
 	nom_netlink_ntf_memory(memory);
 }
 
-static int nom_board_find_device(u32 bdf)
+/*
+ * The record that begins with @key, or -ENOENT.  A name's key is as long as the
+ * name with its end.
+ */
+static int nom_board_find(enum nom_board_class class, const void *key, size_t bytes)
 {
-	struct nom_board_device *d;
 	unsigned int i;
 
-	for (i = 0; i < nom_board->section[NOM_BOARD_DEVICES].nr; i++) {
-		d = nom_board_record(NOM_BOARD_DEVICES, i);
-		if (d->bdf == bdf)
+	lockdep_assert_held(&nom_board_lock);
+	for (i = 0; i < nom_board->section[class].nr; i++)
+		if (!memcmp(nom_board_record(class, i), key, bytes))
 			return i;
-	}
 	return -ENOENT;
+}
+
+static_assert(!offsetof(struct nom_board_device, bdf));
+static_assert(!offsetof(struct nom_board_price, name));
+static_assert(!offsetof(struct nom_board_reclaim, grant));
+
+/* Records stay without gaps: the last one moves to where one went. */
+static void nom_board_drop(enum nom_board_class class, unsigned int index)
+{
+	struct nom_board_section *s = &nom_board->section[class];
+
+	nom_board_begin();
+	memcpy(nom_board_record(class, index), nom_board_record(class, s->nr - 1), s->stride);
+	/* who remembers the place of a price finds that it is gone */
+	memset(nom_board_record(class, s->nr - 1), 0, s->stride);
+	WRITE_ONCE(s->nr, s->nr - 1);
+	nom_board_end(class);
+}
+
+/* Take the record that begins with @key off the board; @out is how it last stood. */
+static int nom_board_take(enum nom_board_class class, const void *key, size_t bytes, void *out)
+{
+	int i;
+
+	spin_lock(&nom_board_lock);
+	i = nom_board_find(class, key, bytes);
+	if (i >= 0) {
+		memcpy(out, nom_board_record(class, i), nom_board->section[class].stride);
+		nom_board_drop(class, i);
+	}
+	spin_unlock(&nom_board_lock);
+	if (i < 0)
+		return i;
+	nom_lease_post_class(class);
+	return 0;
 }
 
 /**
@@ -111,7 +148,7 @@ void nom_board_device_add(const struct nom_board_device *device)
 	struct nom_board_section *s = &nom_board->section[NOM_BOARD_DEVICES];
 
 	spin_lock(&nom_board_lock);
-	if (nom_board_find_device(device->bdf) >= 0) {
+	if (nom_board_find(NOM_BOARD_DEVICES, &device->bdf, sizeof(device->bdf)) >= 0) {
 		spin_unlock(&nom_board_lock);
 		return;
 	}
@@ -145,7 +182,7 @@ void nom_board_device_leaving(u32 bdf)
 	int i;
 
 	spin_lock(&nom_board_lock);
-	i = nom_board_find_device(bdf);
+	i = nom_board_find(NOM_BOARD_DEVICES, &bdf, sizeof(bdf));
 	if (i < 0) {
 		spin_unlock(&nom_board_lock);
 		return;
@@ -161,19 +198,6 @@ void nom_board_device_leaving(u32 bdf)
 	nom_netlink_ntf_device(&copy, true);
 }
 
-/* Records stay without gaps: the last one moves to where one went. */
-static void nom_board_drop(enum nom_board_class class, unsigned int index)
-{
-	struct nom_board_section *s = &nom_board->section[class];
-
-	nom_board_begin();
-	memcpy(nom_board_record(class, index), nom_board_record(class, s->nr - 1), s->stride);
-	/* who remembers the place of a price finds that it is gone */
-	memset(nom_board_record(class, s->nr - 1), 0, s->stride);
-	WRITE_ONCE(s->nr, s->nr - 1);
-	nom_board_end(class);
-}
-
 /**
  * nom_board_device_del - take a function off the board
  * @bdf: which; unknown ones are ignored
@@ -181,34 +205,9 @@ static void nom_board_drop(enum nom_board_class class, unsigned int index)
 void nom_board_device_del(u32 bdf)
 {
 	struct nom_board_device device;
-	int i;
 
-	spin_lock(&nom_board_lock);
-	i = nom_board_find_device(bdf);
-	if (i < 0) {
-		spin_unlock(&nom_board_lock);
-		return;
-	}
-	memcpy(&device, nom_board_record(NOM_BOARD_DEVICES, i), sizeof(device));
-	nom_board_drop(NOM_BOARD_DEVICES, i);
-	spin_unlock(&nom_board_lock);
-
-	nom_lease_post_class(NOM_BOARD_DEVICES);
-	nom_netlink_ntf_device(&device, false);
-}
-
-/* Index of a price by its name, or -ENOENT. */
-static int nom_board_find_price(const char *name)
-{
-	const struct nom_board_price *p;
-	unsigned int i;
-
-	for (i = 0; i < nom_board->section[NOM_BOARD_PRICES].nr; i++) {
-		p = nom_board_record(NOM_BOARD_PRICES, i);
-		if (!strcmp(p->name, name))
-			return i;
-	}
-	return -ENOENT;
+	if (!nom_board_take(NOM_BOARD_DEVICES, &bdf, sizeof(bdf), &device))
+		nom_netlink_ntf_device(&device, false);
 }
 
 /**
@@ -231,7 +230,7 @@ int nom_board_price_set(const char *name, const char *unit, s64 price_ucr)
 	int i;
 
 	spin_lock(&nom_board_lock);
-	i = nom_board_find_price(name);
+	i = nom_board_find(NOM_BOARD_PRICES, name, strlen(name) + 1);
 	is_new = i < 0;
 	if (is_new)
 		i = s->nr;
@@ -280,35 +279,13 @@ int nom_board_price_set(const char *name, const char *unit, s64 price_ucr)
  */
 int nom_board_price_del(const char *name)
 {
-	struct nom_board_price copy;
-	int i;
+	struct nom_board_price price;
+	int ret;
 
-	spin_lock(&nom_board_lock);
-	i = nom_board_find_price(name);
-	if (i < 0) {
-		spin_unlock(&nom_board_lock);
-		return -ENOENT;
-	}
-	memcpy(&copy, nom_board_record(NOM_BOARD_PRICES, i), sizeof(copy));
-	nom_board_drop(NOM_BOARD_PRICES, i);
-	spin_unlock(&nom_board_lock);
-
-	nom_lease_post_class(NOM_BOARD_PRICES);
-	nom_netlink_ntf_price(&copy, false);
-	return 0;
-}
-
-static int nom_board_find_reclaim(u64 grant)
-{
-	struct nom_board_reclaim *r;
-	unsigned int i;
-
-	for (i = 0; i < nom_board->section[NOM_BOARD_RECLAIM].nr; i++) {
-		r = nom_board_record(NOM_BOARD_RECLAIM, i);
-		if (r->grant == grant)
-			return i;
-	}
-	return -ENOENT;
+	ret = nom_board_take(NOM_BOARD_PRICES, name, strlen(name) + 1, &price);
+	if (!ret)
+		nom_netlink_ntf_price(&price, false);
+	return ret;
 }
 
 /**
@@ -335,7 +312,7 @@ void nom_board_reclaim_set(const struct nom_board_reclaim *reclaim)
 	int i;
 
 	spin_lock(&nom_board_lock);
-	i = nom_board_find_reclaim(reclaim->grant);
+	i = nom_board_find(NOM_BOARD_RECLAIM, &reclaim->grant, sizeof(reclaim->grant));
 	if (i < 0)
 		i = s->nr;
 	if (WARN_ON_ONCE(i == s->max)) {
@@ -360,20 +337,10 @@ void nom_board_reclaim_set(const struct nom_board_reclaim *reclaim)
 void nom_board_reclaim_del(u64 grant, enum nom_reclaim_state state)
 {
 	struct nom_board_reclaim reclaim;
-	int i;
 
-	spin_lock(&nom_board_lock);
-	i = nom_board_find_reclaim(grant);
-	if (i < 0) {
-		spin_unlock(&nom_board_lock);
+	if (nom_board_take(NOM_BOARD_RECLAIM, &grant, sizeof(grant), &reclaim))
 		return;
-	}
-	memcpy(&reclaim, nom_board_record(NOM_BOARD_RECLAIM, i), sizeof(reclaim));
-	nom_board_drop(NOM_BOARD_RECLAIM, i);
-	spin_unlock(&nom_board_lock);
-
 	reclaim.bytes = 0;
-	nom_lease_post_class(NOM_BOARD_RECLAIM);
 	nom_netlink_ntf_reclaim(&reclaim, state);
 }
 

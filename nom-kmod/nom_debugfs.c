@@ -58,14 +58,14 @@ static int grants_show(struct seq_file *m, void *unused)
 	u64 id, bytes;
 
 	seq_puts(m, "id state bytes pid uid command, and what is mapped or waited for\n");
-	while (!nom_pool_describe(grant.id, &grant)) {
+	while (!nom_extent_describe(grant.id, &grant)) {
 		nom_show_grant(m, grant.id, "granted", grant.bytes, &grant.owner);
 		seq_printf(m, " mapped=%llu", grant.mapped_bytes);
 		if (grant.wanted_bytes)
 			seq_printf(m, " wanted=%llu", grant.wanted_bytes);
 		seq_putc(m, '\n');
 	}
-	for (id = 0; !nom_pool_describe_quarantined(id, &id, &bytes, &owner, &held);) {
+	for (id = 0; !nom_quarantine_describe(id, &id, &bytes, &owner, &held);) {
 		nom_show_grant(m, id, "quarantined", bytes, &owner);
 		if (held.told)
 			seq_printf(m, " device=%04x:%02x:%02x.%x", held.bdf >> 16,

@@ -25,7 +25,7 @@ static int nom_grant_fop_release(struct inode *inode, struct file *file)
 {
 	struct nom_grant *grant = file->private_data;
 
-	nom_pool_give_back(grant->extent);
+	nom_extent_give_back(grant->extent);
 	mutex_destroy(&grant->lock);
 	kfree(grant);
 	return 0;
@@ -69,7 +69,7 @@ static int nom_ioctl_mem_phys(struct nom_grant *grant, void __user *arg)
 	mutex_lock(&grant->lock);
 	ret = -ENXIO;
 	if (nom_extent_has(grant->extent, phys.offset, NOM_CHUNK_BYTES))
-		ret = nom_pool_tell(grant->extent, pdev);
+		ret = nom_quarantine_tell(grant->extent, pdev);
 	if (!ret)
 		phys.out_phys = nom_pool_phys(grant->extent, phys.offset);
 	mutex_unlock(&grant->lock);
@@ -116,7 +116,7 @@ static int nom_ioctl_mem_info(struct nom_grant *grant, void __user *arg)
 	ret = nom_mem_info_held(grant, &mi);
 	if (ret)
 		return ret;
-	nom_pool_info(grant->extent, &info);
+	nom_extent_info(grant->extent, &info);
 	mi.out_id = info.id;
 	mi.out_offsets = (u64)grant->extent->nr << NOM_CHUNK_SHIFT;
 	mi.out_bytes = info.bytes;
@@ -213,7 +213,7 @@ int nom_ioctl_mem_grant(struct nom_user *user, void __user *arg)
 	if (!grant)
 		goto err_charge;
 	mutex_init(&grant->lock);
-	ret = nom_pool_take(g.bytes, g.flags & NOM_GRANT_NODE ? (int)g.node : NUMA_NO_NODE,
+	ret = nom_extent_take(g.bytes, g.flags & NOM_GRANT_NODE ? (int)g.node : NUMA_NO_NODE,
 			    &grant->extent);
 	if (ret)
 		goto err_grant;
@@ -230,7 +230,7 @@ int nom_ioctl_mem_grant(struct nom_user *user, void __user *arg)
 		ret = PTR_ERR(file);
 		goto err_fd;
 	}
-	nom_pool_show(grant->extent, file);
+	nom_extent_show(grant->extent, file);
 	g.out_grant_fd = fd;
 	g.out_id = grant->extent->id;
 	ret = nom_struct_out(arg, usize, &g, sizeof(g));
@@ -245,7 +245,7 @@ int nom_ioctl_mem_grant(struct nom_user *user, void __user *arg)
 err_fd:
 	put_unused_fd(fd);
 err_extent:
-	nom_pool_give_back(grant->extent);
+	nom_extent_give_back(grant->extent);
 	kfree(grant);
 	return ret;
 err_grant:
@@ -263,6 +263,7 @@ err_charge:
  */
 int nom_ioctl_mem_release(void __user *arg)
 {
+	struct nom_mem_release __user *u = arg;
 	struct nom_mem_release r;
 	size_t usize;
 	int ret;
@@ -277,8 +278,11 @@ int nom_ioctl_mem_release(void __user *arg)
 	if (r.reserved || !r.bytes || !IS_ALIGNED(r.bytes, NOM_CHUNK_BYTES) ||
 	    r.node < NUMA_NO_NODE || r.node >= MAX_NUMNODES)
 		return -EINVAL;
+	/* there is no way back: who cannot be told loses nothing */
+	if (put_user(0, &u->out_bytes))
+		return -EFAULT;
 	ret = nom_pool_release(r.bytes, r.node, &r.out_bytes);
 	if (!r.out_bytes)
 		return ret ?: -ENOMEM;
-	return nom_struct_out(arg, usize, &r, sizeof(r));
+	return put_user(r.out_bytes, &u->out_bytes);
 }

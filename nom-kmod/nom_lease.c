@@ -256,114 +256,117 @@ void nom_lease_stats(const struct nom_lease *lease, struct nom_core_stats *out)
 	out->out_failed = READ_ONCE(lease->u.nr_failed);
 }
 
-static int nom_ioctl_core_stats(struct nom_lease *lease, void __user *arg)
-{
+/*
+ * The other commands each have a struct, of which the first version is the present
+ * one.  They are done with the lease locked and not ended, but for the last.
+ */
+union nom_lease_arg {
+	struct nom_core_bind bind;
+	struct nom_core_binding binding;
+	struct nom_core_timer timer;
+	struct nom_core_subscribe subscribe;
 	struct nom_core_stats stats;
-	size_t usize;
-	int ret;
+};
 
-	ret = nom_struct_in(&stats, sizeof(stats), sizeof(stats), arg, &usize);
-	if (ret)
-		return ret;
-	if (stats.flags)
+static int nom_check_bind(const union nom_lease_arg *a)
+{
+	if (a->bind.flags)
 		return -EOPNOTSUPP;
-	nom_lease_stats(lease, &stats);
-	return nom_struct_out(arg, usize, &stats, sizeof(stats));
+	return a->bind.event < NOM_NR_EVENTS ? 0 : -EINVAL;
 }
 
-/* NOM_CORE_BIND and its kin, which share their struct. */
-static int nom_ioctl_core_bind(struct nom_lease *lease, unsigned int cmd, void __user *arg)
+static int nom_do_bind(struct nom_lease *lease, union nom_lease_arg *a)
 {
-	struct nom_core_bind b;
-	size_t usize;
-	int ret;
-
-	ret = nom_struct_in(&b, sizeof(b), sizeof(b), arg, &usize);
-	if (ret)
-		return ret;
-	if (b.flags)
-		return -EOPNOTSUPP;
-	if (b.event >= NOM_NR_EVENTS)
-		return -EINVAL;
-
-	mutex_lock(&lease->lock);
-	if (lease->ended)
-		ret = -ENXIO;
-	else if (cmd == NOM_CORE_BIND)
-		ret = nom_bind_create(lease, b.event, b.fd);
-	else if (cmd == NOM_CORE_UNBIND)
-		ret = nom_bind_end(lease, b.event, b.fd);
-	else
-		ret = nom_bind_mask(lease, b.event, b.fd, cmd == NOM_CORE_MASK);
-	mutex_unlock(&lease->lock);
-	return ret;
+	return nom_bind_create(lease, a->bind.event, a->bind.fd);
 }
 
-static int nom_ioctl_core_binding(struct nom_lease *lease, void __user *arg)
+static int nom_do_unbind(struct nom_lease *lease, union nom_lease_arg *a)
 {
-	struct nom_core_binding b;
-	size_t usize;
-	int ret;
-
-	ret = nom_struct_in(&b, sizeof(b), sizeof(b), arg, &usize);
-	if (ret)
-		return ret;
-	if (b.flags)
-		return -EOPNOTSUPP;
-
-	mutex_lock(&lease->lock);
-	ret = lease->ended ? -ENXIO : nom_bind_describe(lease, b.index, &b);
-	mutex_unlock(&lease->lock);
-	return ret ?: nom_struct_out(arg, usize, &b, sizeof(b));
+	return nom_bind_end(lease, a->bind.event, a->bind.fd);
 }
 
-static int nom_ioctl_core_timer(struct nom_lease *lease, void __user *arg)
+static int nom_do_mask(struct nom_lease *lease, union nom_lease_arg *a)
 {
-	struct nom_core_timer t;
-	size_t usize;
-	int ret;
-
-	ret = nom_struct_in(&t, sizeof(t), sizeof(t), arg, &usize);
-	if (ret)
-		return ret;
-	if (t.flags & ~NOM_TIMER_ABS)
-		return -EOPNOTSUPP;
-	if (t.event >= NOM_NR_EVENTS || t.reserved)
-		return -EINVAL;
-
-	mutex_lock(&lease->lock);
-	ret = lease->ended ? -ENXIO : nom_timer_arm(lease, &t);
-	mutex_unlock(&lease->lock);
-	return ret;
+	return nom_bind_mask(lease, a->bind.event, a->bind.fd, true);
 }
 
-static int nom_ioctl_core_subscribe(struct nom_lease *lease, void __user *arg)
+static int nom_do_unmask(struct nom_lease *lease, union nom_lease_arg *a)
 {
-	struct nom_core_subscribe s;
+	return nom_bind_mask(lease, a->bind.event, a->bind.fd, false);
+}
+
+static int nom_check_binding(const union nom_lease_arg *a)
+{
+	return a->binding.flags ? -EOPNOTSUPP : 0;
+}
+
+static int nom_do_binding(struct nom_lease *lease, union nom_lease_arg *a)
+{
+	return nom_bind_describe(lease, a->binding.index, &a->binding);
+}
+
+static int nom_check_timer(const union nom_lease_arg *a)
+{
+	if (a->timer.flags & ~NOM_TIMER_ABS)
+		return -EOPNOTSUPP;
+	return a->timer.event < NOM_NR_EVENTS && !a->timer.reserved ? 0 : -EINVAL;
+}
+
+static int nom_do_timer(struct nom_lease *lease, union nom_lease_arg *a)
+{
+	return nom_timer_arm(lease, &a->timer);
+}
+
+static int nom_check_subscribe(const union nom_lease_arg *a)
+{
+	if (a->subscribe.classes >> NOM_BOARD_NR_CLASSES)
+		return -EOPNOTSUPP;
+	return a->subscribe.event < NOM_NR_EVENTS ? 0 : -EINVAL;
+}
+
+static int nom_do_subscribe(struct nom_lease *lease, union nom_lease_arg *a)
+{
+	WRITE_ONCE(lease->sub, (u64)a->subscribe.event << 32 | a->subscribe.classes);
+	return 0;
+}
+
+static int nom_check_stats(const union nom_lease_arg *a)
+{
+	return a->stats.flags ? -EOPNOTSUPP : 0;
+}
+
+static int nom_do_stats(struct nom_lease *lease, union nom_lease_arg *a)
+{
+	nom_lease_stats(lease, &a->stats);
+	return 0;
+}
+
+#define NOM_CALL_ANSWERS	(1U << 0)	/* the struct goes back */
+#define NOM_CALL_ENDED_TOO	(1U << 1)
+
+/* Inlined, so that arming the timer makes no indirect call. */
+static __always_inline int nom_lease_call(struct nom_lease *lease, void __user *arg, size_t size,
+		int (*check)(const union nom_lease_arg *a),
+		int (*run)(struct nom_lease *lease, union nom_lease_arg *a), unsigned int flags)
+{
+	union nom_lease_arg a;
 	size_t usize;
 	int ret;
 
-	ret = nom_struct_in(&s, sizeof(s), sizeof(s), arg, &usize);
+	ret = nom_struct_in(&a, size, size, arg, &usize) ?: check(&a);
 	if (ret)
 		return ret;
-	if (s.classes >> NOM_BOARD_NR_CLASSES)
-		return -EOPNOTSUPP;
-	if (s.event >= NOM_NR_EVENTS)
-		return -EINVAL;
-
 	mutex_lock(&lease->lock);
-	if (lease->ended)
-		ret = -ENXIO;
-	else
-		WRITE_ONCE(lease->sub, (u64)s.event << 32 | s.classes);
+	ret = lease->ended && !(flags & NOM_CALL_ENDED_TOO) ? -ENXIO : run(lease, &a);
 	mutex_unlock(&lease->lock);
-	return ret;
+	return ret || !(flags & NOM_CALL_ANSWERS) ? ret : nom_struct_out(arg, usize, &a, size);
 }
 
 static long nom_lease_fop_ioctl(struct file *file, unsigned int cmd, unsigned long ptr)
 {
 	struct nom_lease *lease = file->private_data;
 	void __user *arg = (void __user *)ptr;
+	union nom_lease_arg *a;		/* for its sizes */
 
 	switch (cmd) {
 	case NOM_CORE_ENTER:
@@ -371,18 +374,25 @@ static long nom_lease_fop_ioctl(struct file *file, unsigned int cmd, unsigned lo
 	case NOM_CORE_LEAVE:
 		return nom_ioctl_core_leave(lease);
 	case NOM_CORE_BIND:
+		return nom_lease_call(lease, arg, sizeof(a->bind), nom_check_bind, nom_do_bind, 0);
 	case NOM_CORE_UNBIND:
+		return nom_lease_call(lease, arg, sizeof(a->bind), nom_check_bind, nom_do_unbind, 0);
 	case NOM_CORE_MASK:
+		return nom_lease_call(lease, arg, sizeof(a->bind), nom_check_bind, nom_do_mask, 0);
 	case NOM_CORE_UNMASK:
-		return nom_ioctl_core_bind(lease, cmd, arg);
+		return nom_lease_call(lease, arg, sizeof(a->bind), nom_check_bind, nom_do_unmask, 0);
 	case NOM_CORE_BINDING:
-		return nom_ioctl_core_binding(lease, arg);
+		return nom_lease_call(lease, arg, sizeof(a->binding), nom_check_binding,
+				      nom_do_binding, NOM_CALL_ANSWERS);
 	case NOM_CORE_TIMER:
-		return nom_ioctl_core_timer(lease, arg);
+		return nom_lease_call(lease, arg, sizeof(a->timer), nom_check_timer,
+				      nom_do_timer, 0);
 	case NOM_CORE_SUBSCRIBE:
-		return nom_ioctl_core_subscribe(lease, arg);
+		return nom_lease_call(lease, arg, sizeof(a->subscribe), nom_check_subscribe,
+				      nom_do_subscribe, 0);
 	case NOM_CORE_STATS:
-		return nom_ioctl_core_stats(lease, arg);
+		return nom_lease_call(lease, arg, sizeof(a->stats), nom_check_stats,
+				      nom_do_stats, NOM_CALL_ANSWERS | NOM_CALL_ENDED_TOO);
 	}
 	return -ENOTTY;
 }

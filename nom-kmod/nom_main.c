@@ -306,6 +306,7 @@ static void __exit nom_exit(void)
 	nom_netlink_exit();
 	nom_slot_exit();
 	nom_reclaim_exit();
+	nom_quarantine_exit();
 	nom_pool_exit();
 	destroy_workqueue(nom_wq);
 	/* leases are freed after a grace period, by code that goes with us */

@@ -79,10 +79,37 @@ void nom_reclaim_end(struct nom_extent *extent)
 
 /* ------------------------------------------------------- deadlines --- */
 
+struct nom_owed {
+	struct nom_extent *extent;
+	u64 bytes;
+};
+
+static int nom_reclaim_read_owed(void *arg)
+{
+	struct nom_owed *owed = arg;
+
+	/* a new notice, whose deadline is to come, may stand in the old one's place */
+	owed->bytes = owed->extent->revoking ? owed->extent->wanted_bytes : 0;
+	return 0;
+}
+
+/**
+ * nom_reclaim_owed - what an extent should have given by now and has not
+ * @extent: its grant's lock is held: it loses nothing meanwhile
+ *
+ * Return: bytes; never more than it has.
+ */
+u64 nom_reclaim_owed(struct nom_extent *extent)
+{
+	struct nom_owed owed = { .extent = extent };
+
+	nom_extent_call(nom_reclaim_read_owed, &owed);
+	return owed.bytes;
+}
+
 /* Whose turn it is, or how long that takes. */
 struct nom_due {
 	struct file *file;	/* held */
-	u64 bytes;
 	u64 wait_ns;		/* until the next; U64_MAX: there is none */
 };
 
@@ -94,7 +121,7 @@ static int nom_reclaim_find_due(void *arg)
 
 	due->file = NULL;
 	due->wait_ns = U64_MAX;
-	while ((extent = nom_pool_next(extent))) {
+	while ((extent = nom_extent_next(extent))) {
 		if (!extent->wanted_bytes)
 			continue;
 		if (extent->deadline_ns > now) {
@@ -106,7 +133,6 @@ static int nom_reclaim_find_due(void *arg)
 		if (!due->file)
 			continue;
 		extent->revoking = true;
-		due->bytes = extent->wanted_bytes;
 		return 0;
 	}
 	return 0;
@@ -118,10 +144,10 @@ static void nom_reclaim_due(struct work_struct *work)
 	int ret = 0;
 
 	do {
-		nom_pool_call(nom_reclaim_find_due, &due);
+		nom_extent_call(nom_reclaim_find_due, &due);
 		if (!due.file)
 			break;
-		ret = nom_revoke(nom_grant_of(due.file), due.bytes);
+		ret = nom_revoke(nom_grant_of(due.file));
 		fput(due.file);
 	} while (!ret);
 
@@ -143,7 +169,7 @@ struct nom_ask {
 static int nom_reclaim_note(void *arg)
 {
 	const struct nom_ask *ask = arg;
-	struct nom_extent *extent = nom_pool_find(ask->id);
+	struct nom_extent *extent = nom_extent_find(ask->id);
 	int ret;
 
 	if (!extent)
@@ -179,7 +205,7 @@ int nom_reclaim_ask(u64 id, u64 bytes, u32 deadline_ms)
 
 	if (!bytes || !IS_ALIGNED(bytes, NOM_CHUNK_BYTES))
 		return -EINVAL;
-	ret = nom_pool_call(nom_reclaim_note, &ask);
+	ret = nom_extent_call(nom_reclaim_note, &ask);
 	if (!ret)
 		mod_delayed_work(nom_wq, &nom_reclaim_work, 0);
 	return ret;

@@ -5,7 +5,7 @@
  * Chunks leave in three steps, under the grant's lock: they are split off, so
  * that nothing can map them any more; windows and views that show them are
  * cleaned; then they end like a grant of their own - free, or in quarantine as
- * long as a device may write to them (nom_pool.c).  The offsets stay holes.
+ * long as a device may write to them (nom_quarantine.c).  The offsets stay holes.
  *
  * Windows of all processes are cleaned without their mmap_lock, which an owner
  * could hold for as long as it likes: the lock of the file's mappings keeps an
@@ -127,7 +127,7 @@ static int nom_grant_lose(struct nom_grant *grant, const unsigned long *gone,
 	lockdep_assert_held(&grant->lock);
 	chunks = kvcalloc(BITS_TO_LONGS(nom_pool_nr_chunks()), sizeof(long), GFP_KERNEL);
 	hits = kzalloc(sizeof(*hits), GFP_KERNEL);
-	ret = chunks && hits ? nom_pool_split(extent, gone, nr, &part) : -ENOMEM;
+	ret = chunks && hits ? nom_extent_split(extent, gone, nr, &part) : -ENOMEM;
 	if (ret)
 		goto out;
 
@@ -139,7 +139,7 @@ static int nom_grant_lose(struct nom_grant *grant, const unsigned long *gone,
 	if (extent->pinnable)
 		nom_views_clean(mapping, extent, gone);
 	trace_nom_grant(extent->id, (u64)nr << NOM_CHUNK_SHIFT, why);
-	nom_pool_part_ends(extent, part);
+	nom_extent_part_ends(extent, part);
 out:
 	kfree(hits);
 	kvfree(chunks);
@@ -224,14 +224,15 @@ static unsigned int nom_revoke_choose(const struct nom_extent *extent, unsigned 
 }
 
 /**
- * nom_revoke - take memory away from a grant
+ * nom_revoke - take from a grant what it owes
  * @grant: the grant
- * @bytes: a multiple of NOM_CHUNK_BYTES; no more than it has is taken
+ *
+ * What its owner returns meanwhile has the grant's lock, too, and counts.
  *
  * Context: process; the grant's file is held.
  * Return: 0 or -ENOMEM, nothing changed.
  */
-int nom_revoke(struct nom_grant *grant, u64 bytes)
+int nom_revoke(struct nom_grant *grant)
 {
 	struct nom_extent *extent = grant->extent;
 	unsigned long *gone;
@@ -242,8 +243,7 @@ int nom_revoke(struct nom_grant *grant, u64 bytes)
 	if (!gone)
 		return -ENOMEM;
 	mutex_lock(&grant->lock);
-	nr = min_t(u64, bytes >> NOM_CHUNK_SHIFT, extent->nr - extent->nr_gone);
-	nr = nom_revoke_choose(extent, nr, gone);
+	nr = nom_revoke_choose(extent, nom_reclaim_owed(extent) >> NOM_CHUNK_SHIFT, gone);
 	if (nr)
 		ret = nom_grant_lose(grant, gone, nr, "revoked");
 	mutex_unlock(&grant->lock);

@@ -68,24 +68,32 @@ static inline u64 nom_piece_end(u64 addr, u64 end)
 
 /* ------------------------------------------------- arrays of entries --- */
 
-/* The usual size by plain loads; a string move costs more for so little. */
-static __always_inline int nom_map_fetch(struct nom_mem_map *m, const void __user *arg)
+/*
+ * The usual size by plain loads; a string move costs more for so little.  out_done
+ * is written ahead of all else: who cannot be told what was done gets nothing done.
+ */
+static __always_inline int nom_map_fetch(struct nom_mem_map *m, void __user *arg)
 {
-	const struct nom_mem_map __user *u = arg;
+	struct nom_mem_map __user *u = arg;
 	size_t usize;
+	int ret;
 
-	if (!user_read_access_begin(u, sizeof(*u)))
+	if (!user_access_begin(u, sizeof(*u)))
 		return -EFAULT;
 	unsafe_get_user(m->size, &u->size, efault);
 	unsafe_get_user(m->nr, &u->nr, efault);
 	unsafe_get_user(m->entries, &u->entries, efault);
 	unsafe_get_user(m->flags, &u->flags, efault);
-	user_read_access_end();
-	if (likely(m->size == sizeof(*m)))
+	if (likely(m->size == sizeof(*m))) {
+		unsafe_put_user(0, &u->out_done, efault);
+		user_access_end();
 		return 0;
-	return nom_struct_in(m, sizeof(*m), sizeof(*m), arg, &usize);
+	}
+	user_access_end();
+	ret = nom_struct_in(m, sizeof(*m), sizeof(*m), arg, &usize);
+	return ret ?: put_user(0, &u->out_done);
 efault:
-	user_read_access_end();
+	user_access_end();
 	return -EFAULT;
 }
 

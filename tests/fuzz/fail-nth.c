@@ -14,312 +14,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "../system/lib/kmod.h"
 #include "../system/lib/kmod_nl.h"
-#include "../system/lib/kmod_pci.h"
 #include "aftermath.h"
+#include "fail.h"
 
 #define NTH_MAX		2000
 #define DEBUGFS		"/sys/kernel/debug/"
-#define RW		(NOM_MAP_READ | NOM_MAP_WRITE)
 
-static int nom, fail_fd = -1, family, group;
+static int fail_fd = -1;
 static bool plain;		/* --plain: no faults, to see that the operations work */
-static struct k_pci nic;
 static const struct nom_board *board;
-
-/* ---------------------------------------------------------- operations --- */
-
-/* What an operation works on; prepare() makes it, clean() undoes it. */
-static struct {
-	struct k_lease lease;
-	struct nom_core_claim claim;
-	int grant, efd, sock, fd, listener;
-	void *window, *view;
-	struct nom_map_entry e[20];
-	pid_t child;
-	int64_t price;
-} w;
-
-static char stack[65536] __attribute__((aligned(4096)));
-extern char k_upcall_entry[], k_restart_start[], k_restart_end[], k_restart_abort[];
-
-static void need(long ret, const char *what)
-{
-	if (ret < 0)
-		t_bail("%s: %s", what, strerror(-ret));
-}
-
-static void have_lease(void) { need(k_claim(nom, NOM_CPU_ANY, 0, &w.lease), "claim"); }
-static void no_lease(void)
-{
-	munmap(w.lease.sh, PAGE);
-	close(w.lease.fd);
-}
-static void have_grant(void)
-{
-	w.grant = k_grant(nom, 2 * CHUNK);
-	need(w.grant, "grant");
-	w.window = k_window(w.grant, 64 * CHUNK, PROT_READ | PROT_WRITE);
-	if (w.window == MAP_FAILED)
-		t_bail("window");
-}
-static void no_grant(void)
-{
-	munmap(w.window, 64 * CHUNK);
-	close(w.grant);
-}
-static void have_view(void)
-{
-	have_grant();
-	w.view = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_SHARED, w.grant, NOM_GRANT_MMAP_DMA);
-	if (w.view == MAP_FAILED)
-		t_bail("view");
-}
-static void no_view(void)
-{
-	munmap(w.view, CHUNK);
-	no_grant();
-}
-static void have_eventfd(void)
-{
-	have_lease();
-	w.efd = eventfd(1, EFD_CLOEXEC);
-}
-static void no_eventfd(void)
-{
-	close(w.efd);
-	no_lease();
-}
-static void have_listener(void)
-{
-	int f, g;
-
-	w.listener = k_nl_open(&f, &g);
-	need(w.listener, "netlink");
-	need(k_nl_join(w.listener, g), "join");
-}
-static void no_listener(void) { close(w.listener); }
-static void have_socket(void)
-{
-	struct timeval patience = { 5, 0 };
-
-	w.sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
-	if (w.sock < 0 || setsockopt(w.sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)))
-		t_bail("socket");
-}
-static void no_socket(void) { close(w.sock); }
-
-static long run_open(void)
-{
-	w.fd = open(NOM_DEVICE_PATH, O_RDWR | O_CLOEXEC);
-	return w.fd < 0 ? -errno : 0;
-}
-static void undo_fd(void) { close(w.fd); }
-static long run_info(void)
-{
-	struct nom_info info;
-
-	return k_info(nom, &info);
-}
-static long run_claim(void)
-{
-	w.claim = (struct nom_core_claim){ .size = sizeof(w.claim), .cpu = NOM_CPU_ANY };
-	return k_ioctl(nom, NOM_CORE_CLAIM, &w.claim);
-}
-static void undo_claim(void) { close(w.claim.out_core_fd); }
-static long run_grant(void)
-{
-	w.fd = k_grant(nom, 3 * CHUNK);
-	return w.fd < 0 ? w.fd : 0;
-}
-static long run_notify(void)
-{
-	long ret = k_notify(nom, w.lease.handle, 3);
-
-	return ret == -EPERM ? 0 : ret;		/* the lease opened no event: as it should be */
-}
-static long run_enter(void)
-{
-	struct nom_core_enter e = { .size = sizeof(e), .regs = {
-		.entry = (uintptr_t)k_upcall_entry, .stack_lo = (uintptr_t)stack,
-		.stack_hi = (uintptr_t)stack + sizeof(stack), .restart_start = (uintptr_t)k_restart_start,
-		.restart_end = (uintptr_t)k_restart_end, .restart_abort = (uintptr_t)k_restart_abort,
-	} };
-
-	return k_ioctl(w.lease.fd, NOM_CORE_ENTER, &e);
-}
-static void undo_enter(void)
-{
-	need(k_leave(&w.lease), "leave");
-	no_lease();		/* it has ended: another one for the next turn */
-	have_lease();
-}
-static long run_leave(void)
-{
-	long ret = run_enter();
-
-	return ret ?: k_leave(&w.lease);
-}
-static void undo_leave(void)
-{
-	no_lease();
-	have_lease();
-}
-static long run_bind(void) { return k_bind(&w.lease, 2, w.efd); }
-static void undo_bind(void) { need(k_unbind(&w.lease, 2, w.efd), "unbind"); }
-static long run_bind_unbind(void)
-{
-	long ret = k_bind(&w.lease, 2, w.efd);
-
-	return ret ?: k_unbind(&w.lease, 2, w.efd);
-}
-static void undo_bind_unbind(void) { k_unbind(&w.lease, 2, w.efd); }
-static long run_timer(void) { return k_timer(&w.lease, 1, 0, 1000000000); }
-static void undo_timer(void) { k_timer(&w.lease, 1, 0, 0); }
-static long run_subscribe(void) { return k_subscribe(&w.lease, 1, 1); }
-static void undo_subscribe(void) { k_subscribe(&w.lease, 1, 0); }
-static long run_stats(void)
-{
-	struct nom_core_stats s;
-
-	return k_stats(&w.lease, &s);
-}
-
-static long run_map(void) { return k_map1(w.grant, w.window, 0, 2 * CHUNK, RW); }
-static void undo_window(void)	/* with its page tables, so that they are missing again */
-{
-	munmap(w.window, 64 * CHUNK);
-	w.window = k_window(w.grant, 64 * CHUNK, PROT_READ | PROT_WRITE);
-}
-static long run_map_huge(void)
-{
-	char *va = (char *)(((uintptr_t)w.window + CHUNK - 1) & ~(CHUNK - 1));
-
-	return k_map1(w.grant, va, 0, 2 * CHUNK, RW | NOM_MAP_HUGE);
-}
-static long run_map_array(void)	/* three batches, each piece below a page table of its own */
-{
-	unsigned int i;
-	uint32_t done;
-
-	for (i = 0; i < 20; i++)
-		w.e[i] = (struct nom_map_entry){ .va = (uintptr_t)w.window + i * CHUNK * 2,
-						 .offset = i * PAGE, .bytes = PAGE, .flags = RW };
-	return k_map(w.grant, true, w.e, 20, &done);
-}
-static long run_map_unmap(void)
-{
-	long ret = k_map1(w.grant, w.window, 0, PAGE, RW);
-
-	return ret ?: k_unmap1(w.grant, w.window, PAGE, 0);
-}
-static long run_phys(void)
-{
-	uint64_t phys;
-
-	return k_phys(w.grant, 0, nic.bdf, &phys);
-}
-static long keep(void *p)
-{
-	w.view = p;
-	return p == MAP_FAILED ? -errno : 0;
-}
-static long run_mmap_board(void) { return keep(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, nom, 0)); }
-static void undo_page(void) { munmap(w.view, PAGE); }
-static long run_mmap_core(void)
-{
-	return keep(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, w.lease.fd, 0));
-}
-static long run_mmap_window(void) { return keep(k_window(w.grant, CHUNK, PROT_READ)); }
-static long run_mmap_dma(void)
-{
-	return keep(mmap(NULL, CHUNK, PROT_READ, MAP_SHARED, w.grant, NOM_GRANT_MMAP_DMA + CHUNK));
-}
-static void undo_chunk(void) { munmap(w.view, CHUNK); }
-static long run_touch(void)
-{
-	*(volatile char *)w.view = 1;
-	return 0;
-}
-static void undo_touch(void)
-{
-	munmap(w.view, CHUNK);
-	w.view = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_SHARED, w.grant, NOM_GRANT_MMAP_DMA);
-}
-static long run_fork(void)
-{
-	w.child = fork();
-	if (!w.child)
-		_exit(0);
-	return w.child < 0 ? -errno : 0;
-}
-static void undo_fork(void) { waitpid(w.child, NULL, 0); }
-
-static long talk(uint8_t cmd, uint16_t flags)
-{
-	struct k_nl_req req;
-
-	k_nl_begin(&req, family, cmd, flags);
-	return k_nl_talk(w.sock, &req, NULL, NULL);
-}
-static long run_nl_info(void) { return talk(NOM_GENL_CMD_GET_INFO, 0); }
-static long run_nl_cores(void) { return talk(NOM_GENL_CMD_GET_CORES, NLM_F_DUMP); }
-static long run_nl_grants(void) { return talk(NOM_GENL_CMD_GET_GRANTS, NLM_F_DUMP); }
-static long run_nl_devices(void) { return talk(NOM_GENL_CMD_GET_DEVICES, NLM_F_DUMP); }
-static long run_nl_prices(void) { return talk(NOM_GENL_CMD_GET_PRICES, NLM_F_DUMP); }
-static long run_nl_price(void) { return k_nl_price(w.sock, family, "fault", "unit", ++w.price); }
-static long run_nl_join(void) { return k_nl_join(w.sock, group); }
-
-static const struct operation {
-	const char *name;
-	void (*prepare)(void);		/* once */
-	long (*run)(void);
-	void (*undo)(void);		/* after a success */
-	void (*clean)(void);		/* once */
-	void (*again)(void);		/* after a failure, too: what cannot be used twice */
-} operations[] = {
-	{ "open", NULL, run_open, undo_fd, NULL, NULL },
-	{ "NOM_GET_INFO", NULL, run_info, NULL, NULL, NULL },
-	{ "NOM_CORE_CLAIM", NULL, run_claim, undo_claim, NULL, NULL },
-	{ "NOM_CORE_CLAIM, heard by a listener", have_listener, run_claim, undo_claim, no_listener, NULL },
-	{ "NOM_MEM_GRANT", NULL, run_grant, undo_fd, NULL, NULL },
-	{ "NOM_MEM_GRANT, heard by a listener", have_listener, run_grant, undo_fd, no_listener, NULL },
-	{ "NOM_NOTIFY", have_lease, run_notify, NULL, no_lease, NULL },
-	{ "NOM_CORE_ENTER", have_lease, run_enter, undo_enter, no_lease, NULL },
-	{ "NOM_CORE_LEAVE", have_lease, run_leave, undo_leave, no_lease, NULL },
-	{ "NOM_CORE_BIND", have_eventfd, run_bind, undo_bind, no_eventfd, NULL },
-	{ "NOM_CORE_UNBIND", have_eventfd, run_bind_unbind, NULL, no_eventfd, undo_bind_unbind },
-	{ "NOM_CORE_TIMER", have_lease, run_timer, undo_timer, no_lease, NULL },
-	{ "NOM_CORE_SUBSCRIBE", have_lease, run_subscribe, undo_subscribe, no_lease, NULL },
-	{ "NOM_CORE_STATS", have_lease, run_stats, NULL, no_lease, NULL },
-	{ "NOM_MEM_MAP", have_grant, run_map, undo_window, no_grant, NULL },
-	{ "NOM_MEM_MAP, 2 MiB", have_grant, run_map_huge, undo_window, no_grant, undo_window },
-	{ "NOM_MEM_MAP, 20 pieces", have_grant, run_map_array, undo_window, no_grant, undo_window },
-	{ "NOM_MEM_UNMAP", have_grant, run_map_unmap, undo_window, no_grant, undo_window },
-	{ "NOM_MEM_PHYS", have_grant, run_phys, NULL, no_grant, NULL },
-	{ "mmap of the board", NULL, run_mmap_board, undo_page, NULL, NULL },
-	{ "mmap of a lease", have_lease, run_mmap_core, undo_page, no_lease, NULL },
-	{ "mmap of a window", have_grant, run_mmap_window, undo_chunk, no_grant, NULL },
-	{ "mmap of a DMA view", have_grant, run_mmap_dma, undo_chunk, no_grant, NULL },
-	{ "touch of a DMA view", have_view, run_touch, undo_touch, no_view, undo_touch },
-	{ "fork with a window", have_grant, run_fork, undo_fork, no_grant, NULL },
-	{ "netlink GET_INFO", have_socket, run_nl_info, NULL, no_socket, NULL },
-	{ "netlink GET_CORES", have_socket, run_nl_cores, NULL, no_socket, NULL },
-	{ "netlink GET_GRANTS", have_socket, run_nl_grants, NULL, no_socket, NULL },
-	{ "netlink GET_DEVICES", have_socket, run_nl_devices, NULL, no_socket, NULL },
-	{ "netlink GET_PRICES", have_socket, run_nl_prices, NULL, no_socket, NULL },
-	{ "netlink SET_PRICE", have_socket, run_nl_price, NULL, no_socket, NULL },
-	{ "joining the group of changes", have_socket, run_nl_join, NULL, no_socket, NULL },
-};
-
-/* --------------------------------------------------------------- sweep --- */
 
 struct world {
 	struct nom_board_memory memory;
@@ -408,14 +115,14 @@ static bool is_reason(long ret)
 	return ret == -ENOMEM || ret == -EFAULT || ret == -ENOBUFS;
 }
 
-static void sweep(const struct operation *o)
+static void sweep(const struct fail_op *o)
 {
 	unsigned int nth, failed = 0, harmless = 0;
 	static struct world before, now;
 	bool good = true, came = true;
 	long ret, again;
 
-	if (o->run == run_phys && !nic.bdf) {
+	if (o->nic && !fail_nic.bdf) {
 		t_skip("%s: no network device to bind", o->name);
 		return;
 	}
@@ -426,15 +133,17 @@ static void sweep(const struct operation *o)
 		o->undo();
 	else if (o->again)
 		o->again();
+	t_sleep_ms(20);			/* what is released on the way out of a system call */
 	look(&before);
 	for (nth = 1; good && came && nth <= NTH_MAX; nth++) {
-		if (o->prepare == have_socket) {	/* answers to a failed request may be left in it */
-			no_socket();
-			have_socket();
-		}
+		fail_fresh(o);
 		arm(nth);
 		ret = o->run();
 		came = disarm();
+		if (o->check && !o->check(ret)) {
+			t_diag("%s: fault %u: not what %s means", o->name, nth, ret ? strerror(-ret) : "success");
+			good = false;
+		}
 		if (ret && (!came || !is_reason(ret))) {
 			t_diag("%s: fault %u: %s%s", o->name, nth, strerror(-ret), came ? "" : ", with no fault");
 			good = false;
@@ -445,14 +154,13 @@ static void sweep(const struct operation *o)
 			o->undo();
 		else if (o->again)
 			o->again();
+		if (!ret && o->lasts)
+			look(&before);
 		if (!as_before(&before, &now)) {
 			t_diag("%s: fault %u (%s) leaves something behind", o->name, nth, ret ? strerror(-ret) : "harmless");
 			good = false;
 		}
-		if (o->prepare == have_socket) {
-			no_socket();
-			have_socket();
-		}
+		fail_fresh(o);
 		again = o->run();
 		if (!again && o->undo)
 			o->undo();
@@ -462,6 +170,8 @@ static void sweep(const struct operation *o)
 			t_diag("%s: after fault %u, the plain call: %s", o->name, nth, strerror(-again));
 			good = false;
 		}
+		if (o->lasts)
+			look(&before);
 	}
 	if (o->clean)
 		o->clean();
@@ -499,17 +209,17 @@ int main(int argc, char **argv)
 	put("failslab/verbose", "0");
 	put("fail_page_alloc/verbose", "0");
 	put("fail_usercopy/verbose", "0");
-	nom = k_open(O_RDWR);
-	board = k_board(nom);
-	i = k_nl_open(&family, &group);
+	fail_nom = k_open(O_RDWR);
+	board = k_board(fail_nom);
+	i = k_nl_open(&fail_family, &fail_group);
 	close(i);
-	if (k_pci_find(&nic) && k_pci_move(&nic, "vfio-pci"))
-		nic.bdf = 0;
-	for (i = 0; i < sizeof(operations) / sizeof(operations[0]); i++)
-		sweep(&operations[i]);
-	if (!k_info(nom, &info))
+	if (k_pci_find(&fail_nic) && k_pci_move(&fail_nic, "vfio-pci"))
+		fail_nic.bdf = 0;
+	for (i = 0; i < fail_nr_ops; i++)
+		sweep(&fail_ops[i]);
+	if (!k_info(fail_nom, &info))
 		munmap((void *)board, info.out_board_bytes);
-	close(nom);
+	close(fail_nom);
 	fz_aftermath();
 	return t_done();
 }

@@ -83,6 +83,7 @@ struct fz_field {
 	enum fz_kind kind;
 	uint64_t param;
 	uint16_t offset, bytes;	/* in the struct of an ioctl */
+	uint64_t with;		/* means something with this bit of the row's K_FLAGS, else 0 */
 };
 
 struct fz_thread;

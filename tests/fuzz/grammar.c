@@ -13,6 +13,10 @@
 #define F(type, name, what, par) \
 	{ .kind = (what), .param = (par), .offset = offsetof(struct type, name), \
 	  .bytes = sizeof(((struct type *)0)->name) }
+/* Must be 0 unless a flag is set, and mostly is. */
+#define WITH(flag, type, name, what, par) \
+	{ .kind = (what), .param = (par), .offset = offsetof(struct type, name), \
+	  .bytes = sizeof(((struct type *)0)->name), .with = (flag) }
 #define OUT(type, name, what) { .kind = (what), .offset = offsetof(struct type, name) }
 #define OUTS(...) .out = { __VA_ARGS__ }
 #define IOCTL(w, command, fdkind, type, ...) \
@@ -28,7 +32,8 @@
 /* What later versions of the ABI have more, so that the fuzzer builds with each. */
 #ifdef NOM_CLAIM_WAIT
 #define CLAIM_FLAGS	(NOM_CLAIM_WAIT | NOM_CLAIM_NOTIFY_UID | NOM_CLAIM_NOTIFY_ANY)
-#define CLAIM_MORE	, F(nom_core_claim, deadline_ns, K_DEADLINE, 0), F(nom_core_claim, notify_uid, K_SMALL, 2000), \
+#define CLAIM_MORE	, WITH(NOM_CLAIM_WAIT, nom_core_claim, deadline_ns, K_DEADLINE, 0), \
+			WITH(NOM_CLAIM_NOTIFY_UID, nom_core_claim, notify_uid, K_SMALL, 2000), \
 			F(nom_core_claim, reserved, K_FLAGS, 0)
 #else
 #define CLAIM_FLAGS	0
@@ -51,11 +56,11 @@ const struct fz_op fz_ops[] = {
 	IOCTL_OUT(14, NOM_CORE_CLAIM, K_NOM, nom_core_claim,
 		  OUTS(OUT(nom_core_claim, out_core_fd, K_CORE), OUT(nom_core_claim, out_handle, K_HANDLE)),
 		  F(nom_core_claim, flags, K_FLAGS, CLAIM_FLAGS), F(nom_core_claim, cpu, K_CPU, 0),
-		  F(nom_core_claim, notify_mask, K_ANY, 0) CLAIM_MORE),
+		  F(nom_core_claim, notify_mask, K_FLAGS, ~0ULL) CLAIM_MORE),
 	IOCTL_OUT(10, NOM_MEM_GRANT, K_NOM, nom_mem_grant,
 		  OUTS(OUT(nom_mem_grant, out_grant_fd, K_GRANT) GRANT_ID),
 		  F(nom_mem_grant, flags, K_FLAGS, NOM_GRANT_NODE), F(nom_mem_grant, bytes, K_CHUNKS, 0),
-		  F(nom_mem_grant, node, K_CPU, 0)),
+		  WITH(NOM_GRANT_NODE, nom_mem_grant, node, K_SMALL, 1)),
 	IOCTL(10, NOM_NOTIFY, K_NOM, nom_notify, F(nom_notify, event, K_EVENT, 0),
 	      F(nom_notify, handle, K_HANDLE, 0)),
 #ifdef NOM_GET_LIMITS
@@ -150,9 +155,11 @@ const struct fz_op fz_ops[] = {
 	CALL(2, read_path, A(K_PATH)),
 	CALL(1, hotplug, A(K_CPU), AP(K_SMALL, 2)),
 	CALL(1, vfio_move, AP(K_SMALL, 2)),
+	CALL(1, set_param, AP(K_SMALL, 6), AP(K_SMALL, 8)),
+	CALL(1, mem_release, A(K_NOM), A(K_CHUNKS), A(K_CPU)),
 	/* netlink */
 	CALL(2, nl_open, AP(K_SMALL, 4)),
-	CALL(12, nl_send, A(K_NETLINK), AP(K_SMALL, 14), A(K_SEED)),
+	CALL(12, nl_send, A(K_NETLINK), AP(K_SMALL, NOM_GENL_CMD_GET_USERS + 2), A(K_SEED)),
 	CALL(5, nl_read, A(K_NETLINK), AP(K_SMALL, 9)),
 };
 const unsigned int fz_nr_ops = sizeof(fz_ops) / sizeof(fz_ops[0]);
@@ -189,8 +196,12 @@ static void make_args(struct fz_call *c, struct fz_rng *r)
 	unsigned int i, n = fz_op_args(op);
 
 	memset(c->arg, 0, sizeof(c->arg));
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		c->arg[i] = fz_value_make(&op->field[i], r);
+		/* the flags are the first field behind descriptor and K_MODE */
+		if (op->field[i].with && !(c->arg[2] & op->field[i].with) && fz_percent(r, 92))
+			c->arg[i] = 0;
+	}
 }
 
 static void make_call(struct fz_call *c, unsigned int threads, struct fz_rng *r)
@@ -215,6 +226,10 @@ static const char *const openings[][6] = {
 	{ "NOM_CORE_CLAIM", "mmap_core", "eventfd", "NOM_CORE_BIND", "NOM_CORE_ENTER", "unmask" },
 	{ "NOM_MEM_GRANT", "mmap_window", "NOM_MEM_MAP", "touch", "NOM_MEM_UNMAP" },
 	{ "NOM_MEM_GRANT", "mmap_dma", "touch" },
+	{ "NOM_CORE_CLAIM", "NOM_NOTIFY", "NOM_CORE_SUBSCRIBE", "NOM_CORE_STATS" },
+	{ "NOM_MEM_GRANT", "mmap_window", "NOM_MEM_MAP", "NOM_MEM_PROTECT", "NOM_MEM_QUERY", "NOM_MEM_UNMAP" },
+	{ "NOM_MEM_GRANT", "mmap_window", "NOM_MEM_MAP", "NOM_MEM_PROMOTE", "NOM_MEM_DEMOTE" },
+	{ "NOM_MEM_GRANT", "mmap_dma", "touch", "NOM_MEM_RETURN", "nl_open", "nl_send" },
 	{ "NOM_CORE_CLAIM", "mmap_core", "NOM_MEM_GRANT", "mmap_window", "NOM_CORE_ENTER", "touch" },
 	{ NULL },
 };

@@ -116,7 +116,8 @@ long fz_nl_send(struct fz_thread *t, const uint64_t *a)
 			 (fz_percent(&r, 50) ? NLM_F_DUMP : 0) | (fz_percent(&r, 3) ? (uint16_t)fz_rand(&r) : 0);
 	h->nlmsg_seq = fz_rand(&r);
 	g->cmd = fz_percent(&r, 30) ? NOM_GENL_CMD_SET_PRICE : a[1];
-	if (g->cmd == NOM_GENL_CMD_SET_PRICE || g->cmd == NOM_GENL_CMD_GET_INFO)
+	if (g->cmd == NOM_GENL_CMD_SET_PRICE || g->cmd == NOM_GENL_CMD_GET_INFO ||
+	    g->cmd == NOM_GENL_CMD_DEL_PRICE)
 		h->nlmsg_flags &= fz_percent(&r, 90) ? 0xffff ^ NLM_F_DUMP : 0xffff;
 	g->version = fz_percent(&r, 95) ? NOM_GENL_VERSION : (uint8_t)fz_rand(&r);
 	g->reserved = fz_percent(&r, 97) ? 0 : (uint16_t)fz_rand(&r);
@@ -134,6 +135,16 @@ long fz_nl_send(struct fz_thread *t, const uint64_t *a)
 			memcpy(x + 1, text[k] ? (const void *)text[k] : &ucr, x->nla_len - NLA_HDRLEN);
 			n += NLA_ALIGN(x->nla_len);
 		}
+		nr = fz_percent(&r, 90) ? 0 : nr;
+	}
+	if (g->cmd == NOM_GENL_CMD_DEL_PRICE && fz_percent(&r, 70)) {
+		struct nlattr *x = (struct nlattr *)(buf + n);
+		const char *name = names[fz_below(&r, 7)];
+
+		x->nla_type = NOM_GENL_A_PRICE_NAME;
+		x->nla_len = NLA_HDRLEN + strlen(name) + 1;
+		memcpy(x + 1, name, strlen(name) + 1);
+		n += NLA_ALIGN(x->nla_len);
 		nr = fz_percent(&r, 90) ? 0 : nr;
 	}
 #ifdef NOM_RECLAIM_MAX_MS

@@ -24,6 +24,7 @@
 #include "fuzz.h"
 
 #define FORKS_MAX	4
+#define MEM_LEFT	(40UL << 20)	/* of the pool, when enough was released for good */
 
 static long e(long ret)
 {
@@ -470,4 +471,40 @@ long fz_vfio_move(struct fz_thread *t, const uint64_t *a)
 	ret = e(write(fd, slot, strlen(slot)));
 	close(fd);
 	return ret;
+}
+
+/* Root's: limits and storm protection; mostly as they are by default. */
+long fz_set_param(struct fz_thread *t, const uint64_t *a)
+{
+	static const char *const names[][2] = {
+		{ "user_cores", "-1" }, { "user_mem_mib", "-1" }, { "user_bindings", "256" },
+		{ "user_notify_per_s", "250000" }, { "storm_share_pct", "50" }, { "storm_gap_ns", "5000" },
+	};
+	static const char *const odd[] = { "1", "0", "x" };
+	const char *const *param = names[a[0] % 6];
+	const char *value = a[1] % 8 < 3 ? odd[a[1] % 8] : param[1];
+	char path[80];
+	int fd;
+	long ret;
+
+	snprintf(path, sizeof(path), "/sys/module/nom/parameters/%s", param[0]);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = e(write(fd, value, strlen(value)));
+	close(fd);
+	return ret;
+}
+
+/* Root's; there is no way back, so only while enough is left for the others. */
+long fz_mem_release(struct fz_thread *t, const uint64_t *a)
+{
+	struct nom_mem_release r = { .size = sizeof(r), .bytes = a[1], .node = a[2] };
+	struct nom_info info = { .size = sizeof(info) };
+
+	if (ioctl(a[0], NOM_GET_INFO, &info))
+		return -errno;
+	if (info.out_mem_bytes < MEM_LEFT + a[1])
+		r.bytes |= 1;
+	return e(ioctl(a[0], NOM_MEM_RELEASE, &r));
 }

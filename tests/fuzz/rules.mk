@@ -13,7 +13,7 @@ user: $(FUZZ)
 $(B)/o/tests/fuzz/ops.o: private CFLAGS += -mno-red-zone
 
 FAIL_NTH := $(B)/bin/fuzz/nom-fail-nth
-FAIL_NTH_OBJS := $(patsubst %,$(B)/o/tests/fuzz/%.o,fail-nth aftermath)
+FAIL_NTH_OBJS := $(patsubst %,$(B)/o/tests/fuzz/%.o,fail-nth fail-ops aftermath)
 $(FAIL_NTH): $(FAIL_NTH_OBJS) $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_nl kmod_pci kmod_upcall)
 	$(say) LD $@
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread

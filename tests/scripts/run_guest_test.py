@@ -245,6 +245,21 @@ def a_starved_processor_is_no_trouble_of_the_kernel():
                  "[   11.783784] WARNING: CPU: 1 PID: 37 at nom_post+0x119/0x120 [nom]",
                  "[    2.000000] BUG: KASAN: use-after-free in sched_tick_remote+0x1/0x2"):
         assert kernel_trouble(line), line
+    # the fuzzer and the soak judge by the same
+    from flavour import reports
+    trace = ("\n[ 1694.471681] Call Trace:\n" + "[ 1694.472541]  ? somewhere+0x1/0x2\n" * 8 +
+             "[ 1694.533941] ---[ end trace 0000000000000000 ]---\n")
+    starved = "[ 1694.307329] WARNING: CPU: 1 PID: 1104 at sched_tick_remote+0x423/0x4c0" + trace
+    ours = "[ 1700.000000] WARNING: CPU: 1 PID: 37 at nom_post+0x119/0x120 [nom]" + trace
+    assert reports(starved) == []
+    assert len(reports(starved + ours)) == 1
+    dying = "[  935.460445] WARNING: CPU: 1 PID: 24 at sched_cpu_dying+0x1a9/0x670" + trace
+    stopper = "[  936.126060] \tpid: 24, name: migration/1\n"
+    alone = "[  935.864336] CPU1 enqueued tasks (2 total):\n" + stopper + "[  936.8] smpboot: CPU 1 is now offline\n"
+    another = "[  935.864336] CPU1 enqueued tasks (2 total):\n" + stopper + "[  936.2] \tpid: 95, name: nom-soak\n"
+    assert reports(dying + alone) == []
+    assert len(reports(dying + another)) == 1
+    assert len(reports(dying + alone + dying + another)) == 2
 
 
 def main():

@@ -376,6 +376,37 @@ static void arrays(void)
 	close(grant);
 }
 
+/* The argument can be read and not written: nothing is done that could not be told. */
+static void read_only_argument(void)
+{
+	static const unsigned long cmds[] = { NOM_MEM_MAP, NOM_MEM_UNMAP, NOM_MEM_RETURN };
+	struct nom_mem_map *m = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int grant = k_grant(nom, 2 * CHUNK);
+	char *w = k_window(grant, CHUNK, PROT_READ | PROT_WRITE);
+	struct nom_map_entry e = { .va = (uintptr_t)w + PAGE, .bytes = PAGE, .flags = RW };
+	struct nom_mem_info mi = { 0 };
+	unsigned int i, size;
+
+	k_map1(grant, w, 0, PAGE, RW);
+	for (i = 0; i < 3; i++) {
+		if (cmds[i] == NOM_MEM_UNMAP)
+			e = (struct nom_map_entry){ .va = (uintptr_t)w, .bytes = PAGE };
+		if (cmds[i] == NOM_MEM_RETURN)
+			e = (struct nom_map_entry){ .bytes = CHUNK };
+		for (size = sizeof(*m); size <= sizeof(*m) + 8; size += 8) {
+			*m = (struct nom_mem_map){ .size = size, .nr = 1, .entries = (uintptr_t)&e };
+			mprotect(m, PAGE, PROT_READ);
+			t_eq(k_ioctl(grant, cmds[i], m), -EFAULT, "read-only argument of %u bytes, command %u", size, i);
+			mprotect(m, PAGE, PROT_READ | PROT_WRITE);
+			k_mem_info(grant, &mi);
+			t_ok(mi.out_mapped == PAGE && mi.out_bytes == 2 * CHUNK, "nothing was done");
+		}
+	}
+	munmap(w, CHUNK);
+	munmap(m, PAGE);
+	close(grant);
+}
+
 static void protection(void)
 {
 	int grant = k_grant(nom, CHUNK), pipes[2];
@@ -690,6 +721,7 @@ int main(void)
 	huge();
 	errors();
 	arrays();
+	read_only_argument();
 	protection();
 	address_space();
 	dma_view();

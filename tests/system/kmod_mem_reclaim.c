@@ -365,6 +365,38 @@ static void taken(int listener)
 	t_ok(t_wait(all_free, &before, 5000), "all is free");
 }
 
+#define RACE_ROUNDS	12
+
+/* The owner returns 8 chunks at once while 12 fall due: those 8 count, or came too late. */
+static void returned_at_the_deadline(void)
+{
+	unsigned int round, odd = 0, first = 0;
+	struct nom_map_entry e[8];
+	uint64_t want, before = memory().free_bytes;
+	int grant, i;
+	char *w;
+
+	for (round = 0; round < RACE_ROUNDS; round++) {
+		grant = k_grant(nom, 20 * CHUNK);
+		/* ten thousand entries to look through make a return longer than the deadline */
+		w = k_window(grant, 20 * CHUNK, PROT_READ | PROT_WRITE);
+		k_map1(grant, w, 0, 20 * CHUNK, RW);
+		for (i = 0; i < 8; i++)
+			e[i] = (struct nom_map_entry){ .offset = i * CHUNK, .bytes = CHUNK };
+		reclaim(info_of(grant).out_id, 12 * CHUNK, 1 + round % 4);
+		k_array(grant, NOM_MEM_RETURN, e, 8, NULL);
+		for (i = 0; i < 500 && info_of(grant).out_wanted; i++)
+			t_sleep_ms(1);
+		want = info_of(grant).out_bytes;
+		first += want == 8 * CHUNK;
+		odd += want != 8 * CHUNK && want != 0;
+		munmap(w, 20 * CHUNK);
+		close(grant);
+	}
+	t_eq(odd, 0, "no more is taken than is owed (returned ahead of the taking in %u of %u)", first, RACE_ROUNDS);
+	t_ok(t_wait(all_free, &before, 5000), "all is free");
+}
+
 static void refused(void)
 {
 	int grants[80], grant = k_grant(nom, 2 * CHUNK), i, nr = 0;
@@ -583,6 +615,7 @@ int main(void)
 	rest_in_quarantine();
 	met(listener, &l);
 	taken(listener);
+	returned_at_the_deadline();
 	refused();
 	close(listener);
 	munmap(l.sh, PAGE);

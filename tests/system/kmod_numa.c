@@ -101,7 +101,9 @@ static bool is_zero(int grant, size_t bytes)
 static void refusals(int nom)
 {
 	struct nom_mem_release r = { .size = sizeof(r), .bytes = CHUNK, .node = NOM_NODE_ANY };
+	struct nom_mem_release *ro_arg;
 	int ro = k_open(O_RDONLY);
+	struct nom_info info;
 	uint64_t got;
 
 	t_eq(k_ioctl(ro, NOM_MEM_RELEASE, &r), -EPERM, "opened read-only: nothing is released");
@@ -117,6 +119,14 @@ static void refusals(int nom)
 	r.flags = 0;
 	r.reserved = 1;
 	t_eq(k_ioctl(nom, NOM_MEM_RELEASE, &r), -EINVAL, "reserved word");
+	ro_arg = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	r.reserved = 0;
+	*ro_arg = r;
+	mprotect(ro_arg, PAGE, PROT_READ);
+	t_eq(k_ioctl(nom, NOM_MEM_RELEASE, ro_arg), -EFAULT, "an argument that cannot be written");
+	munmap(ro_arg, PAGE);
+	t_eq(k_info(nom, &info), 0, "NOM_GET_INFO");
+	t_eq(info.out_mem_bytes, 192 * MIB, "nothing was released");
 }
 
 static int grant_on(int nom, uint64_t bytes, uint32_t node)

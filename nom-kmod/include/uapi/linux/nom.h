@@ -437,8 +437,9 @@ struct nom_map_entry {
  *	an error is returned for the next one
  * @flags: must be 0
  *
- * An entry is carried out whole or not at all.  Unmapping what is not mapped
- * is no error; unmapping a part of a 2 MiB entry is -EINVAL.
+ * An entry is carried out whole or not at all, none if @out_done cannot be
+ * written.  Unmapping what is not mapped is no error; unmapping a part of a
+ * 2 MiB entry is -EINVAL.
  *
  * Without NOM_MAP_TRACK a new entry counts as accessed, and as dirty if it is
  * writable: NOM_MEM_QUERY says so until it has cleared the bits.
