@@ -10,3 +10,6 @@ $(call objs,$(patsubst %,tests/system/%.c,$(RULE_TESTS))): \
 # For a guest of its own: tests/scripts/rule_gdb takes it there.
 $(eval $(call nom_prog,tests/rule_gdb_target,tests/tools/rule_gdb_target.c,nomux,))
 $(call objs,tests/tools/rule_gdb_target.c): private CFLAGS += -mgeneral-regs-only
+
+# What ordinary things cost on a kernel, for tests/perf/off-on.
+$(eval $(call nom_prog,kernel-cost,tests/perf/kernel_cost.c,,))
