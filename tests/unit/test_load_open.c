@@ -82,7 +82,8 @@ static void server_answer(uint64_t now)
 	load_answer(&l, link, now, server.good, 100);
 }
 
-static void run(void)
+/* Returns when it was over, from the start. */
+static uint64_t run(void)
 {
 	uint64_t now = START;
 	unsigned link;
@@ -103,13 +104,14 @@ static void run(void)
 	assert_int_equal(l.due, l.sent + l.unsent);
 	assert_int_equal(l.sent, l.answers + l.bad_status + l.lost + l.unanswered);
 	assert_int_equal(l.hist.nr, l.due - l.lost - l.bad_status);
+	return now - START;
 }
 
 static void test_idle_server(void **state)
 {
 	server.service_ns = MS / 5;
 	begin(4, 1, 0, 1000, 1000);
-	run();
+	assert_int_equal(run(), 1000 * MS);	/* nothing left to drain */
 	assert_int_equal(l.due, 1000);
 	assert_int_equal(l.answers, 1000);
 	assert_int_equal(l.answers_in_time, 1000);

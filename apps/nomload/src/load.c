@@ -151,6 +151,8 @@ uint64_t load_wake_ns(const struct load *l)
 {
 	uint64_t over_ns = l->start_ns + end_ns(l) + l->plan.drain_ns;
 
+	if (l->next_ns >= end_ns(l) && !l->under_way)
+		return l->start_ns + end_ns(l);
 	/* Without a free connection only an answer can change anything. */
 	return l->ring_nr && l->next_ns < end_ns(l) ? l->start_ns + l->next_ns : over_ns;
 }
