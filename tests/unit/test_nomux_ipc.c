@@ -212,8 +212,11 @@ static void test_no_wakeup_is_lost(void **state)
 	nomux_ipc_stats(p.a, &a);
 	nomux_ipc_stats(p.b, &b);
 	assert_true(a.sleeps > 0 && b.sleeps > 0);
-	/* a doorbell only for who slept */
-	assert_true(a.doorbells <= b.sleeps && b.doorbells <= a.sleeps);
+	/*
+	 * At most one for a message.  It may be for who said that it would sleep and
+	 * then saw the message, so there can be more of them than sleeps.
+	 */
+	assert_true(a.doorbells <= PINGS && b.doorbells <= PINGS);
 	pair_close(&p);
 }
 
