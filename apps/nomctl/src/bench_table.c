@@ -212,7 +212,9 @@ static void judge(json_t *list, const struct target *t, const json_t *r, struct 
 		snprintf(v->wanted, sizeof(v->wanted), "%.0fx", t->times);
 		if (count < 0 || other < 0)
 			return;
-		snprintf(v->seen, sizeof(v->seen), "%.1fx: %.0f, %.0f", other / (count < 1 ? 1 : count), count, other);
+		/* rounded down: "3.0x", and missed, would puzzle who reads it */
+		snprintf(v->seen, sizeof(v->seen), "%.1fx: %.0f, %.0f",
+			 (double)(int64_t)(10 * other / (count < 1 ? 1 : count)) / 10, count, other);
 		v->verdict = verdict(other >= t->times * count);
 	} else if (t->hardware) {
 		snprintf(v->wanted, sizeof(v->wanted), "%.0f ns on hardware", t->ns);
