@@ -5,7 +5,10 @@
  */
 #include "vnet_internal.h"
 
+#include <syslog.h>
 #include <linux/virtio_config.h>
+
+#include "nomux/log.h"
 
 #include "pci_fn.h"
 #include "pci_fn_vfio.h"
@@ -37,5 +40,7 @@ int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opt
 	err = vnet_create(dev, &o, out);
 	if (err)
 		nomdrv_dev_destroy(dev);
+	else if (dev->offered >> VIRTIO_F_RING_PACKED & 1)
+		nomux_log(LOG_NOTICE, "vnet: %s offers packed rings, driven with split ones", bdf);
 	return err;
 }
