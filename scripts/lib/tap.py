@@ -1,6 +1,41 @@
 # SPDX-License-Identifier: MIT
-"""tap - points of our own and of programs in guests, under one plan"""
+"""tap - points of our own and of programs in guests, under one plan; test functions
+
+    @tap.test
+    def a_thing_holds():
+        assert ...
+
+    sys.exit(tap.main())
+
+A test that returns a text is skipped for that reason.
+"""
 import re
+import traceback
+
+_tests = []
+
+
+def test(function):
+    """The function is a test, named by its name."""
+    _tests.append(function)
+    return function
+
+
+def main():
+    """Run all tests; returns the exit status."""
+    print(f"1..{len(_tests)}", flush=True)
+    bad = 0
+    for number, function in enumerate(_tests, 1):
+        name = function.__name__.replace("_", " ")
+        try:
+            skip = function()
+            print(f"ok {number} - {name}" + (f" # SKIP {skip}" if skip else ""), flush=True)
+        except Exception:  # a test may break in any way
+            bad += 1
+            print(f"not ok {number} - {name}")
+            for line in traceback.format_exc().splitlines():
+                print(f"# {line}", flush=True)
+    return 1 if bad or not _tests else 0
 
 
 class Points:

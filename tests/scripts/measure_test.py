@@ -23,14 +23,8 @@ import count  # noqa: E402
 import hostload  # noqa: E402
 import httpload  # noqa: E402
 import nhttpd  # noqa: E402
+import tap  # noqa: E402
 import tuning  # noqa: E402
-
-TESTS = []
-
-
-def test(function):
-    TESTS.append(function)
-    return function
 
 
 def script(name):
@@ -41,7 +35,7 @@ def script(name):
     return module
 
 
-@test
+@tap.test
 def python_and_c_agree_on_the_layout():
     program = """#include <stdio.h>
 #include <stddef.h>
@@ -62,7 +56,7 @@ def load_plugin(arguments):
                            "-plugin", f"{plugin},{arguments}"], input="quit\n", capture_output=True, text=True, timeout=60, check=False)
 
 
-@test
+@tap.test
 def plugin_writes_a_file_that_reads_as_zero():
     done = load_plugin(f"out={TMP}/counts,alpha=0xffffffff81000000,beta=4096")
     assert done.returncode == 0, done.stderr
@@ -74,7 +68,7 @@ def plugin_writes_a_file_that_reads_as_zero():
     assert not any(any(words.values()) for words in reading.words)
 
 
-@test
+@tap.test
 def plugin_refuses_bad_arguments():
     for arguments, message in ((f"out={TMP}/c,alpha=twelve", "alpha=twelve is not NAME=ADDRESS"), ("alpha=1", "must be out=FILE"),
                                (f"out={TMP}/none/c", "No such file"), (f"out={TMP}/c," + ",".join(f"s{i}=1" for i in range(25)), "at most 24")):
@@ -82,7 +76,7 @@ def plugin_refuses_bad_arguments():
         assert done.returncode != 0 and message in done.stderr, f"{arguments}: {done.returncode} {done.stderr}"
 
 
-@test
+@tap.test
 def foreign_files_are_refused():
     (TMP / "foreign").write_bytes(bytes(count.VCPUS_AT + count.VCPUS * count.VCPU.size))
     counters = count.Counters.__new__(count.Counters)
@@ -101,7 +95,7 @@ def counts(**core):
     return count.Counts([{**dict.fromkeys(names, 0), **core.get(f"cpu{n}", {})} for n in range(2)])
 
 
-@test
+@tap.test
 def in_tree_request_is_all_of_core_0():
     cost = nhttpd.per_request("linux-default", counts(
         cpu0={"user_idle": 100000, "kernel_idle": 900000, "do_syscall_64": 300, "vp_notify": 90, "vp_notify_with_data": 10,
@@ -113,7 +107,7 @@ def in_tree_request_is_all_of_core_0():
     assert cost["other_core_instructions_per_request"] == 50.0 and cost["other_core_events"]["syscalls"] == 7
 
 
-@test
+@tap.test
 def nom_request_is_busy_work_and_all_of_ring_0():
     core1 = {"user_busy": 350000, "user_idle": 700000, "kernel_idle": 900, "kernel_busy": 100, "begin": 5, "end": 5}
     cost = nhttpd.per_request("nom", counts(cpu1=core1), {"doorbells_rx": 2, "doorbells_tx": 8}, 100)
@@ -127,7 +121,7 @@ def nom_request_is_busy_work_and_all_of_ring_0():
         raise AssertionError("a loop without brackets was taken for one that never works")
 
 
-@test
+@tap.test
 def scenario_changes_one_thing_at_a_time():
     compare = script("compare-nhttpd")
     args = type("", (), {"connections": [64, 1], "prices": [1, 10]})
@@ -136,7 +130,7 @@ def scenario_changes_one_thing_at_a_time():
     assert all((a[0] == b[0]) != (a[1] == b[1]) for a, b in zip(cells, cells[1:]))
 
 
-@test
+@tap.test
 def best_tuning_is_by_median_and_class_of_load():
     lines = [{"tuning": name, "connections": c, "rate": r} for name, c, r in (
         ("default", 64, 100), ("default", 64, 100), ("default", 64, 400), ("busy-poll", 64, 150), ("busy-poll", 64, 150), ("busy-poll", 64, 1),
@@ -148,7 +142,7 @@ def best_tuning_is_by_median_and_class_of_load():
     assert tuning.SETTINGS[0] is tuning.DEFAULT and len({t.name for t in tuning.SETTINGS}) == len(tuning.SETTINGS)
 
 
-@test
+@tap.test
 def every_setting_sets_every_knob():
     for setting in tuning.SETTINGS:
         text = tuning.commands(setting)
@@ -156,7 +150,7 @@ def every_setting_sets_every_knob():
             assert knob in text and knob in setting.text(), (setting.name, knob)
 
 
-@test
+@tap.test
 def other_peoples_cpu_is_seen():
     others = hostload.Others([])
     spinner = subprocess.Popen(["sh", "-c", "while :; do :; done"])
@@ -172,7 +166,7 @@ def other_peoples_cpu_is_seen():
         spinner.wait()
 
 
-@test
+@tap.test
 def load_generator_needs_an_answer():
     try:
         httpload.wait_until_served("127.0.0.1", 9, "/", 1, 0.5)
@@ -221,7 +215,7 @@ def raw_lines():
     return lines
 
 
-@test
+@tap.test
 def report_says_ratios_and_what_got_slower():
     directory = TMP / "report"
     directory.mkdir()
@@ -247,7 +241,7 @@ def micro_lines():
              "hypervisor": "TCG"} for name, by, count in rows]
 
 
-@test
+@tap.test
 def micro_is_plotted_and_stands_in_the_report():
     directory = TMP / "micro"
     directory.mkdir()
@@ -271,7 +265,7 @@ def micro_is_plotted_and_stands_in_the_report():
     assert done.returncode == 1 and "nothing has instructions" in done.stderr, done.stderr
 
 
-@test
+@tap.test
 def micro_merges_two_runs_and_refuses_what_is_broken():
     loader = importlib.machinery.SourceFileLoader("micro", str(ROOT / "scripts/micro"))
     micro = importlib.util.module_from_spec(importlib.util.spec_from_loader("micro", loader))
@@ -295,29 +289,13 @@ def micro_merges_two_runs_and_refuses_what_is_broken():
         raise AssertionError("a program that printed no list was left out")
 
 
-@test
+@tap.test
 def report_without_data_says_what_to_run():
     done = subprocess.run([ROOT / "scripts/report", "--out", TMP], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "run scripts/compare-nhttpd first" in done.stderr, done.stderr
 
 
-def main():
-    print(f"1..{len(TESTS)}", flush=True)
-    bad = 0
-    for number, function in enumerate(TESTS, 1):
-        name = function.__name__.replace("_", " ")
-        try:
-            function()
-            print(f"ok {number} - {name}", flush=True)
-        except Exception as error:  # a test may break in any way
-            bad += 1
-            print(f"not ok {number} - {name}")
-            for line in f"{type(error).__name__}: {error}".splitlines():
-                print(f"# {line}", flush=True)
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="nom-measure-") as temporary:
         TMP = pathlib.Path(temporary)
-        sys.exit(main())
+        sys.exit(tap.main())

@@ -14,16 +14,14 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts/lib"))
+import tap  # noqa: E402
+
 RUN = ROOT / "scripts/run-guest"
 NETNS = ROOT / "scripts/netns"
 KERNEL = os.environ.get("NOM_TEST_KERNEL", str(ROOT / "build/kernel"))
-TESTS = []
-
-
-def test(function):
-    TESTS.append(function)
-    return function
 
 
 def run(*args, command=None, env=None, timeout=200, kernel=KERNEL, stdin=None):
@@ -52,7 +50,7 @@ def ours():
     return found
 
 
-@test
+@tap.test
 def usage_errors_are_120():
     expect(run("--no-such-option"), 120, "usage:")
     expect(run(), 120, "no command")
@@ -60,7 +58,7 @@ def usage_errors_are_120():
     expect(run("--in", f"{TMP}/absent:/x", command=["true"]), 120, "no such file")
 
 
-@test
+@tap.test
 def dry_run_prints_the_command():
     done = run("--dry-run", "--smp", "3", "--append", "one=1", "--net", "tap")
     expect(done, 0)
@@ -70,7 +68,7 @@ def dry_run_prints_the_command():
     expect(run("--dry-run", "--accel", "tcg", "--icount"), 0, "thread=single", "-icount shift=0")
 
 
-@test
+@tap.test
 def accelerator_is_announced():
     done = run("--dry-run")
     assert "accelerator tcg" in done.stderr or "accelerator kvm" in done.stderr, done.stderr
@@ -80,7 +78,7 @@ def accelerator_is_announced():
         expect(run("--dry-run", "--accel", "kvm"), 121, "--accel kvm: no vmx or svm")
 
 
-@test
+@tap.test
 def missing_qemu_is_121():
     python = os.path.dirname(os.path.realpath(sys.executable))
     empty = TMP / "bin"
@@ -90,12 +88,12 @@ def missing_qemu_is_121():
     expect(run(command=["true"], env={"PATH": str(empty)}), 121, "no qemu-system-x86_64", "install-deps")
 
 
-@test
+@tap.test
 def missing_kernel_is_122():
     expect(run(command=["true"], kernel=TMP / "nothing"), 122, "no kernel at", "make kernel")
 
 
-@test
+@tap.test
 def kernel_without_nom_is_122():
     plain = TMP / "plain"
     plain.mkdir()
@@ -105,7 +103,7 @@ def kernel_without_nom_is_122():
     expect(done, 122, "has no nom", "--no-module")
 
 
-@test
+@tap.test
 def full_disk_is_121():
     small = f"mount -t tmpfs -o size=1m none {ROOT}/build/guest && exec {RUN} --kernel {KERNEL} --no-module -- true"
     (ROOT / "build/guest").mkdir(parents=True, exist_ok=True)
@@ -113,14 +111,14 @@ def full_disk_is_121():
     expect(done, 121, "MiB free", "make room")
 
 
-@test
+@tap.test
 def bogus_kernel_is_123_with_the_command_line():
     bogus = TMP / "bogus"
     bogus.write_bytes(b"this is no kernel " * 4096)
     expect(run("--boot-deadline", "20", command=["true"], kernel=bogus), 123, "boot failed", "qemu-system-x86_64 -accel")
 
 
-@test
+@tap.test
 def boot_deadline_is_123_with_the_console():
     began = time.monotonic()
     expect(run("--boot-deadline", "15", "--append", "rdinit=/bin/sh", command=["true"]), 123,
@@ -128,7 +126,7 @@ def boot_deadline_is_123_with_the_console():
     assert time.monotonic() - began < 60
 
 
-@test
+@tap.test
 def output_status_and_files_pass():
     source = TMP / "in"
     (source / "sub").mkdir(parents=True)
@@ -145,17 +143,17 @@ def output_status_and_files_pass():
     assert "from-stdin" not in (TMP / "console.log").read_text(errors="replace")
 
 
-@test
+@tap.test
 def reserved_codes_are_mapped_and_missing_command_named():
     expect(run(command=["no-such-command"]), 119, "no-such-command", "No such file", "exited with 127")
 
 
-@test
+@tap.test
 def regular_user_and_signal():
     expect(run("--user", "user", command=["sh", "-c", "id -u; kill -TERM $$"]), 128 + 15, "1000", "signal 15")
 
 
-@test
+@tap.test
 def timeout_is_124_and_quick():
     began = time.monotonic()
     done = run("--timeout", "2", command=["sh", "-c", "echo started; sleep 1000"])
@@ -163,22 +161,22 @@ def timeout_is_124_and_quick():
     assert time.monotonic() - began < 100
 
 
-@test
+@tap.test
 def panic_is_125_with_its_lines():
     expect(run(command=["sh", "-c", "echo c > /proc/sysrq-trigger; sleep 60"]), 125, "Kernel panic - not syncing")
 
 
-@test
+@tap.test
 def kernel_splat_is_125_although_the_command_succeeds():
     expect(run(command=["sh", "-c", "echo 'BUG: invented by a test' > /dev/kmsg; sleep 1"]), 125, "BUG: invented by a test")
 
 
-@test
+@tap.test
 def missing_file_out_is_127():
     expect(run("--out", f"/nothing:{TMP}/nothing", command=["true"]), 127, "cannot read /nothing")
 
 
-@test
+@tap.test
 def tap_network_is_private_and_works():
     listing = subprocess.run([NETNS, "--taps", "2", "--", "ip", "-br", "addr"], capture_output=True, text=True, check=False)
     assert listing.returncode == 0, listing.stderr
@@ -191,7 +189,7 @@ def tap_network_is_private_and_works():
            0, "1 packets received")
 
 
-@test
+@tap.test
 def session_runs_many_commands_and_leaves_nothing():
     sock = TMP / "session.sock"
     server = subprocess.Popen([str(RUN), "--kernel", KERNEL, "--no-module", "--console-log", f"{TMP}/s.log", "--session", str(sock)],
@@ -218,7 +216,7 @@ def session_runs_many_commands_and_leaves_nothing():
     expect(subprocess.run([RUN, "--session", sock, "--", "true"], capture_output=True, text=True, check=False), 121, "nobody serves")
 
 
-@test
+@tap.test
 def killed_parent_takes_its_guest_along():
     runner = subprocess.Popen([str(RUN), "--kernel", KERNEL, "--no-module", "--console-log", f"{TMP}/killed.log",
                                "--append", f"marker={TMP}", "--", "sh", "-c", "echo up; sleep 1000"], stdout=subprocess.PIPE, text=True,
@@ -233,9 +231,8 @@ def killed_parent_takes_its_guest_along():
     assert not ours(), f"still running: {ours()}"
 
 
-@test
+@tap.test
 def a_starved_processor_is_no_trouble_of_the_kernel():
-    sys.path.insert(0, str(ROOT / "scripts/lib"))
     from guest import kernel_trouble
     for line in ("[   11.783784] WARNING: CPU: 0 PID: 37 at sched_tick_remote+0x119/0x120",
                  "<4>[   11.783784] WARNING: CPU: 0 PID: 37 at kernel/sched/core.c:5721 sched_tick_remote+0x119/0x120",
@@ -262,26 +259,10 @@ def a_starved_processor_is_no_trouble_of_the_kernel():
     assert len(reports(dying + alone + dying + another)) == 2
 
 
-def main():
-    print(f"1..{len(TESTS)}", flush=True)
-    bad = 0
-    for number, function in enumerate(TESTS, 1):
-        name = function.__name__.replace("_", " ")
-        try:
-            function()
-            print(f"ok {number} - {name}", flush=True)
-        except (AssertionError, OSError, subprocess.SubprocessError) as error:
-            bad += 1
-            print(f"not ok {number} - {name}")
-            for line in f"{type(error).__name__}: {error}".splitlines():
-                print(f"# {line}", flush=True)
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
     if not os.path.exists(KERNEL):
         print(f"1..0 # SKIP no kernel at {KERNEL}: run `make kernel`")
         sys.exit(4)
     with tempfile.TemporaryDirectory(prefix="nom-run-guest-") as directory:
         TMP = pathlib.Path(directory)
-        sys.exit(main())
+        sys.exit(tap.main())

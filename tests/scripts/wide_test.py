@@ -23,20 +23,15 @@ import nginx  # noqa: E402
 import nhttpd  # noqa: E402
 import openload  # noqa: E402
 import plan as p  # noqa: E402
+import tap  # noqa: E402
 import tuning  # noqa: E402
 import wide  # noqa: E402
 import widetable  # noqa: E402
 
-TESTS = []
 # variant: requests/s, instructions a request at every load
 MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "nom": (5000, 3000)}
 SATURATION = {"linux-default": 2000, "linux-tuned": 2500, "nom": 4900}
 SWEEP_US = {0: (100, 1000), 5: (120, 1500), 20: (130, 1400), 80: (200, 2000)}	# W: mean latency, requests/s
-
-
-def test(function):
-    TESTS.append(function)
-    return function
 
 
 def latency(mean):
@@ -86,7 +81,7 @@ def left_in(name):
     return directory
 
 
-@test
+@tap.test
 def rows_are_medians_of_time_and_counts():
     rows = widetable.Rows(widetable.rows_of(lines()))
     assert rows.get("requests_per_s", "nom") == 5000, "a lucky boot must not show"
@@ -96,7 +91,7 @@ def rows_are_medians_of_time_and_counts():
     assert not [r for r in rows.rows if r["group"] == "search"]
 
 
-@test
+@tap.test
 def best_of_the_in_tree_stack_is_taken_figure_by_figure():
     rows = widetable.Rows(widetable.rows_of(lines()))
     assert rows.best_in_tree("requests_per_s", 1, connections=1) == 1250
@@ -105,7 +100,7 @@ def best_of_the_in_tree_stack_is_taken_figure_by_figure():
     assert rows.least_instructions(500) == 10000 and rows.least_instructions(3) is None
 
 
-@test
+@tap.test
 def frontier_leaves_out_what_is_beaten():
     rows = widetable.rows_of(lines())
     widetable.mark_frontiers(rows)
@@ -118,7 +113,7 @@ def frontier_leaves_out_what_is_beaten():
     assert widetable.frontier(same, "c", "g") == same[:2]
 
 
-@test
+@tap.test
 def verdicts_are_what_the_lines_say():
     seen = {c["what"]: c for c in widetable.reach(widetable.rows_of(lines()))}
     assert seen["request rate, nom to best in-tree, 64 connections"]["seen"] == 4 and seen["request rate, nom to best in-tree, 64 connections"]["reached"]
@@ -130,7 +125,7 @@ def verdicts_are_what_the_lines_say():
     assert all(c["reached"] is None for c in widetable.reach([])), "what was not measured is neither reached nor missed"
 
 
-@test
+@tap.test
 def winners_are_named_by_rate_and_by_instructions():
     found = widetable.winners(lines())
     last = tuning.SETTINGS[-1]
@@ -138,7 +133,7 @@ def winners_are_named_by_rate_and_by_instructions():
     assert "threaded=1" in found["many"]["rate"]["settings"]
 
 
-@test
+@tap.test
 def saturation_is_searched_for():
     def server(limit):
         return lambda rate: {"offered_per_s": rate, "achieved_per_s": min(rate, limit)}
@@ -150,7 +145,7 @@ def saturation_is_searched_for():
     assert point == 0
 
 
-@test
+@tap.test
 def plans_promise_what_they_measure():
     for plan in p.PLANS.values():
         cells = [c for v in p.VARIANTS for c in p.closed(plan, v)] + [c for cells in p.sweep(plan) for c in cells] + \
@@ -160,7 +155,7 @@ def plans_promise_what_they_measure():
     assert wide.p is p
 
 
-@test
+@tap.test
 def page_states_settings_and_every_figure():
     directory = left_in("page")
     done = subprocess.run([ROOT / "scripts/report-wide", "--out", directory, "--table"], capture_output=True, text=True, check=False)
@@ -177,7 +172,7 @@ def page_states_settings_and_every_figure():
     assert len(rows) == len(json.loads((directory / "wide.json").read_text())["rows"]) and rows[0]["requests_per_s"] == "1000"
 
 
-@test
+@tap.test
 def page_of_a_part_is_made_and_of_nothing_refused():
     directory = left_in("part")
     part = [l for l in (directory / "wide.jsonl").read_text().splitlines() if '"count"' in l and '"closed"' in l]
@@ -289,7 +284,7 @@ def compare_fakes(name, whole):
             setattr(module, attribute, value)
 
 
-@test
+@tap.test
 def from_boots_to_compare_json():
     status, out = compare_fakes("flow", whole=True)
     assert status == 0
@@ -309,7 +304,7 @@ def from_boots_to_compare_json():
     assert all(r["instructions_per_request"]["user"]["median"] is not None and r["requests_per_s"]["median"] for r in results)
 
 
-@test
+@tap.test
 def failed_cells_fail_the_comparison_and_spare_the_rest():
     status, out = compare_fakes("failing", whole=False)
     assert status == 1
@@ -317,7 +312,7 @@ def failed_cells_fail_the_comparison_and_spare_the_rest():
     assert rows.get("requests_per_s", "nginx", 1) is None and rows.get("requests_per_s", "nginx", 64) == 900
 
 
-@test
+@tap.test
 def boot_that_the_emulator_spoils_is_repeated_whole():
     class Spoilt(FakeGuest):
         stale_code, tries = True, 0
@@ -340,23 +335,7 @@ def boot_that_the_emulator_spoils_is_repeated_whole():
         raise AssertionError("repeated without end")
 
 
-def main():
-    print(f"1..{len(TESTS)}", flush=True)
-    bad = 0
-    for number, function in enumerate(TESTS, 1):
-        name = function.__name__.replace("_", " ")
-        try:
-            function()
-            print(f"ok {number} - {name}", flush=True)
-        except Exception as error:  # a test may break in any way
-            bad += 1
-            print(f"not ok {number} - {name}")
-            for line in f"{type(error).__name__}: {error}".splitlines():
-                print(f"# {line}", flush=True)
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="nom-wide-") as temporary:
         TMP = pathlib.Path(temporary)
-        sys.exit(main())
+        sys.exit(tap.main())
