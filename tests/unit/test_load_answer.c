@@ -52,6 +52,23 @@ static void test_without_body(void **state)
 	assert_int_equal(answer_feed(&a, text, strlen(text)), strlen(text));
 	assert_true(a.complete);
 	assert_int_equal(a.status, 304);
+	text = "HTTP/1.1 204 No Content\r\n\r\n";
+	assert_int_equal(answer_feed(&a, text, strlen(text)), strlen(text));
+	assert_true(a.complete);
+	assert_int_equal(a.status, 204);
+	assert_int_equal(a.bytes, strlen(text));
+}
+
+/* Version 1.0 closes unless it says otherwise. */
+static void test_old_version(void **state)
+{
+	const char *text = "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+	assert_int_equal(answer_feed(&a, text, strlen(text)), strlen(text));
+	assert_true(a.complete && a.close);
+	text = "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n";
+	assert_int_equal(answer_feed(&a, text, strlen(text)), strlen(text));
+	assert_true(a.complete && !a.close);
 }
 
 static void refused(const char *text, int err)
@@ -72,6 +89,7 @@ static void test_refused(void **state)
 	refused("HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\n", -EPROTO);
 	refused("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", -EPROTO);
 	refused("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", -EOPNOTSUPP);
+	refused("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", -EOPNOTSUPP);
 	memset(longer, 'x', sizeof(longer));
 	longer[sizeof(longer) - 1] = '\0';
 	refused(longer, -EMSGSIZE);
@@ -84,6 +102,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_cut_anywhere, fresh),
 		cmocka_unit_test_setup(test_without_body, fresh),
+		cmocka_unit_test_setup(test_old_version, fresh),
 		cmocka_unit_test(test_refused),
 	};
 

@@ -50,6 +50,8 @@ static int read_head(struct answer *a)
 			if (length_of(value, &a->body_left))
 				return -EPROTO;
 			sized = true;
+		} else if (value_of(line, "Transfer-Encoding")) {	/* RFC 9112, 6.3: overrides the length */
+			return -EOPNOTSUPP;
 		} else if ((value = value_of(line, "Connection"))) {
 			a->close = !strncasecmp(value, "close", 5);
 		}

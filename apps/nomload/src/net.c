@@ -137,7 +137,7 @@ static void conn_take(struct net *n, unsigned i, size_t bytes, uint64_t now_ns)
 		}
 		used = answer_feed(&c->answer, n->in + at, bytes - at);
 		if (used < 0) {
-			bad_answer(n, i, used == -EOPNOTSUPP ? "an answer without Content-Length: its end cannot be told" :
+			bad_answer(n, i, used == -EOPNOTSUPP ? "an answer in a transfer encoding, or without Content-Length: its end cannot be told" :
 				   used == -EMSGSIZE ? "a header block of more than 8 KiB" : "not an HTTP/1.x answer");
 			return;
 		}
