@@ -17,6 +17,7 @@
 #include <nomux/timer.h>
 #include <nomux/upcall.h>
 
+#include "../../libnomux/src/internal.h"	/* nomux__syscall3() */
 #include "micro.h"
 
 #define PAGE	4096UL
@@ -163,7 +164,10 @@ static int notify_self(void)
 	return err;
 }
 
-/* As from somebody else: through the kernel, which interrupts us. */
+/*
+ * As from somebody else: through the kernel, which interrupts us.  The system call
+ * that nomux_notify() makes then, and not ioctl(3), whose arguments are variable.
+ */
 static int notify_kernel(void)
 {
 	struct nom_notify notify = {
@@ -176,7 +180,7 @@ static int notify_kernel(void)
 	for (i = 0; i < micro.rounds && !err; i++) {
 		micro.arrived = 0;
 		micro.begun = micro_now();
-		if (ioctl(fd, NOM_NOTIFY, &notify) || !micro.arrived)
+		if (nomux__syscall3(SYS_ioctl, fd, NOM_NOTIFY, (long)(uintptr_t)&notify) || !micro.arrived)
 			err = -EIO;
 		micro.sample[i] = micro.arrived - micro.begun;
 	}
