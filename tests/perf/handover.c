@@ -15,7 +15,9 @@
  *				affinity and wakes one that takes it likewise
  *
  * Prints a JSON list of {name, mechanism, instructions, ns_p50, ns_p99}, as
- * nom-micro does and with the same meaning of the counter; or a table.  Prints
+ * nom-micro does and with the same meaning of the counter; or a table.  Where
+ * instructions are counted, also instructions_min: the round in which the least of
+ * what other processors did fell into it.  Prints
  * numbers, judges nothing.  Needs one reserved core, for the last line also two
  * ordinary ones.
  *
@@ -120,8 +122,9 @@ static void report(const char *name, const char *mechanism)
 		       (unsigned long long)nomux_ticks_to_ns(p99));
 	else if (counts_instructions)
 		printf("%s  {\"name\": \"%s\", \"mechanism\": \"%s\", \"instructions\": %llu, "
-		       "\"ns_p50\": null, \"ns_p99\": null}", lines ? ",\n" : "", name, mechanism,
-		       (unsigned long long)p50);
+		       "\"instructions_min\": %llu, \"ns_p50\": null, \"ns_p99\": null}",
+		       lines ? ",\n" : "", name, mechanism, (unsigned long long)p50,
+		       (unsigned long long)s[0]);
 	else
 		printf("%s  {\"name\": \"%s\", \"mechanism\": \"%s\", \"instructions\": null, "
 		       "\"ns_p50\": %llu, \"ns_p99\": %llu}", lines ? ",\n" : "", name, mechanism,
