@@ -10,7 +10,7 @@
 One boot serves any number of commands.  They travel through a virtio-serial
 port to process 1 of the guest (scripts/guest/agent.c), which sleeps unless
 something arrives: the channel costs a measured guest nothing.  The kernel's
-console is a separate stream, kept in a file and watched for crashes.
+console is a separate stream (lib/console.py).
 
 Lifetime: QEMU dies with the thread that called start() (PR_SET_PDEATHSIG), so
 start guests from a thread that lives as long as they should.  Nothing here
@@ -19,14 +19,10 @@ needs root; a tap needs a network namespace of one's own: see scripts/netns.
 Python, as virtme-ng: sockets, threads and deadlines are its standard library.
 """
 import ctypes
-import fcntl
-import functools
 import io
 import os
 import pathlib
-import re
 import shlex
-import shutil
 import signal
 import socket
 import struct
@@ -37,135 +33,24 @@ import threading
 import time
 
 import initramfs
+from console import STALE_CODE, Console, kernel_trouble  # noqa: F401: users of guests need them, too
+from guesterr import (EX_BOOT, EX_CRASH, EX_FILES, EX_HOST, EX_KERNEL, EX_LOST, EX_USAGE,  # noqa: F401
+                      CommandTimeout, GuestError, exit_code)
+from qemu import BUILD, KERNEL, Machine, accelerator, may_yield  # noqa: F401
 
 ROOT = initramfs.ROOT
-BUILD = initramfs.BUILD
-KERNEL = BUILD / "kernel"
-
-# Exit codes of run-guest; CMD's own codes never lie in this range (see exit_code()).
-EX_CMD_RANGE = 119
-EX_USAGE = 120
-EX_HOST = 121
-EX_KERNEL = 122
-EX_BOOT = 123
-EX_TIMEOUT = 124
-EX_CRASH = 125
-EX_LOST = 126
-EX_FILES = 127
-
-BOOT_DEADLINE_S = {"kvm": 60, "tcg": 120}
-DEBUG_SLOWER = 6		# boot deadline of kernels with KASAN, KCSAN or lockdep
 GUEST_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/nom/examples"
-MAC = "52:54:00:6e:6f:{:02x}"
-NIC_SLOT = 0x10			# PCI slot of the first network device: 0000:00:10.0
 SPAWN_LOG = "/run/spawn-{}.log"
-CONSOLE_TAIL = 25
+BOOT_TRIES = 3
 
 RUN_F_LOG = 1
 RUN_F_STDIN = 2
 HEAD = struct.Struct("<IHBB")
 
-# A line of the kernel log that no healthy guest prints.  Anchored behind the
-# time stamp, so that a program's name or a quoted text does not count.
-_STAMP = r"^(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )"
-CRASH = re.compile(
-    _STAMP + r"(?:Kernel panic - not syncing|BUG: |Oops: |kernel BUG at |general protection fault[,:]"
-    r"|WARNING: |INFO: (?:possible|trying to register|rcu_|task .* blocked)|rcu: INFO: |watchdog: BUG"
-    r"|refcount_t: |UBSAN: |KASAN: |list_(?:add|del) corruption|Internal error: |divide error: |invalid opcode: "
-    r"|double fault: |stack segment: |traps: PANIC)")
-# QEMU before 8.1 may run a translation of code that another vCPU has just patched: a
-# breakpoint of the kernel's own, gone by the time its handler looks for it.  Rare, and
-# no fault of the guest's; seen with 7.2 when the host is busy.
-STALE_CODE = re.compile(_STAMP + r"Oops: int3: ")
-# An emulated processor that the host gave no time for 3 s: mainline's remote tick
-# warns of a task that ran longer than that unseen.  The host's fault.
-STARVED = re.compile(_STAMP + r"WARNING: CPU: \d+ PID: \d+ at (?:kernel/\S+ )?sched_tick_remote\+")
-BOOT_TRIES = 3
-PANIC = re.compile(_STAMP + r"Kernel panic - not syncing")
-
-
-def kernel_trouble(line):
-    """Is this a line of the kernel's log that no healthy guest prints?"""
-    return bool(CRASH.search(line)) and not STARVED.search(line)
-
-
-class GuestError(Exception):
-    """What went wrong and what to do about it; .code is run-guest's exit code."""
-
-    def __init__(self, code, text):
-        super().__init__(text)
-        self.code = code
-
-
-class CommandTimeout(GuestError):
-    """A command did not end in time; it was killed, .output is what it printed."""
-
-    def __init__(self, text, output):
-        super().__init__(EX_TIMEOUT, text)
-        self.output = output
-
 
 def die_with_parent():
     """In a child between fork and exec: SIGKILL when the parent thread ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)	# PR_SET_PDEATHSIG
-
-
-def accelerator(wanted="auto"):
-    """(name, reason).  /dev/kvm can exist with no hardware behind it: the CPU flag decides first."""
-    if wanted == "tcg":
-        return "tcg", "asked for"
-    try:
-        flags = pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        flags = ""
-    if not re.search(r"^flags\s*:.*\b(vmx|svm)\b", flags, re.M):
-        why = "no vmx or svm CPU flag"
-    else:
-        try:
-            os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
-            return "kvm", "vmx or svm CPU flag, /dev/kvm opens"
-        except OSError as error:
-            why = f"/dev/kvm: {error.strerror}"
-    if wanted == "kvm":
-        raise GuestError(EX_HOST, f"--accel kvm: {why}; use --accel tcg or a machine with hardware virtualisation")
-    return "tcg", why
-
-
-def host_tsc_khz():
-    """Frequency of the host's time stamp counter, which emulated guests read."""
-    try:
-        return int(subprocess.run([initramfs.compile_tool("tsc-khz")], capture_output=True, text=True, check=True).stdout)
-    except initramfs.ImageError as error:
-        raise GuestError(EX_HOST, str(error)) from None
-
-
-@functools.cache
-def may_yield():
-    """May we leave SCHED_IDLE again?  Not without CAP_SYS_NICE, as most users' limits are."""
-    allowed = []
-
-    def there_and_back():
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
-        try:
-            os.sched_setscheduler(threading.get_native_id(), os.SCHED_OTHER, os.sched_param(0))
-            allowed.append(True)
-        except PermissionError:
-            pass
-    thread = threading.Thread(target=there_and_back)
-    thread.start()
-    thread.join()
-    return bool(allowed)
-
-
-def exit_code(status):
-    """A wait status as run-guest's exit code: (code, note or None)."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return 128 + number, f"command killed by signal {number}"
-    code = os.WEXITSTATUS(status)
-    if EX_CMD_RANGE <= code <= EX_FILES:
-        return EX_CMD_RANGE, f"command exited with {code}, reported as {EX_CMD_RANGE}"
-    return code, None
 
 
 def default_say(line):
@@ -183,39 +68,22 @@ class Job:
         self.failed = None		# why it did not start
 
 
-class Guest:
+class Guest(Machine):
     """See the top of this file.  Every method may raise GuestError.
 
-    accel      auto, kvm or tcg
-    smp, mem   as QEMU's
-    kernel     directory with bzImage (and config, System.map); or a kernel image
-    nom_cpus, nom_mem   reserved for nom; None: not given to the kernel
-    net        none: `nics` devices on one hub inside QEMU; tap: on taps t0, t1...
-               of the network namespace we are in
-    plugin     list of "FILE,ARG=..." for QEMU's -plugin
-    icount     guest time counts instructions (single-threaded TCG)
-    extra      list of (source, path in the guest)
-    module     load nom.ko; then a kernel or module without nom is an error
+    console_log  where the console goes
+    module       load nom.ko; then a kernel or module without nom is an error
+    extra        list of (source, path in the guest)
+    say          for what is worth knowing; build: directory of what goes in
+    and what a Machine takes
     """
 
-    def __init__(self, accel="auto", smp=2, mem="2G", kernel=None, nom_cpus="1", nom_mem="256M", net="none", nics=0,
-                 append=(), qemu_args=(), plugin=(), icount=False, gdb=False, boot_deadline=None,
-                 console_log=None, module=True, extra=(), say=None, build=BUILD):
+    def __init__(self, console_log=None, extra=(), say=None, build=BUILD, **machine):
+        super().__init__(**machine)
         self.say = say or (lambda line: None)
         self.build = build
-        self.kernel = pathlib.Path(kernel or KERNEL)
-        self.wanted_accel = accel
-        self.smp, self.mem, self.nom_cpus, self.nom_mem = smp, mem, nom_cpus, nom_mem
-        self.net, self.nics = net, nics
-        self.append, self.qemu_args, self.plugin = list(append), list(qemu_args), list(plugin)
-        self.icount, self.gdb, self.module, self.extra = icount, gdb, module, list(extra)
-        self.accel, self.accel_why = accelerator(accel)
-        if self.accel == "kvm" and (icount or plugin):
-            raise GuestError(EX_USAGE, "--icount and --plugin count emulated instructions: add --accel tcg")
-        self.config = self._read_config()
-        self.deadline = boot_deadline or BOOT_DEADLINE_S[self.accel] * (DEBUG_SLOWER if self._is_debug() else 1)
+        self.extra = list(extra)
         self.console_log = pathlib.Path(console_log) if console_log else initramfs.GUEST / "console.log"
-        self.gdb_socket = initramfs.GUEST / f"gdb-{os.getpid()}.sock"
         self.command = []
         self._qemu = None
         self._send_lock = threading.Lock()
@@ -225,122 +93,29 @@ class Guest:
     def _reset(self):
         """The state of a guest that was not started."""
         self.hello = {}
-        self.crash_lines = []
-        self.starved = 0	# times the host gave a processor no time for 3 s
+        self._console = None
         self._sock = None
         self._jobs = {}
         self._next_job = 1
-        self._console_tail = []
-        self._console_done = False
-        self._panicked = False
         self._closed = False
-        self._log_lock = None
         self._threads = []
-
-    # -- what to start ---------------------------------------------------
-
-    def _read_config(self):
-        try:
-            text = (self.kernel / "config").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return None
-        return set(re.findall(r"^(CONFIG_\w+)=[ym]", text, re.M))
-
-    def _is_debug(self):
-        return bool(self.config and self.config & {"CONFIG_KASAN", "CONFIG_KCSAN", "CONFIG_PROVE_LOCKING"})
-
-    @property
-    def image(self):
-        """The kernel image."""
-        return self.kernel / "bzImage" if self.kernel.is_dir() or not self.kernel.exists() else self.kernel
 
     @property
     def pid(self):
         """QEMU's process."""
         return self._qemu.pid
 
-    def bdf(self, nic=0):
-        """PCI address of a network device."""
-        return f"0000:00:{NIC_SLOT + nic:02x}.0"
-
-    def mac(self, nic=0):
-        return MAC.format(nic + 1)
+    @property
+    def crash_lines(self):
+        """What the kernel said of its trouble; none: nothing."""
+        return self._console.trouble if self._console else []
 
     @property
-    def port(self):
-        """The guest's end of the command channel."""
-        return "/dev/vport0p1" if self.config and "CONFIG_VIRTIO_CONSOLE" in self.config else "/dev/ttyS1"
-
-    def qemu_command(self, initrd, agent_fd):
-        """The QEMU command line."""
-        words = ["console=ttyS0", "panic=-1", "tsc=reliable", "clocksource=tsc",
-                 "random.trust_cpu=on", f"nom.agent={self.port}"]
-        if self.accel == "tcg":
-            # The IO-APIC's timer check counts ticks over a few emulated milliseconds; on a
-            # busy host none may come, and the kernel gives up.  KVM guests skip it as well.
-            words.append("no_timer_check")
-            if not self.icount and os.uname().machine == "x86_64":
-                words.append(f"tsc_early_khz={host_tsc_khz()}")
-        if self.nom_cpus:
-            words.append(f"nom_cpus={self.nom_cpus}")
-        if self.nom_mem:
-            words.append(f"nom_mem={self.nom_mem}")
-        if not self.module:
-            words.append("nom.module=0")
-        if self.plugin or self.gdb:
-            words.append("nokaslr")	# System.map holds then
-        words += self.append
-        accel = "kvm" if self.accel == "kvm" else f"tcg,thread={'single' if self.icount else 'multi'}"
-        cmd = ["qemu-system-x86_64", "-accel", accel, "-cpu", "host" if self.accel == "kvm" else "max",
-               "-name", "nom-guest,debug-threads=on", "-M", "q35", "-smp", str(self.smp), "-m", str(self.mem),
-               "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
-               "-kernel", str(self.image), "-initrd", str(initrd), "-append", " ".join(words),
-               "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-               "-chardev", f"socket,id=agent,fd={agent_fd}"]
-        if self.port == "/dev/ttyS1":
-            cmd += ["-serial", "chardev:agent"]
-        else:
-            cmd += ["-device", "virtio-serial-pci,max_ports=2,disable-legacy=on,addr=0x0f",
-                    "-device", "virtserialport,chardev=agent,nr=1,name=nom.agent"]
-        # A doorbell of a polling guest is cheaper handled in the vCPU's thread than
-        # through an eventfd when there is no vhost at its other end.
-        eventfd = "" if self.accel == "kvm" else ",ioeventfd=off"
-        for n in range(self.nics):
-            if self.net == "tap":
-                vhost = ",vhost=on" if self.accel == "kvm" and os.access("/dev/vhost-net", os.R_OK | os.W_OK) else ""
-                cmd += ["-netdev", f"tap,id=n{n},ifname=t{n},script=no,downscript=no{vhost}"]
-            else:
-                cmd += ["-netdev", f"hubport,id=n{n},hubid=0"]
-            cmd += ["-device", f"virtio-net-pci,netdev=n{n},mac={self.mac(n)},disable-legacy=on,addr={NIC_SLOT + n:#x},romfile={eventfd}"]
-        if self.icount:
-            cmd += ["-icount", "shift=0"]
-        for spec in self.plugin:
-            cmd += ["-plugin", spec]
-        if self.gdb:
-            cmd += ["-gdb", f"unix:{self.gdb_socket},server=on,wait=off", "-S"]
-        return cmd + self.qemu_args
-
-    def gdb_line(self):
-        vmlinux = self.kernel / "tree/vmlinux"
-        return f"gdb {vmlinux if vmlinux.exists() else '/path/to/vmlinux'} -ex 'target remote {self.gdb_socket}'"
+    def starved(self):
+        """How often the host gave a processor no time for 3 s."""
+        return self._console.starved if self._console else 0
 
     # -- life ---------------------------------------------------------------
-
-    def check(self):
-        """What the host lacks, as one error."""
-        if not shutil.which("qemu-system-x86_64"):
-            raise GuestError(EX_HOST, "no qemu-system-x86_64 in PATH: run scripts/install-deps (package qemu-system-x86)")
-        if not self.image.is_file():
-            raise GuestError(EX_KERNEL, f"no kernel at {self.image}: run `make kernel`, or give --kernel DIR")
-        if self.module and self.config is not None and "CONFIG_NOM" not in self.config:
-            raise GuestError(EX_KERNEL, f"the kernel in {self.kernel} has no nom (CONFIG_NOM is not set): "
-                             "run `make kernel`, or boot it as it is with --no-module")
-        if self.net == "tap":
-            for n in range(self.nics):
-                if f"t{n}" not in os.environ.get("NOM_NETNS", "").split():
-                    raise GuestError(EX_HOST, f"no tap t{n} here: start through scripts/netns --taps {self.nics} -- ...")
-            if self.nics and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-                raise GuestError(EX_HOST, "/dev/net/tun cannot be opened: as root, `modprobe tun; chmod 666 /dev/net/tun`")
 
     @property
     def stale_code(self):
@@ -373,7 +148,8 @@ class Guest:
         self._sock = ours
         self.command = self.qemu_command(initrd, theirs.fileno())
         try:
-            self._open_log()
+            self._console = Console(self.console_log, self._changed, self.say)
+            self.console_log = self._console.path
             self._stderr_path = self.console_log.with_suffix(".qemu")
             with open(self._stderr_path, "wb") as stderr:
                 # stdin is a pipe nobody writes to: the console takes no input.
@@ -383,8 +159,8 @@ class Guest:
             raise GuestError(EX_HOST, f"cannot start QEMU: {error}") from None
         finally:
             theirs.close()
-        for target in (self._watch_console, self._read_frames):
-            thread = threading.Thread(target=target, daemon=True)
+        for target, args in ((self._console.watch, (self._qemu.stdout,)), (self._read_frames, ())):
+            thread = threading.Thread(target=target, args=args, daemon=True)
             thread.start()
             self._threads.append(thread)
         if self.gdb:
@@ -397,53 +173,6 @@ class Guest:
         if self.module and nom == "absent":
             self.say("build/nom.ko is not built: nom is not loaded")
         return self
-
-    def _open_log(self):
-        """Two guests must not share a log: the second one gets a name of its own."""
-        self.console_log.parent.mkdir(parents=True, exist_ok=True)
-        file = open(self.console_log, "ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            self.console_log = self.console_log.with_name(f"{self.console_log.stem}-{os.getpid()}-{id(self) & 0xffff}.log")
-            self.say(f"another guest is running: console goes to {self.console_log}")
-            file = open(self.console_log, "ab")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.truncate(0)
-        self._log_lock = file
-
-    def _watch_console(self):
-        rest = b""
-        fd = self._qemu.stdout.fileno()
-        while True:
-            try:
-                chunk = os.read(fd, 65536)
-            except OSError:
-                chunk = b""
-            if not chunk:
-                break
-            self._log_lock.write(chunk)
-            self._log_lock.flush()
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._console_line(line.decode(errors="replace").rstrip("\r"))
-        if rest:
-            self._console_line(rest.decode(errors="replace"))
-        with self._changed:
-            self._console_done = True
-            self._changed.notify_all()
-
-    def _console_line(self, line):
-        with self._changed:
-            self._console_tail = self._console_tail[-(CONSOLE_TAIL - 1):] + [line]
-            if STARVED.search(line):
-                self.starved += 1
-            if self.crash_lines and len(self.crash_lines) < 60 or kernel_trouble(line):
-                self.crash_lines.append(line)
-            if PANIC.search(line):
-                self._panicked = True
-            self._changed.notify_all()
 
     def _read_frames(self):
         stream = self._sock.makefile("rb", buffering=1 << 16)
@@ -481,23 +210,21 @@ class Guest:
 
     def _trouble(self, code, text):
         """A GuestError that carries the console's last lines."""
-        tail = "\n".join("    | " + line for line in self._console_tail)
-        return GuestError(code, f"{text}\n  console ({self.console_log}), last lines:\n{tail}" if tail else
-                          f"{text}\n  console ({self.console_log}): nothing")
+        return GuestError(code, f"{text}\n  {self._console.last_lines()}")
 
     def _dead(self):
         """Call with the lock held: why no answer can come any more, or None."""
-        if self._panicked:
+        if self._console.panicked:
             # let the last lines arrive; QEMU ends by itself (panic=-1, -no-reboot)
             end = time.monotonic() + 3
-            while not self._console_done and time.monotonic() < end:
+            while not self._console.done and time.monotonic() < end:
                 self._changed.wait(0.2)
             return GuestError(EX_CRASH, self.crash_text())
-        if self._closed or self._console_done:
+        if self._closed or self._console.done:
             end = time.monotonic() + 2
-            while not self._console_done and time.monotonic() < end:
+            while not self._console.done and time.monotonic() < end:
                 self._changed.wait(0.2)
-            if self._panicked:
+            if self._console.panicked:
                 return GuestError(EX_CRASH, self.crash_text())
             said = self.qemu_said()
             return self._trouble(EX_LOST, "the guest went away" + (f": {said}" if said else ""))
@@ -548,7 +275,8 @@ class Guest:
             if thread is not threading.current_thread():
                 thread.join(5)
         self._sock.close()
-        for pipe in (self._qemu.stdin, self._qemu.stdout, self._log_lock):
+        self._console.close()
+        for pipe in (self._qemu.stdin, self._qemu.stdout):
             try:
                 pipe.close()
             except (OSError, ValueError):
@@ -668,7 +396,7 @@ class Guest:
 
     def alive(self):
         with self._changed:
-            return not (self._closed or self._panicked or self._console_done)
+            return not (self._closed or self._console.panicked or self._console.done)
 
     def running(self, job):
         with self._changed:
