@@ -114,6 +114,8 @@ static void rescan(struct server *srv)
 	if (!house.rescan || !house.spare || nomux_now_ns() < house.spare_at_ns)
 		return;		/* the last rescan's predecessor is still being sent: later */
 	house.rescan = false;
+	if (srv->empty_mem)
+		srv->empty_mem(srv->site_mem[!house.in_use], srv->site_mem_bytes);
 	if (site_load(srv->opt->root, srv->site_mem[!house.in_use], srv->site_mem_bytes, &fresh, err, sizeof(err))) {
 		nomux_log(LOG_ERR, "rescan: %s; the files read before stay in force", err);
 		return;

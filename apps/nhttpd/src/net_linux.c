@@ -18,7 +18,8 @@
  * nothing: its edge comes only after a write met a full buffer.
  *
  * Answers of one turn on a connection are gathered and leave by one write or
- * writev; TCP_NODELAY is inherited from the listener.
+ * writev; TCP_NODELAY is inherited from the listener.  Long bodies leave by
+ * sendfile(2), which copies nothing: the site lies in a memory file.
  */
 #include "busy_poll.h"
 #include "conn.h"
@@ -41,6 +42,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <syslog.h>
@@ -52,6 +54,12 @@
 #define READ_BYTES 16384
 #define READS_MAX 8		/* per turn and connection, so that one cannot starve the others */
 #define ROOM_BYTES (1U << 19)	/* of a body, per turn */
+/*
+ * From here on references to pages are cheaper than their copy: instructions per
+ * request, counted in a TCG guest with 8 and 64 connections, 27,618 instead of 39,695
+ * and 41,228 instead of 45,127 at 16 KiB, 30,907 instead of 56,917 and 66,409 instead of 89,310 at 32 KiB.
+ */
+#define SENDFILE_BYTES 16384
 
 /* conn.net_flags */
 enum { NET_FINISH = 1, NET_ABORT = 2, NET_LISTED = 4, NET_HELD = 8, NET_SHUT = 16 };
@@ -68,6 +76,9 @@ struct linux_net {
 	int epoll_fd, listen_fd, wake_fd;
 	bool accept_off;		/* out of kernel memory: accept again after the next tick */
 	struct conn *doomed;		/* to be closed at the end of this turn */
+	int site_fd;			/* memory file with the site's generations */
+	char *site;			/* where it is mapped */
+	size_t site_bytes;
 	/* what the connection at hand has queued */
 	unsigned nr_iov;
 	uint32_t scratch_used;
@@ -176,35 +187,72 @@ static unsigned consume(struct iovec *iov, unsigned first, unsigned nr, size_t n
 	return first;
 }
 
-static ssize_t write_iov(struct conn *c, struct iovec *iov, unsigned nr)
+static bool by_sendfile(const struct iovec *v)
 {
-	ssize_t n;
+	const char *p = v->iov_base;
+
+	return v->iov_len >= SENDFILE_BYTES && p >= net.site && p < net.site + net.site_bytes;
+}
+
+/* One system call for the first vectors of a list.  @want: the bytes it was to write. */
+static ssize_t write_some(struct conn *c, struct iovec *iov, unsigned nr, size_t *want)
+{
+	struct msghdr msg = { .msg_iov = iov };
+	unsigned k = 0;
 
 	metric_add(&c->srv->m, M_SYSCALLS, 1);
-	n = nr == 1 ? write(c->sock.fd, iov->iov_base, iov->iov_len) : writev(c->sock.fd, iov, nr);
-	if (n >= 0)
-		return n;
-	if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM)
-		return 0;
-	metric_add(&c->srv->m, M_RESETS, 1);
-	c->srv->net->abort(c);
-	return -1;
+	if (by_sendfile(iov)) {
+		off_t at = (char *)iov->iov_base - net.site;
+
+		*want = iov->iov_len;
+		return sendfile(c->sock.fd, net.site_fd, &at, iov->iov_len);
+	}
+	for (*want = 0; k < nr && !by_sendfile(&iov[k]); k++)
+		*want += iov[k].iov_len;
+	if (k < nr) {	/* a header block leaves with the beginning of its body */
+		msg.msg_iovlen = k;
+		return sendmsg(c->sock.fd, &msg, MSG_MORE);
+	}
+	return nr == 1 ? write(c->sock.fd, iov->iov_base, iov->iov_len) : writev(c->sock.fd, iov, nr);
+}
+
+/*
+ * Write vectors from *@first on, which becomes the first one left.  Return: bytes
+ * that the socket took; -1: the connection is lost.
+ */
+static ssize_t write_iov(struct conn *c, struct iovec *iov, unsigned *first, unsigned nr)
+{
+	ssize_t n, done = 0;
+	size_t want;
+
+	while (*first < nr) {
+		n = write_some(c, iov + *first, nr - *first, &want);
+		if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS && errno != ENOMEM) {
+			metric_add(&c->srv->m, M_RESETS, 1);
+			c->srv->net->abort(c);
+			return -1;
+		}
+		if (n <= 0)
+			break;
+		done += n;
+		*first = consume(iov, *first, nr, n);
+		if ((size_t)n < want)
+			break;
+	}
+	return done;
 }
 
 /* Write what the connection queued, and what it queues because of that. */
 static void flush(struct conn *c)
 {
 	while (net.nr_iov && !(c->net_flags & NET_ABORT)) {
-		size_t total = 0;
-		ssize_t n;
+		unsigned first = 0;
+		ssize_t n = write_iov(c, net.iov, &first, net.nr_iov);
 
-		for (unsigned i = 0; i < net.nr_iov; i++)
-			total += net.iov[i].iov_len;
-		n = write_iov(c, net.iov, net.nr_iov);
 		if (n < 0)
 			break;
-		if ((size_t)n < total)
-			keep_backlog(c, consume(net.iov, 0, net.nr_iov, n));
+		if (first < net.nr_iov)
+			keep_backlog(c, first);
 		net.nr_iov = 0;
 		net.scratch_used = 0;
 		conn_sent(c, n);
@@ -236,16 +284,11 @@ static const struct net_ops linux_ops = {
 static void flush_backlog(struct conn *c)
 {
 	struct backlog *b = c->backlog;
-	size_t total = 0;
-	ssize_t n;
+	ssize_t n = write_iov(c, b->iov, &b->first, b->nr);
 
-	for (unsigned i = b->first; i < b->nr; i++)
-		total += b->iov[i].iov_len;
-	n = write_iov(c, b->iov + b->first, b->nr - b->first);
 	if (n < 0)
 		return;
-	b->first = consume(b->iov, b->first, b->nr, n);
-	if ((size_t)n == total) {
+	if (b->first == b->nr) {
 		free(b);
 		c->backlog = NULL;
 	}
@@ -490,11 +533,31 @@ static int pin(struct server *srv)
 	return EXIT_USAGE;
 }
 
+/* Two generations of the site in a memory file, of which pages exist that are used. */
+static int map_site(size_t bytes)
+{
+	void *mem = MAP_FAILED;
+
+	net.site_fd = memfd_create("nhttpd-site", MFD_CLOEXEC);
+	if (net.site_fd >= 0 && !ftruncate(net.site_fd, (off_t)bytes))
+		mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, net.site_fd, 0);
+	if (mem == MAP_FAILED)
+		return -errno;
+	net.site = mem;
+	net.site_bytes = bytes;
+	return 0;
+}
+
+/* A peer that reads slowly may still be sent its pages: whoever loads anew gets other ones. */
+static void linux_empty_mem(void *mem, size_t bytes)
+{
+	if (madvise(mem, bytes, MADV_REMOVE))
+		nomux_log(LOG_WARNING, "nhttpd: cannot empty the memory of an old site: %s", strerror(errno));
+}
+
 static int setup(struct server *srv, char *where, size_t where_bytes)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &net.wake_fd };
-	size_t bytes = srv->opt->site_bytes;
-	char *mem;
 	int ret;
 
 	ret = raise_descriptors(srv);
@@ -503,13 +566,13 @@ static int setup(struct server *srv, char *where, size_t where_bytes)
 	srv->in_bytes = srv->lim.header_bytes + 1 > READ_BYTES ? srv->lim.header_bytes + 1 : READ_BYTES;
 	net.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	net.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	mem = mmap(NULL, 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (net.epoll_fd < 0 || net.wake_fd < 0 || mem == MAP_FAILED || conn_table_create(srv) ||
+	if (net.epoll_fd < 0 || net.wake_fd < 0 || map_site(2 * srv->opt->site_bytes) || conn_table_create(srv) ||
 	    epoll_ctl(net.epoll_fd, EPOLL_CTL_ADD, net.wake_fd, &ev)) {
 		die_message("cannot set up: %s", strerror(errno));
 		return EXIT_OTHER;
 	}
-	ret = server_load_site(srv, mem, mem + bytes, bytes);
+	srv->empty_mem = linux_empty_mem;
+	ret = server_load_site(srv, net.site, net.site + srv->opt->site_bytes, srv->opt->site_bytes);
 	if (!ret)
 		ret = open_listener(srv, where, where_bytes);
 	if (!ret && listen_add()) {
@@ -525,7 +588,7 @@ int net_linux_run(struct server *srv)
 	int ret;
 
 	net.srv = srv;
-	net.epoll_fd = net.listen_fd = net.wake_fd = -1;
+	net.epoll_fd = net.listen_fd = net.wake_fd = net.site_fd = -1;
 	srv->net = &linux_ops;
 	srv->nr_slots = srv->opt->max_connections + CONN_SPARE;
 	ret = setup(srv, where, sizeof(where));
@@ -553,7 +616,9 @@ int net_linux_run(struct server *srv)
 		close(net.wake_fd);
 	conn_table_destroy(srv);
 	server_free_site(srv);
-	if (srv->site_mem[0])
-		munmap(srv->site_mem[0], 2 * srv->site_mem_bytes);
+	if (net.site)
+		munmap(net.site, net.site_bytes);
+	if (net.site_fd >= 0)
+		close(net.site_fd);
 	return ret;
 }
