@@ -36,4 +36,5 @@ $(foreach t,vhost tso,$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_sta
 	$(STACK_RIG) tests/unit/stack_rig_vhost.c,nomstack lwip vhostbe nomdrv nomux,)))
 
 # Instructions per request: tests/perf/stack-cost.sh
-$(eval $(call nom_prog,stack-cost,tests/perf/stack_cost.c,nomstack lwip,))
+$(eval $(call nom_prog,stack-cost,tests/perf/stack_cost.c tests/perf/cost_peer.c,nomstack lwip,))
+$(eval $(call nom_prog,path-cost,tests/perf/path_cost.c tests/perf/cost_peer.c,nomstack lwip vhostbe nomdrv nomux,))
