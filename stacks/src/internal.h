@@ -8,10 +8,6 @@
 #ifndef NOMSTACK_INTERNAL_H
 #define NOMSTACK_INTERNAL_H
 
-#ifndef __SANITIZE_ADDRESS__
-#pragma GCC optimize("O3", "omit-frame-pointer")	/* as lwip_all.c, which says why */
-#endif
-
 #include <nomstack/nomstack.h>
 #include <nomdrv/vnet.h>
 
