@@ -134,7 +134,11 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 		c->unrecved += p->tot_len;
 	for (q = p; q && c->pcb; q = q->next)
 		c->ops->recv(c, c->arg, q->payload, q->len);
-	pbuf_free(p);
+	/* Nearly always one frame, ours alone: what pbuf_free() would find out. */
+	if (likely(!p->next && p->ref == 1 && p->flags & PBUF_FLAG_IS_CUSTOM))
+		nomstack__rx_free(p);
+	else
+		pbuf_free(p);
 	return aborted ? ERR_ABRT : ERR_OK;
 }
 
@@ -142,8 +146,6 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 {
 	struct nomstack_conn *c = arg;
 
-	if (!c->ops->sent)
-		return ERR_OK;
 	aborted = false;
 	c->ops->sent(c, c->arg, len);
 	return aborted ? ERR_ABRT : ERR_OK;
@@ -195,7 +197,7 @@ static void conn_attach(struct nomstack_conn *c)
 {
 	tcp_arg(c->pcb, c);
 	tcp_recv(c->pcb, on_recv);
-	tcp_sent(c->pcb, on_sent);
+	tcp_sent(c->pcb, c->ops->sent ? on_sent : NULL);
 	tcp_err(c->pcb, on_err);
 	conn_knobs(c);
 	c->s->st.tcp_active++;
@@ -377,11 +379,15 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 		nomstack__answered(c->s, c);
 	if (unlikely(!len))
 		return 0;
-	if (flags & NOMSTACK_SEND_COPY)
-		apiflags |= TCP_WRITE_FLAG_COPY;
-	if (flags & NOMSTACK_SEND_MORE)
-		apiflags |= TCP_WRITE_FLAG_MORE;
-	err = tcp_write(c->pcb, data, (u16_t)len, apiflags);
+	if (likely(flags == NOMSTACK_SEND_COPY)) {
+		err = tcp_write_answer(c->pcb, data, (u16_t)len);
+	} else {
+		if (flags & NOMSTACK_SEND_COPY)
+			apiflags |= TCP_WRITE_FLAG_COPY;
+		if (flags & NOMSTACK_SEND_MORE)
+			apiflags |= TCP_WRITE_FLAG_MORE;
+		err = tcp_write(c->pcb, data, (u16_t)len, apiflags);
+	}
 	if (unlikely(err != ERR_OK))
 		return err == ERR_CONN ? -EPIPE : -EAGAIN;
 	conn_dirty(c);

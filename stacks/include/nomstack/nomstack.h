@@ -434,6 +434,8 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  *	the receive ring's buffers
  * @tx_zero_copy: frames sent without a copy
  * @tx_ring_full: frames lost or delayed for want of room in the transmit ring
+ * @tcp_predicted: segments that were what their connection expected next, and took
+ *	the short way: nearly all on a busy server whose device vouches for checksums
  * @tx_long: frames that the device cut into segments, and @tx_joined the
  *	segments in them; @tx_packets and @tx_zero_copy count each segment
  */
@@ -445,6 +447,7 @@ struct nomstack_stats {
 	uint64_t arp_requests, timers_run;
 	uint64_t ooseq_dropped, tx_zero_copy, tx_ring_full;
 	uint64_t tx_long, tx_joined;
+	uint64_t tcp_predicted;
 };
 
 /**

@@ -22,6 +22,7 @@
 #define LWIP_DHCP_DOES_ACD_CHECK	0	/* 2.2 */
 #define LWIP_ACD			0
 #define LWIP_NETIF_HOSTNAME		1
+#define LWIP_SINGLE_NETIF		1
 #define LWIP_NETIF_HWADDRHINT		1	/* ARP entry remembered per connection */
 #define ARP_TABLE_SIZE			64
 #define IP_REASSEMBLY			0	/* fragments are dropped: bounded work, no held buffers */
@@ -48,6 +49,7 @@
 #define MEMP_NUM_UDP_PCB		(8 + 1)	/* NOMSTACK_MAX_UDP and DHCP */
 #define MEMP_NUM_TCP_SEG		8192
 #define TCP_PCB_HASH_SIZE		4096
+#define LWIP_TCP_PREDICTION		1	/* nomstack_rx.c looks for such segments */
 #define TCP_MSS				1460
 #define TCP_MIN_SND_MSS			88	/* a peer cannot have answers cut into crumbs */
 #define TCP_WND				(44 * TCP_MSS)
