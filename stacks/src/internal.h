@@ -195,7 +195,8 @@ int nomstack__errno(err_t err);
 /* nomstack_heap.c, nomstack_sys.c */
 int nomstack__heap_open(struct vnet *v);
 void nomstack__heap_close(void);
-size_t nomstack__heap_used(void);
+size_t nomstack__heap_used(void);	/* blocks */
+size_t nomstack__heap_segments(void);	/* full-sized segments that would fit */
 uint64_t nomstack__heap_failures(void);
 void nomstack__sys_open(void);
 

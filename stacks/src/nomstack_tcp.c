@@ -350,18 +350,45 @@ int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint16_t port, con
 	return 0;
 }
 
+/*
+ * A connection may queue as many segments as an eighth of those that are free
+ * (dynamic thresholds, Choudhury and Hahne 1998): a few connections get all they
+ * want, hundreds share.  The least for each connection, and for some hundred that
+ * may come, is not counted as free, so that who has nothing queued finds room.
+ * Every segment has one block of the heap; of copied ones, which are one pbuf
+ * instead of two, a connection can have twice as many.
+ */
+#define SHARE 8
+#define SHARE_MIN 2
+#define RESERVE (2 * SHARE_MIN)
+#define RESERVE_CONNS 512
+
+static unsigned segments_allowed(const struct nomstack *s)
+{
+	size_t all = nomstack__heap_segments(), taken = nomstack__heap_used(), share;
+
+	if (all > MEMP_NUM_TCP_SEG)
+		all = MEMP_NUM_TCP_SEG;
+	taken += RESERVE * (s->st.tcp_active > RESERVE_CONNS ? s->st.tcp_active : RESERVE_CONNS);
+	share = all > taken ? (all - taken) / SHARE : 0;
+	return share < SHARE_MIN ? SHARE_MIN : share < TCP_SND_QUEUELEN ? (unsigned)share : TCP_SND_QUEUELEN;
+}
+
 uint32_t nomstack_tcp_room(struct nomstack_conn *c)
 {
-	uint32_t room, queue;
+	uint32_t room, queue, most;
 
 	if (!c->pcb)
 		return 0;
 	/* A piece sent without a copy takes up to two pbufs per segment, and lwIP
 	 * stops two short of its limit. */
+	most = 2 * segments_allowed(c->s);
+	most = most < TCP_SND_QUEUELEN - 3 ? most : TCP_SND_QUEUELEN - 3;
 	queue = tcp_sndqueuelen(c->pcb);
-	queue = queue + 3 < TCP_SND_QUEUELEN ? (TCP_SND_QUEUELEN - 3 - queue) / 2 : 0;
-	room = queue * tcp_mss(c->pcb);
-	return room < tcp_sndbuf(c->pcb) ? room : tcp_sndbuf(c->pcb);
+	room = queue < most ? (most - queue) / 2 * tcp_mss(c->pcb) : 0;
+	if (room > tcp_sndbuf(c->pcb))
+		room = tcp_sndbuf(c->pcb);
+	return room < NOMSTACK_SEND_MAX ? room : NOMSTACK_SEND_MAX;
 }
 
 int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, unsigned flags)
@@ -373,7 +400,7 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 		return -EOPNOTSUPP;
 	if (unlikely(!c->pcb))
 		return -EPIPE;
-	if (unlikely(len > TCP_SND_BUF))
+	if (unlikely(len > NOMSTACK_SEND_MAX))
 		return -EMSGSIZE;
 	if (!(flags & NOMSTACK_SEND_MORE))
 		nomstack__answered(c->s, c);
@@ -394,6 +421,16 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 	return 0;
 }
 
+/* Bytes that the peer may send again, told at once; lwIP takes only 16 bits of them. */
+static void give_back(struct tcp_pcb *pcb, uint32_t bytes)
+{
+	u16_t last = (u16_t)(bytes < UINT16_MAX ? bytes : UINT16_MAX);
+
+	pcb->rcv_wnd += bytes - last;
+	if (last)
+		tcp_recved(pcb, last);
+}
+
 int nomstack_tcp_close(struct nomstack_conn *c)
 {
 	struct tcp_pcb *pcb = c->pcb;
@@ -402,8 +439,7 @@ int nomstack_tcp_close(struct nomstack_conn *c)
 		return 0;	/* closing from closed(): it is over already */
 	/* Bytes not yet given back, and the peer's FIN while its last data is
 	 * being delivered, would turn our FIN into a reset. */
-	if (pcb->rcv_wnd != TCP_WND_MAX(pcb))
-		tcp_recved(pcb, (u16_t)(TCP_WND_MAX(pcb) - pcb->rcv_wnd));
+	give_back(pcb, TCP_WND_MAX(pcb) - pcb->rcv_wnd);
 	nomstack__answered(c->s, c);
 	conn_detach(c);
 	if (tcp_close(pcb) != ERR_OK) {
@@ -434,7 +470,7 @@ void nomstack_tcp_pause(struct nomstack_conn *c, bool paused)
 {
 	c->paused = paused;
 	if (!paused && c->unrecved && c->pcb) {
-		tcp_recved(c->pcb, (u16_t)c->unrecved);
+		give_back(c->pcb, c->unrecved);
 		c->unrecved = 0;
 	}
 }

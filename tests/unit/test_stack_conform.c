@@ -37,7 +37,7 @@
 #define PEER_ISN 0xfffff000u	/* wraps soon */
 #define MAX_WAIT_MS 600000
 #define MAX_LINE 256
-#define STREAM_BYTES (256 << 10)
+#define STREAM_BYTES (512 << 10)
 #define RUN_BYTES 512
 #define OFFLOAD 1
 
@@ -461,6 +461,32 @@ static void stream(char *args)
 	}
 }
 
+/* Acknowledge each segment that comes, until all up to @args "N [win W]" is; fails if they stop coming. */
+static void take(char *args)
+{
+	struct spec x = { .flags = ACK, .from = 1, .to = 1, .win = -1, .hlen = -1, .has_ack = true };
+	char *win = strstr(args, " win ");
+	uint32_t until = number(args, "N"), end;
+	unsigned ms = 0;
+
+	if (win)
+		x.win = (int)number(win + 5, "win");
+	x.from = x.to = t.peer_read + 1;
+	while ((int32_t)(until - x.ack) > 0) {
+		if (!fetch()) {
+			if (ms++ > 20000)
+				fail_line("%u acknowledged, and no more segments", x.ack);
+			rig_run(&t.rig, 1);
+			continue;
+		}
+		end = t.seg.seq - t.iss + t.seg.len;
+		t.have_seg = false;
+		if ((int32_t)(end - x.ack) > 0)
+			x.ack = end;
+		send_segment(&x);
+	}
+}
+
 /* ----------------------------------------------------------------- lines --- */
 
 static const char *const states[] = {
@@ -557,6 +583,8 @@ static void run_line(char *s)
 	} else if (!strncmp(s, "stream ", 7)) {
 		expect_none();
 		stream(s + 7);
+	} else if (!strncmp(s, "take ", 5)) {
+		take(s + 5);
 	} else if (!strncmp(s, "wait ", 5)) {
 		expect_none();
 		value = number(s + 5, "wait");

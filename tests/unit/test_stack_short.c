@@ -263,6 +263,7 @@ static void talk(uint64_t with, bool short_way)
 			peer_init(&peer, &rig, (uint16_t)(2000 + i), PORT);
 			peer.rx_flags = offload ? VNET_RX_CSUM_OK : 0;
 			peer.seq = ISN;
+			peer.scale = with % 4 == 3 ? with % 15 : 0;
 			if (with % 3 == 0)
 				peer.window = (uint16_t)(100 + chance(3000));	/* also the largest it ever had */
 			over = false;
