@@ -8,10 +8,6 @@
 #ifndef NOMSTACK_INTERNAL_H
 #define NOMSTACK_INTERNAL_H
 
-#ifndef __SANITIZE_ADDRESS__
-#pragma GCC optimize("O3", "omit-frame-pointer")	/* as lwip_all.c, which says why */
-#endif
-
 #include <nomstack/nomstack.h>
 #include <nomdrv/vnet.h>
 
@@ -22,6 +18,7 @@
 
 #define NOMSTACK__BATCH_LIMIT 256	/* largest batch_max */
 #define NOMSTACK__MAX_CONNS MEMP_NUM_TCP_PCB
+#define NOMSTACK__PREDICT_MIN 54	/* headers without options */
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -98,7 +95,7 @@ struct nomstack {
 	uint64_t now_ns;		/* of the current poll */
 	uint64_t prev_poll_ns;		/* 0: none, or a sleep lies between */
 	uint64_t gap_ns;		/* decaying maximum of the time between polls */
-	uint64_t timer_ms;		/* when timers were last looked at */
+	uint64_t timer_ns;		/* when timers are to be looked at: lwIP's ms ends */
 
 	/* receive: frames taken from the ring and held for W */
 	struct vnet_rx *hold;
@@ -112,6 +109,7 @@ struct nomstack {
 	unsigned rx_in_stack;		/* buffers that pbufs refer to */
 	unsigned rx_unposted;		/* released, not announced to the device */
 	unsigned ooseq_share;
+	unsigned predict_min;		/* shorter frames are no candidates for the short way through TCP */
 
 	/* who takes part: see nomstack_batch.c */
 	uint32_t epoch, speakers_now, speakers_prev;
@@ -149,6 +147,7 @@ extern struct nomstack *nomstack__the;	/* NULL while no stack is open */
 
 /* nomstack_rx.c, nomstack_tx.c */
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
+void nomstack__rx_free(struct pbuf *p);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
 void nomstack__tx_reap(struct nomstack *s);
@@ -196,7 +195,8 @@ int nomstack__errno(err_t err);
 /* nomstack_heap.c, nomstack_sys.c */
 int nomstack__heap_open(struct vnet *v);
 void nomstack__heap_close(void);
-size_t nomstack__heap_used(void);
+size_t nomstack__heap_used(void);	/* blocks */
+size_t nomstack__heap_segments(void);	/* full-sized segments that would fit */
 uint64_t nomstack__heap_failures(void);
 void nomstack__sys_open(void);
 

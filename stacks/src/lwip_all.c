@@ -7,10 +7,6 @@
  * a fifth fewer instructions per request (profile.rst has the figures).  The
  * sources themselves stay separate files, patched in the usual way.
  */
-#ifndef __SANITIZE_ADDRESS__
-#pragma GCC optimize("O3", "omit-frame-pointer")
-#endif
-
 #include "core/def.c"
 #include "core/inet_chksum.c"
 #include "core/init.c"

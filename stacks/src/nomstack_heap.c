@@ -36,7 +36,8 @@
 #define MAX_SLABS (HEAP_BYTES_MAX / SLAB_BYTES)
 #define NR_CLASSES 6
 
-/* Largest: a segment of TCP_MSS with all headers and struct pbuf. */
+/* SEGMENT_CLASS: a segment of TCP_MSS with all headers and struct pbuf. */
+#define SEGMENT_CLASS 4
 static const uint16_t class_bytes[NR_CLASSES] = { 128, 256, 512, 1024, 1728, 4096 };
 
 struct block {
@@ -171,6 +172,11 @@ void nomstack__heap_free(void *p)
 size_t nomstack__heap_used(void)
 {
 	return heap.used_blocks;
+}
+
+size_t nomstack__heap_segments(void)
+{
+	return heap.nr_slabs * (SLAB_BYTES / class_bytes[SEGMENT_CLASS]);
 }
 
 uint64_t nomstack__heap_failures(void)

@@ -112,6 +112,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	s->tx_size = vnet_tx_room(s->v);
 	s->hold_cap = s->ring_size > NOMSTACK__BATCH_LIMIT ? s->ring_size : NOMSTACK__BATCH_LIMIT;
 	s->ooseq_share = s->ring_size / 4;
+	s->predict_min = NOMSTACK__PREDICT_MIN;
 	s->hold = calloc(s->hold_cap, sizeof(*s->hold));
 	s->conns = calloc(NOMSTACK__MAX_CONNS, sizeof(*s->conns));
 	rc = -ENOMEM;
@@ -150,7 +151,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 		lwip_ready = true;
 	}
 	sys_restart_timeouts();
-	s->timer_ms = s->now_ns / NS_PER_MS;
+	s->timer_ns = 0;
 	memset(&lwip_stats.link, 0, sizeof(lwip_stats.link));
 	memset(&lwip_stats.etharp, 0, sizeof(lwip_stats.etharp));
 	memset(&lwip_stats.ip, 0, sizeof(lwip_stats.ip));
@@ -211,11 +212,9 @@ void nomstack_close(struct nomstack *s)
 
 static void run_timers(struct nomstack *s)
 {
-	uint64_t ms = s->now_ns / NS_PER_MS;
-
-	if (likely(ms == s->timer_ms))
+	if (likely(s->now_ns < s->timer_ns))
 		return;
-	s->timer_ms = ms;
+	s->timer_ns = s->now_ns - s->now_ns % NS_PER_MS + NS_PER_MS;
 	if (sys_timeouts_sleeptime())
 		return;
 	/* A segment the device has sent must not look busy to a retransmission. */
@@ -339,6 +338,7 @@ void nomstack_stats(struct nomstack *s, struct nomstack_stats *out)
 	*out = s->st;
 	out->tcp_refused += l->tcp.refused;
 	out->tcp_retransmits = l->tcp.rexmit;
+	out->tcp_predicted = l->tcp.predicted;
 	out->drop_csum = (uint64_t)l->ip.chkerr + l->icmp.chkerr + l->udp.chkerr + l->tcp.chkerr;
 	out->drop_mem = (uint64_t)l->link.memerr + l->etharp.memerr + l->ip.memerr + l->icmp.memerr + l->udp.memerr +
 			l->tcp.memerr + nomstack__heap_failures();

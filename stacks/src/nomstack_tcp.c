@@ -134,7 +134,11 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 		c->unrecved += p->tot_len;
 	for (q = p; q && c->pcb; q = q->next)
 		c->ops->recv(c, c->arg, q->payload, q->len);
-	pbuf_free(p);
+	/* Nearly always one frame, ours alone: what pbuf_free() would find out. */
+	if (likely(!p->next && p->ref == 1 && p->flags & PBUF_FLAG_IS_CUSTOM))
+		nomstack__rx_free(p);
+	else
+		pbuf_free(p);
 	return aborted ? ERR_ABRT : ERR_OK;
 }
 
@@ -142,8 +146,6 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 {
 	struct nomstack_conn *c = arg;
 
-	if (!c->ops->sent)
-		return ERR_OK;
 	aborted = false;
 	c->ops->sent(c, c->arg, len);
 	return aborted ? ERR_ABRT : ERR_OK;
@@ -195,7 +197,7 @@ static void conn_attach(struct nomstack_conn *c)
 {
 	tcp_arg(c->pcb, c);
 	tcp_recv(c->pcb, on_recv);
-	tcp_sent(c->pcb, on_sent);
+	tcp_sent(c->pcb, c->ops->sent ? on_sent : NULL);
 	tcp_err(c->pcb, on_err);
 	conn_knobs(c);
 	c->s->st.tcp_active++;
@@ -348,18 +350,45 @@ int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint16_t port, con
 	return 0;
 }
 
+/*
+ * A connection may queue as many segments as an eighth of those that are free
+ * (dynamic thresholds, Choudhury and Hahne 1998): a few connections get all they
+ * want, hundreds share.  The least for each connection, and for some hundred that
+ * may come, is not counted as free, so that who has nothing queued finds room.
+ * Every segment has one block of the heap; of copied ones, which are one pbuf
+ * instead of two, a connection can have twice as many.
+ */
+#define SHARE 8
+#define SHARE_MIN 2
+#define RESERVE (2 * SHARE_MIN)
+#define RESERVE_CONNS 512
+
+static unsigned segments_allowed(const struct nomstack *s)
+{
+	size_t all = nomstack__heap_segments(), taken = nomstack__heap_used(), share;
+
+	if (all > MEMP_NUM_TCP_SEG)
+		all = MEMP_NUM_TCP_SEG;
+	taken += RESERVE * (s->st.tcp_active > RESERVE_CONNS ? s->st.tcp_active : RESERVE_CONNS);
+	share = all > taken ? (all - taken) / SHARE : 0;
+	return share < SHARE_MIN ? SHARE_MIN : share < TCP_SND_QUEUELEN ? (unsigned)share : TCP_SND_QUEUELEN;
+}
+
 uint32_t nomstack_tcp_room(struct nomstack_conn *c)
 {
-	uint32_t room, queue;
+	uint32_t room, queue, most;
 
 	if (!c->pcb)
 		return 0;
 	/* A piece sent without a copy takes up to two pbufs per segment, and lwIP
 	 * stops two short of its limit. */
+	most = 2 * segments_allowed(c->s);
+	most = most < TCP_SND_QUEUELEN - 3 ? most : TCP_SND_QUEUELEN - 3;
 	queue = tcp_sndqueuelen(c->pcb);
-	queue = queue + 3 < TCP_SND_QUEUELEN ? (TCP_SND_QUEUELEN - 3 - queue) / 2 : 0;
-	room = queue * tcp_mss(c->pcb);
-	return room < tcp_sndbuf(c->pcb) ? room : tcp_sndbuf(c->pcb);
+	room = queue < most ? (most - queue) / 2 * tcp_mss(c->pcb) : 0;
+	if (room > tcp_sndbuf(c->pcb))
+		room = tcp_sndbuf(c->pcb);
+	return room < NOMSTACK_SEND_MAX ? room : NOMSTACK_SEND_MAX;
 }
 
 int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, unsigned flags)
@@ -371,21 +400,35 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 		return -EOPNOTSUPP;
 	if (unlikely(!c->pcb))
 		return -EPIPE;
-	if (unlikely(len > TCP_SND_BUF))
+	if (unlikely(len > NOMSTACK_SEND_MAX))
 		return -EMSGSIZE;
 	if (!(flags & NOMSTACK_SEND_MORE))
 		nomstack__answered(c->s, c);
 	if (unlikely(!len))
 		return 0;
-	if (flags & NOMSTACK_SEND_COPY)
-		apiflags |= TCP_WRITE_FLAG_COPY;
-	if (flags & NOMSTACK_SEND_MORE)
-		apiflags |= TCP_WRITE_FLAG_MORE;
-	err = tcp_write(c->pcb, data, (u16_t)len, apiflags);
+	if (likely(flags == NOMSTACK_SEND_COPY)) {
+		err = tcp_write_answer(c->pcb, data, (u16_t)len);
+	} else {
+		if (flags & NOMSTACK_SEND_COPY)
+			apiflags |= TCP_WRITE_FLAG_COPY;
+		if (flags & NOMSTACK_SEND_MORE)
+			apiflags |= TCP_WRITE_FLAG_MORE;
+		err = tcp_write(c->pcb, data, (u16_t)len, apiflags);
+	}
 	if (unlikely(err != ERR_OK))
 		return err == ERR_CONN ? -EPIPE : -EAGAIN;
 	conn_dirty(c);
 	return 0;
+}
+
+/* Bytes that the peer may send again, told at once; lwIP takes only 16 bits of them. */
+static void give_back(struct tcp_pcb *pcb, uint32_t bytes)
+{
+	u16_t last = (u16_t)(bytes < UINT16_MAX ? bytes : UINT16_MAX);
+
+	pcb->rcv_wnd += bytes - last;
+	if (last)
+		tcp_recved(pcb, last);
 }
 
 int nomstack_tcp_close(struct nomstack_conn *c)
@@ -396,8 +439,7 @@ int nomstack_tcp_close(struct nomstack_conn *c)
 		return 0;	/* closing from closed(): it is over already */
 	/* Bytes not yet given back, and the peer's FIN while its last data is
 	 * being delivered, would turn our FIN into a reset. */
-	if (pcb->rcv_wnd != TCP_WND_MAX(pcb))
-		tcp_recved(pcb, (u16_t)(TCP_WND_MAX(pcb) - pcb->rcv_wnd));
+	give_back(pcb, TCP_WND_MAX(pcb) - pcb->rcv_wnd);
 	nomstack__answered(c->s, c);
 	conn_detach(c);
 	if (tcp_close(pcb) != ERR_OK) {
@@ -428,7 +470,7 @@ void nomstack_tcp_pause(struct nomstack_conn *c, bool paused)
 {
 	c->paused = paused;
 	if (!paused && c->unrecved && c->pcb) {
-		tcp_recved(c->pcb, (u16_t)c->unrecved);
+		give_back(c->pcb, c->unrecved);
 		c->unrecved = 0;
 	}
 }

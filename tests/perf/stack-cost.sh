@@ -4,34 +4,44 @@
 #
 # usage: tests/perf/stack-cost.sh [-v]
 #
-# Prints a table: connections, batch, offload, instructions per request.  -v
-# adds the functions that take most.  Judges nothing.
-# Needs valgrind and build/bin/stack-cost.  Exit 4 when valgrind is missing.
+# Prints two tables: of the stack above a device that is only memory
+# (connections, batch, offload, instructions per request), and of driver and
+# stack above a polling one (connections, batch, bytes each way).  -v adds the
+# functions that take most.  Judges nothing; tests/reach/stack does.
+# Needs valgrind, build/bin/stack-cost and path-cost.  Exit 4 when valgrind is missing.
 set -eu
 
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 PROG=${STACK_COST:-$ROOT/build/bin/stack-cost}
+PATH_PROG=${PATH_COST:-$ROOT/build/bin/path-cost}
 N=2000
 
 command -v valgrind >/dev/null || {
 	echo "1..0 # SKIP valgrind is not installed"
 	exit 4
 }
-[ -x "$PROG" ] || {
-	echo "stack-cost.sh: $PROG is missing: run make $PROG" >&2
-	exit 1
-}
+for prog in "$PROG" "$PATH_PROG"; do
+	[ -x "$prog" ] || {
+		echo "stack-cost.sh: $prog is missing: run make user" >&2
+		exit 1
+	}
+done
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
-cost() { # CONNECTIONS BATCH [csum]
+count() { # PROGRAM CONNECTIONS BATCH [ARG]: sets each, instructions per request
 	valgrind --tool=callgrind --toggle-collect=measured --callgrind-out-file="$WORK/out" \
-		"$PROG" "$1" $N "$2" ${3:+"$3"} >"$WORK/served" 2>"$WORK/err" || {
+		"$1" "$2" $N "$3" ${4:+"$4"} >"$WORK/served" 2>"$WORK/err" || {
 		cat "$WORK/err" >&2
 		exit 1
 	}
 	total=$(sed -n 's/^\(summary\|totals\): //p' "$WORK/out" | tail -n 1)
-	printf '%11s %5s %7s %12s\n' "$1" "$2" "${3:-none}" "$((total / $(cat "$WORK/served")))"
+	each=$((total / $(cat "$WORK/served")))
+}
+
+cost() { # CONNECTIONS BATCH [csum]
+	count "$PROG" "$@"
+	printf '%11s %5s %7s %12s\n' "$1" "$2" "${3:-none}" "$each"
 }
 
 printf '%11s %5s %7s %12s\n' connections batch offload instructions
@@ -42,7 +52,17 @@ for offload in '' csum; do
 		done
 	done
 done
+printf '\ndriver and stack\n%11s %5s %7s %12s\n' connections batch bytes instructions
+for bytes in 1 300 1400; do
+	for conns in 1 64 500; do
+		for batch in 1 16; do
+			[ "$conns" -ge "$batch" ] || continue
+			count "$PATH_PROG" "$conns" "$batch" "$bytes"
+			printf '%11s %5s %7s %12s\n' "$conns" "$batch" "$bytes" "$each"
+		done
+	done
+done
 if [ "${1:-}" = -v ]; then
-	cost 1 1 csum >/dev/null
+	count "$PATH_PROG" 1 1 1
 	callgrind_annotate "$WORK/out" | sed -n 's/^ *\([0-9,]* .*:[^ ]*\).*/\1/p' | head -n 45
 fi

@@ -16,13 +16,15 @@
 #include <nomdrv/vnet.h>
 #include <nomux/clock.h>
 
+#include "cost_peer.h"
+
 #include <linux/virtio_net.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BUFS 1024
-#define FRAME 2048
+#define FRAME COST_PEER_FRAME
 #define REQUEST 120
 #define ANSWER 300
 
@@ -124,78 +126,21 @@ unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
 
 /* ------------------------------------------------------------------- peer --- */
 
-static uint32_t *seqs, *acks;
 static struct nomstack *stack;
-static unsigned served;
 static char answer[ANSWER];
-
-static void put16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v & 0xffff);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint16_t csum(const uint8_t *p, unsigned len, uint32_t sum)
-{
-	for (unsigned i = 0; i < len; i++)
-		sum += i & 1 ? p[i] : (uint32_t)p[i] << 8;
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
 
 static void frame(unsigned conn, unsigned flags, unsigned len)
 {
-	struct vnet_rx *u = &dev.used[dev.nr_used++];
 	uint16_t id = (uint16_t)(dev.next++ % BUFS);
-	uint8_t *f = dev.buf[id] + 14, *ip = f + 14, *t = ip + 20;
 
-	memcpy(f, "\x52\x54\x00\x00\x00\x02\x52\x54\x00\x00\x00\x01\x08\x00", 14);
-	memset(ip, 0, 40);
-	ip[0] = 0x45;
-	put16(ip + 2, 40 + len);
-	ip[8] = 64;
-	ip[9] = 6;
-	put32(ip + 12, 0x0a000001);
-	put32(ip + 16, 0x0a000002);
-	put16(ip + 10, csum(ip, 20, 0));
-	put16(t, 10000 + conn);
-	put16(t + 2, 80);
-	put32(t + 4, seqs[conn]);
-	put32(t + 8, acks[conn]);
-	t[12] = 0x50;
-	t[13] = (uint8_t)flags;
-	put16(t + 14, 65535);
-	memset(t + 20, 'r', len);
-	put16(t + 16, csum(t, 20 + len, 0x0a00 + 1 + 0x0a00 + 2 + 6 + 20 + len));
-	*u = (struct vnet_rx){ f, 54 + len, id, dev.features ? VNET_RX_CSUM_OK : 0 };
-	seqs[conn] += len + !!(flags & 2);
+	len = cost_peer_frame(dev.buf[id], conn, flags, len);
+	dev.used[dev.nr_used++] = (struct vnet_rx){ dev.buf[id], len, id, dev.features ? VNET_RX_CSUM_OK : 0 };
 }
 
 static void drain(void)
 {
-	for (unsigned i = 0; i < dev.nr_tx; i++) {
-		uint8_t *f = dev.tx[i];
-		unsigned conn, len;
-
-		if (f[12] != 8 || f[13] || f[23] != 6)
-			continue;
-		conn = ((unsigned)f[36] << 8 | f[37]) - 10000;
-		len = ((unsigned)f[16] << 8 | f[17]) - 20 - (f[46] >> 4) * 4u;
-		acks[conn] = get32(f + 38) + len + !!(f[47] & 2);
-		served += len == ANSWER;
-	}
+	for (unsigned i = 0; i < dev.nr_tx; i++)
+		cost_peer_take(dev.tx[i], dev.tx_len[i]);
 	dev.nr_tx = 0;
 }
 
@@ -229,16 +174,10 @@ int main(int argc, char **argv)
 		dev.features = 1ull << VIRTIO_NET_F_CSUM;
 	dev.arena = aligned_alloc(4096, 16u << 20);
 	now = 1000000000;
-	seqs = calloc(conns, sizeof(*seqs));
-	acks = calloc(conns, sizeof(*acks));
-	if (!dev.arena || !seqs || !acks || nomstack_open(&o, &stack) ||
+	if (!conns || conns > COST_PEER_CONNS || !dev.arena || nomstack_open(&o, &stack) ||
 	    nomstack_tcp_listen(stack, 80, 255, &ops, &dev))
 		return 1;
-	/* The peer's ARP announcement. */
-	memset(dev.buf[0], 0, 60);
-	memcpy(dev.buf[0], "\x52\x54\x00\x00\x00\x02\x52\x54\x00\x00\x00\x01\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01"
-	       "\x52\x54\x00\x00\x00\x01\x0a\x00\x00\x01\x00\x00\x00\x00\x00\x00\x0a\x00\x00\x02", 42);
-	dev.used[dev.nr_used++] = (struct vnet_rx){ dev.buf[0], 60, 0, 0 };
+	dev.used[dev.nr_used++] = (struct vnet_rx){ dev.buf[0], cost_peer_arp(dev.buf[0]), 0, 0 };
 	nomstack_poll(stack);
 	for (i = 0; i < conns; i++) {
 		frame(i, 2, 0);
@@ -248,7 +187,8 @@ int main(int argc, char **argv)
 		nomstack_poll(stack);
 	}
 	drain();
-	served = 0;
+	cost_peer_served = 0;
+	cost_peer_answer = ANSWER;
 	for (i = 0, n = 0; n < requests; ) {
 		for (k = 0; k < batch; k++, n++, i = (i + 1) % conns)
 			frame(i, 24, REQUEST);
@@ -256,7 +196,7 @@ int main(int argc, char **argv)
 		measured();
 		drain();
 	}
-	printf("%u\n", served);
+	printf("%u\n", cost_peer_served);
 	nomstack_close(stack);
-	return served == n ? 0 : 1;
+	return cost_peer_served == n ? 0 : 1;
 }

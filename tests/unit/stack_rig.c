@@ -263,10 +263,10 @@ unsigned peer_frame(struct peer *p, uint8_t *f, unsigned flags, uint32_t seq, ui
 		    unsigned len)
 {
 	uint8_t *t = f + 34;
-	unsigned hdr = flags & SYN ? 24 : 20;
+	unsigned hdr = !(flags & SYN) ? 20 : p->scale ? 28 : 24;
 	uint16_t sum;
 
-	memset(t, 0, 24);
+	memset(t, 0, 28);
 	put16(t, p->port);
 	put16(t + 2, p->dport);
 	put32(t + 4, seq);
@@ -278,6 +278,11 @@ unsigned peer_frame(struct peer *p, uint8_t *f, unsigned flags, uint32_t seq, ui
 		t[20] = 2;
 		t[21] = 4;
 		put16(t + 22, 1460);
+	}
+	if (hdr == 28) {
+		t[24] = 3;
+		t[25] = 3;
+		t[26] = (uint8_t)p->scale;
 	}
 	if (len)
 		memmove(t + hdr, data, len);

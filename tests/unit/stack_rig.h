@@ -101,6 +101,7 @@ struct peer {
 	uint32_t seq, ack;		/* next to send, next expected */
 	uint16_t window;
 	unsigned rx_flags;		/* VNET_RX_*, for what it sends */
+	unsigned scale;			/* offered in its SYN when not 0; @window is as sent, unscaled */
 	bool bad_csum;
 };
 

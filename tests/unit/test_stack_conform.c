@@ -9,6 +9,10 @@
  * first word is "deviation" says what the RFC wants and the stack does not do: it
  * must fail, and passing is an error, so that the list stays true.
  *
+ * Each script runs twice: all segments taking the long way through TCP, and those that a
+ * connection expects the short one, which must not be seen.  In the second run the device
+ * vouches for the checksums and makes them.
+ *
  * Strict by default: a segment of the stack that no line expects is a failure, and
  * so is data or an end of the connection that the application got and no line names.
  */
@@ -19,6 +23,7 @@
 
 #include <errno.h>
 #include <glob.h>
+#include <linux/virtio_net.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,7 +37,9 @@
 #define PEER_ISN 0xfffff000u	/* wraps soon */
 #define MAX_WAIT_MS 600000
 #define MAX_LINE 256
-#define STREAM_BYTES (256 << 10)
+#define STREAM_BYTES (512 << 10)
+#define RUN_BYTES 512
+#define OFFLOAD 1
 
 struct run {
 	struct rig rig;
@@ -46,6 +53,7 @@ struct run {
 	uint32_t wrong_at;		/* first wrong byte that the application got, or 0 */
 	bool refuse;			/* accept() says no */
 	bool close_on_fin;
+	bool offload;			/* the device does checksums */
 	struct seg seg;
 	bool have_seg;			/* seg came and no line has taken it yet */
 	const char *file;
@@ -398,7 +406,7 @@ static void send_segment(const struct spec *x)
 		memcpy(tcp + 16, &c, 2);
 	}
 	n = t_ip_frame(&t.rig, f, PEER_IP, RIG_IP, 6, tcp, hdr + len);
-	if (!rig_inject(&t.rig, f, n, 0))
+	if (!rig_inject(&t.rig, f, n, t.offload && !x->badsum ? VNET_RX_CSUM_OK : 0))
 		fail_line("the receive ring is full");
 	acted();
 	nomstack_poll(t.rig.s);
@@ -450,6 +458,32 @@ static void stream(char *args)
 		send_segment(&x);
 		while (fetch())
 			t.have_seg = false;
+	}
+}
+
+/* Acknowledge each segment that comes, until all up to @args "N [win W]" is; fails if they stop coming. */
+static void take(char *args)
+{
+	struct spec x = { .flags = ACK, .from = 1, .to = 1, .win = -1, .hlen = -1, .has_ack = true };
+	char *win = strstr(args, " win ");
+	uint32_t until = number(args, "N"), end;
+	unsigned ms = 0;
+
+	if (win)
+		x.win = (int)number(win + 5, "win");
+	x.from = x.to = t.peer_read + 1;
+	while ((int32_t)(until - x.ack) > 0) {
+		if (!fetch()) {
+			if (ms++ > 20000)
+				fail_line("%u acknowledged, and no more segments", x.ack);
+			rig_run(&t.rig, 1);
+			continue;
+		}
+		end = t.seg.seq - t.iss + t.seg.len;
+		t.have_seg = false;
+		if ((int32_t)(end - x.ack) > 0)
+			x.ack = end;
+		send_segment(&x);
 	}
 }
 
@@ -549,6 +583,8 @@ static void run_line(char *s)
 	} else if (!strncmp(s, "stream ", 7)) {
 		expect_none();
 		stream(s + 7);
+	} else if (!strncmp(s, "take ", 5)) {
+		take(s + 5);
 	} else if (!strncmp(s, "wait ", 5)) {
 		expect_none();
 		value = number(s + 5, "wait");
@@ -622,7 +658,9 @@ static void run_script(FILE *f, bool *deviation_out)
 	char line[MAX_LINE], *s;
 	size_t n;
 
-	rig_open(&t.rig, "10.0.0.2/24", 0);
+	rig_open(&t.rig, "10.0.0.2/24", t.offload ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM : 0);
+	if (!t.offload)
+		t.rig.s->predict_min = UINT32_MAX;
 	peer_init(&t.p, &t.rig, PEER_PORT, PORT);
 	acted();
 	while (fgets(line, sizeof(line), f)) {
@@ -652,6 +690,7 @@ static void test_script(void **state)
 
 	memset(&t, 0, sizeof(t));
 	t.file = *state;
+	t.offload = ((const char *)*state)[-1] == OFFLOAD;
 	deviation = false;
 	f = fopen(t.file, "r");
 	if (!f)
@@ -673,7 +712,7 @@ int main(int argc, char **argv)
 	struct CMUnitTest *tests;
 	glob_t found = { 0 };
 	size_t i, n = (size_t)argc - 1;
-	char **files = argv + 1;
+	char **files = argv + 1, *runs;
 	int rc;
 
 	if (!n) {
@@ -684,12 +723,22 @@ int main(int argc, char **argv)
 		n = found.gl_pathc;
 		files = found.gl_pathv;
 	}
-	tests = calloc(n, sizeof(*tests));
-	if (!tests)
+	tests = calloc(2 * n, sizeof(*tests));
+	runs = calloc(2 * n, RUN_BYTES);
+	if (!tests || !runs)
 		return 1;
-	for (i = 0; i < n; i++)
-		tests[i] = (struct CMUnitTest){ .name = files[i], .test_func = test_script, .initial_state = files[i] };
-	rc = _cmocka_run_group_tests("conform", tests, n, NULL, NULL);
+	for (i = 0; i < 2 * n; i++) {
+		char *run = runs + i * RUN_BYTES;
+
+		/* the kind of run, the file's name, and what the run is called */
+		run[0] = i & 1 ? OFFLOAD : 0;
+		snprintf(run + 1, RUN_BYTES / 2 - 1, "%s", files[i / 2]);
+		snprintf(run + RUN_BYTES / 2, RUN_BYTES / 2, "%s%s", files[i / 2], i & 1 ? " offload" : "");
+		tests[i] = (struct CMUnitTest){ .name = run + RUN_BYTES / 2, .test_func = test_script,
+						.initial_state = run + 1 };
+	}
+	rc = _cmocka_run_group_tests("conform", tests, 2 * n, NULL, NULL);
+	free(runs);
 	free(tests);
 	globfree(&found);
 	return rc != 0;

@@ -42,6 +42,7 @@ static const struct {
 	[M_RX_BAD] = { "rx_bad", "packets", NOMUX_COUNTER },
 	[M_DROPS] = { "stack.drops", "packets", NOMUX_COUNTER },
 	[M_RETRANSMITS] = { "stack.retransmits", "segments", NOMUX_COUNTER },
+	[M_PREDICTED] = { "stack.predicted", "segments", NOMUX_COUNTER },
 	[M_TX_ZERO_COPY] = { "stack.tx_zero_copy", "packets", NOMUX_COUNTER },
 	[M_TX_LONG] = { "stack.tx_long", "frames", NOMUX_COUNTER },
 	[M_TX_JOINED] = { "stack.tx_joined", "segments", NOMUX_COUNTER },

@@ -297,6 +297,7 @@ static void show_stats(struct server *srv)
 	metric_set(m, M_RX_BAD, v->rx_bad);
 	metric_set(m, M_DROPS, s.drop_csum + s.drop_mem + s.drop_proto);
 	metric_set(m, M_RETRANSMITS, s.tcp_retransmits);
+	metric_set(m, M_PREDICTED, s.tcp_predicted);
 	metric_set(m, M_TX_ZERO_COPY, s.tx_zero_copy);
 	metric_set(m, M_TX_LONG, s.tx_long);
 	metric_set(m, M_TX_JOINED, s.tx_joined);

@@ -241,11 +241,17 @@ NOMSTACK_API int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint1
 				      const struct nomstack_tcp_ops *ops, void *arg,
 				      struct nomstack_conn **out);
 
+#define NOMSTACK_SEND_MAX 65535	/* bytes in one nomstack_tcp_send() */
+
 /**
  * nomstack_tcp_room - bytes that nomstack_tcp_send() would take now
  * @c: the connection
  *
- * Return: bytes, 0 when the send buffer or the segment queue is full.
+ * A connection may queue more than this: ask again after sending.  When many
+ * connections queue at once, each gets less.  One with nothing queued has room for
+ * two segments, unless more than 500 have come since others took what there was.
+ *
+ * Return: bytes, at most NOMSTACK_SEND_MAX; 0 when the connection has its share.
  */
 NOMSTACK_API uint32_t nomstack_tcp_room(struct nomstack_conn *c);
 
@@ -266,7 +272,7 @@ NOMSTACK_API uint32_t nomstack_tcp_room(struct nomstack_conn *c);
  * subject to the batching delay.
  *
  * Return: 0, -EAGAIN (no room now; sent() tells when to retry), -EMSGSIZE
- * (@len larger than the whole send buffer), -EPIPE (closed for sending),
+ * (@len larger than NOMSTACK_SEND_MAX), -EPIPE (closed for sending),
  * -EOPNOTSUPP (unknown flag).
  */
 NOMSTACK_API int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, unsigned flags);
@@ -434,6 +440,8 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  *	the receive ring's buffers
  * @tx_zero_copy: frames sent without a copy
  * @tx_ring_full: frames lost or delayed for want of room in the transmit ring
+ * @tcp_predicted: segments that were what their connection expected next, and took
+ *	the short way: nearly all on a busy server whose device vouches for checksums
  * @tx_long: frames that the device cut into segments, and @tx_joined the
  *	segments in them; @tx_packets and @tx_zero_copy count each segment
  */
@@ -445,6 +453,7 @@ struct nomstack_stats {
 	uint64_t arp_requests, timers_run;
 	uint64_t ooseq_dropped, tx_zero_copy, tx_ring_full;
 	uint64_t tx_long, tx_joined;
+	uint64_t tcp_predicted;
 };
 
 /**

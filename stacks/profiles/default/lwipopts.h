@@ -22,6 +22,7 @@
 #define LWIP_DHCP_DOES_ACD_CHECK	0	/* 2.2 */
 #define LWIP_ACD			0
 #define LWIP_NETIF_HOSTNAME		1
+#define LWIP_SINGLE_NETIF		1
 #define LWIP_NETIF_HWADDRHINT		1	/* ARP entry remembered per connection */
 #define ARP_TABLE_SIZE			64
 #define IP_REASSEMBLY			0	/* fragments are dropped: bounded work, no held buffers */
@@ -38,7 +39,7 @@
 #else						/* 2.1, with the names of arch/cc.h */
 #define MEM_LIBC_MALLOC			1
 #endif
-#define MEMP_NUM_PBUF			4096
+#define MEMP_NUM_PBUF			8192	/* as segments: one each for what is sent without a copy */
 #define PBUF_POOL_SIZE			0	/* receive uses the ring's own buffers */
 #define LWIP_SUPPORT_CUSTOM_PBUF	1
 
@@ -48,11 +49,15 @@
 #define MEMP_NUM_UDP_PCB		(8 + 1)	/* NOMSTACK_MAX_UDP and DHCP */
 #define MEMP_NUM_TCP_SEG		8192
 #define TCP_PCB_HASH_SIZE		4096
+#define LWIP_TCP_PREDICTION		1	/* nomstack_rx.c looks for such segments */
 #define TCP_MSS				1460
 #define TCP_MIN_SND_MSS			88	/* a peer cannot have answers cut into crumbs */
-#define TCP_WND				(44 * TCP_MSS)
-#define TCP_SND_BUF			(44 * TCP_MSS)
-#define TCP_SND_QUEUELEN		256
+#define LWIP_WND_SCALE			1	/* RFC 7323 */
+#define TCP_RCV_SCALE			2
+#define TCP_WND				(176 * TCP_MSS)	/* data waits in no buffer of ours, see profile.rst */
+#define TCP_SND_BUF			(176 * TCP_MSS)	/* most; nomstack_tcp_room() shares what there is */
+#define TCP_SND_QUEUELEN		512
+#define TCP_SNDLOWAT			(16 * TCP_MSS)	/* of sockets, which there are none of; must fit 16 bits */
 #define TCP_OVERSIZE			512	/* room after a piece sent with NOMSTACK_SEND_MORE */
 #define TCP_LISTEN_BACKLOG		1
 #define TCP_DEFAULT_LISTEN_BACKLOG	255
@@ -75,8 +80,14 @@
 #define MEMP_STATS			0
 #endif
 
-#if (TCP_SND_BUF > 0xffff) || (TCP_WND > 0xffff)
+#if ((TCP_SND_BUF > 0xffff) || (TCP_WND > 0xffff)) && !LWIP_WND_SCALE
 #error "TCP_SND_BUF and TCP_WND above 65535 need LWIP_WND_SCALE and TCP_RCV_SCALE: set both"
+#endif
+#if LWIP_WND_SCALE && (((TCP_WND >> TCP_RCV_SCALE) > 0xffff) || (TCP_RCV_SCALE > 0 && (TCP_WND >> (TCP_RCV_SCALE - 1)) <= 0xffff))
+#error "TCP_RCV_SCALE is not the smallest shift by which TCP_WND fits into 16 bits: windows would be coarser than they must, or wrong"
+#endif
+#if MEMP_NUM_PBUF < MEMP_NUM_TCP_SEG
+#error "MEMP_NUM_PBUF is below MEMP_NUM_TCP_SEG: sending without a copy would run out of it first, and nomstack_tcp_room() would not know"
 #endif
 
 #endif

@@ -51,6 +51,13 @@ void nomstack__assert(const char *msg, const char *file, int line) __attribute__
 #define LWIP_PLATFORM_ASSERT(msg) nomstack__assert(msg, __FILE__, __LINE__)
 #define LWIP_PLATFORM_DIAG(x) do { } while (0)
 
+/* Functions on the way of every segment that have other, rare callers as well. */
+#ifdef __SANITIZE_ADDRESS__
+#define LWIP_INLINE_HOT
+#else
+#define LWIP_INLINE_HOT inline __attribute__((always_inline))
+#endif
+
 /* The heap: size classes in memory the device can read, see nomstack_heap.c. */
 void *nomstack__heap_alloc(size_t bytes);
 void *nomstack__heap_zalloc(size_t nr, size_t bytes);
