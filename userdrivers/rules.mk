@@ -19,6 +19,7 @@ $(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_DIR)/main.c,vhostbe,))
 $(eval $(call nom_lib,nomdrvfake,userdrivers/src/vtrans_fake.c))
 
 $(eval $(call nom_unit,test_vring_split,tests/unit/test_vring_split.c,nomdrv nomux,))
+$(eval $(call nom_unit,test_vring_packed,tests/unit/test_vring_packed.c,nomdrv nomux,))
 # Each allocation can be made to fail.  A variable, for a comma would end the argument.
 NOMDRV_WRAP := -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc
 $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nomdrv nomux,$(NOMDRV_WRAP)))

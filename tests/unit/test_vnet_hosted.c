@@ -651,6 +651,39 @@ static void test_vnet_one_doorbell_per_batch(void **state)
 	t_close(&p);
 }
 
+/*
+ * A device that asked for a doorbell and then took frames unasked: its event
+ * lies behind, and nothing that is announced from now on passes it.  Also whole
+ * rings at a time, where each event has been passed at some time.
+ */
+static void test_vnet_rings_for_an_event_that_is_behind(void **state)
+{
+	static const unsigned int batches[] = { 1, 1, 3, 256, 256, 1, 255, 256, 128, 200, 256, 256 };
+	struct vhostbe_opts bo = { .sz = sizeof(bo), .flags = VHOSTBE_ASKS_EARLY };
+	uint8_t buf[64], got[64];
+	struct vnet_seg seg = { buf, sizeof(buf) };
+	unsigned int b, i, nr = 0, taken = 0;
+	struct pair p;
+
+	t_open(&p, NULL, &bo);
+	for (b = 0; b < sizeof(batches) / sizeof(batches[0]); b++) {
+		for (i = 0; i < batches[b]; i++) {
+			t_frame(buf, nr++, sizeof(buf));
+			assert_int_equal(vnet_tx_copy(p.v, &seg, 1, 0, 0), 0);
+		}
+		vnet_tx_flush(p.v);
+		vhostbe_step(p.be);
+		while (vhostbe_take(p.be, got, sizeof(got), NULL) == 64) {
+			t_frame(buf, taken++, sizeof(buf));
+			assert_memory_equal(got, buf, sizeof(buf));
+		}
+		assert_int_equal(taken, nr);
+		assert_int_equal(vnet_tx_reap(p.v, NULL, NULL), batches[b]);
+		assert_int_equal(vnet_stats(p.v)->doorbells_tx, b + 1);
+	}
+	t_close(&p);
+}
+
 static void t_busy(uint64_t features_off)
 {
 	struct vhostbe_opts bo = { .sz = sizeof(bo), .flags = VHOSTBE_BUSY };
@@ -937,6 +970,7 @@ int main(void)
 		cmocka_unit_test(test_vnet_all_buffers_held_starves_and_recovers),
 		cmocka_unit_test(test_vnet_full_transmit_ring_says_so),
 		cmocka_unit_test(test_vnet_one_doorbell_per_batch),
+		cmocka_unit_test(test_vnet_rings_for_an_event_that_is_behind),
 		cmocka_unit_test(test_vnet_no_doorbell_for_a_polling_device),
 		cmocka_unit_test(test_vnet_sleeps_and_wakes),
 		cmocka_unit_test(test_vnet_lost_backend_stops_the_driver),

@@ -181,9 +181,12 @@ static uint64_t drain_kick(struct be_ring *r)
 static unsigned int serve_tx(struct vhostbe *be)
 {
 	struct be_ring *r = &be->ring[BE_TXQ];
+	const bool early = r->packed && (be->flags & VHOSTBE_ASKS_EARLY);
 	unsigned int done = 0;
 	int n;
 
+	if (early)
+		be_ring_kicks_on(be, r);
 	for (;;) {
 		n = be_ring_avail(be, r);
 		while (n > 0 && transmit(be, r) > 0) {
@@ -196,7 +199,7 @@ static unsigned int serve_tx(struct vhostbe *be)
 		if (n > 0)	/* the port is full: come back unasked */
 			return done;
 		r->kicked = be->flags & VHOSTBE_BUSY;
-		if (!be_ring_kicks_on(be, r))
+		if (early || !be_ring_kicks_on(be, r))
 			return done;
 	}
 }

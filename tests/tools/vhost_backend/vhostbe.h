@@ -52,6 +52,12 @@ struct vhostbe_opts {
 };
 
 #define VHOSTBE_BUSY	(1u << 0)	/* poll the transmit ring: no doorbells wanted */
+/*
+ * Packed rings: ask for a doorbell before the ring is emptied and not again
+ * afterwards, so that the event lies behind what was taken, as with QEMU when a
+ * send has been waiting for its peer.
+ */
+#define VHOSTBE_ASKS_EARLY	(1u << 1)
 
 /**
  * struct vhostbe_meta - what the virtio header says about a frame
