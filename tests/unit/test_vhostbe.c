@@ -201,14 +201,14 @@ static void test_vhostbe_bad_values(void **state)
 	int s;
 
 	s = t_connect();
-	t_u64(s, VHU_SET_FEATURES, BIT(VIRTIO_NET_F_MRG_RXBUF), -1);
+	t_u64(s, VHU_SET_FEATURES, BIT(VIRTIO_NET_F_GUEST_UFO), -1);
 	t_dropped(s, "not offered");
 	s = t_connect();
 	t_u64(s, VHU_SET_PROTOCOL_FEATURES, BIT(0), -1);
 	t_dropped(s, "not offered");
 	s = t_connect();
-	t_state(s, VHU_SET_VRING_NUM, 2, 16);
-	t_dropped(s, "ring 2");
+	t_state(s, VHU_SET_VRING_NUM, 3, 16);
+	t_dropped(s, "ring 3");
 	s = t_connect();
 	t_state(s, VHU_SET_VRING_NUM, 0, 24);
 	t_dropped(s, "size 24");

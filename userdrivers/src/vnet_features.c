@@ -7,6 +7,7 @@
 #include <linux/virtio_ring.h>
 
 #define USED(f, why)	{ f, #f, VNET_FEATURE_USED, why }
+#define ASKED(f, why)	{ f, #f, VNET_FEATURE_ASKED, why }
 #define LATER(f, why)	{ f, #f, VNET_FEATURE_PLANNED, why }
 #define NO(f, why)	{ f, #f, VNET_FEATURE_NO, why }
 
@@ -16,27 +17,28 @@ const struct vnet_feature vnet_features_table[] = {
 	NO(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, "offloads do not change while running"),
 	USED(VIRTIO_NET_F_MTU, "the link's MTU, where the buffers hold it"),
 	USED(VIRTIO_NET_F_MAC, "own address"),
-	LATER(VIRTIO_NET_F_GUEST_TSO4, "needs MRG_RXBUF and a stack that takes large frames"),
-	LATER(VIRTIO_NET_F_GUEST_TSO6, "as GUEST_TSO4"),
+	ASKED(VIRTIO_NET_F_GUEST_TSO4, "many TCP segments in one frame; with MRG_RXBUF and GUEST_CSUM only"),
+	ASKED(VIRTIO_NET_F_GUEST_TSO6, "as GUEST_TSO4"),
 	NO(VIRTIO_NET_F_GUEST_ECN, "part of GUEST_TSO"),
 	NO(VIRTIO_NET_F_GUEST_UFO, "part of UDP fragmentation"),
 	USED(VIRTIO_NET_F_HOST_TSO4, "the device cuts long frames into TCP packets; with CSUM only"),
-	LATER(VIRTIO_NET_F_HOST_TSO6, "as HOST_TSO4"),
+	USED(VIRTIO_NET_F_HOST_TSO6, "as HOST_TSO4, by the frame's Ethernet type"),
 	NO(VIRTIO_NET_F_HOST_ECN, "part of HOST_TSO"),
 	NO(VIRTIO_NET_F_HOST_UFO, "part of UDP fragmentation"),
-	LATER(VIRTIO_NET_F_MRG_RXBUF, "a buffer holds a full frame, so only large receive needs it"),
+	ASKED(VIRTIO_NET_F_MRG_RXBUF, "a frame in several buffers; one holds a full frame of MTU 1500"),
 	USED(VIRTIO_NET_F_STATUS, "link state"),
-	NO(VIRTIO_NET_F_CTRL_VQ, "no control queue"),
-	NO(VIRTIO_NET_F_CTRL_RX, "needs the control queue"),
-	NO(VIRTIO_NET_F_CTRL_VLAN, "needs the control queue"),
-	NO(VIRTIO_NET_F_GUEST_ANNOUNCE, "needs the control queue"),
+	ASKED(VIRTIO_NET_F_CTRL_VQ, "control queue, for the rows that begin with CTRL"),
+	ASKED(VIRTIO_NET_F_CTRL_RX, "promiscuous, all multicast, further addresses"),
+	ASKED(VIRTIO_NET_F_CTRL_VLAN, "VLANs let in one by one; none at first"),
+	ASKED(VIRTIO_NET_F_CTRL_RX_EXTRA, "five more receive modes"),
+	ASKED(VIRTIO_NET_F_GUEST_ANNOUNCE, "the stack is told to announce itself, after a migration"),
 	LATER(VIRTIO_NET_F_MQ, "one queue pair; a stack is one core"),
-	NO(VIRTIO_NET_F_CTRL_MAC_ADDR, "needs the control queue"),
+	ASKED(VIRTIO_NET_F_CTRL_MAC_ADDR, "another address while running"),
 	NO(VIRTIO_RING_F_INDIRECT_DESC, "a frame takes one or two descriptors"),
 	USED(VIRTIO_RING_F_EVENT_IDX, "doorbells and interrupts only when the other side sleeps"),
 	USED(VIRTIO_F_VERSION_1, "required: the modern device"),
 	USED(VIRTIO_F_ACCESS_PLATFORM, "addresses are what VFIO says, with and without an IOMMU"),
-	USED(VIRTIO_F_RING_PACKED, "hosted mode only: one ring instead of three tables"),
+	USED(VIRTIO_F_RING_PACKED, "one ring instead of three tables"),
 	USED(VIRTIO_F_IN_ORDER, "with packed rings only: one descriptor reports a batch as sent"),
 	USED(VIRTIO_F_ORDER_PLATFORM, "barriers are those of a real device"),
 	NO(VIRTIO_F_SR_IOV, "physical functions only"),

@@ -55,7 +55,7 @@ int be_packed_avail(struct vhostbe *be, struct be_ring *r)
 	return n;
 }
 
-int be_packed_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
+int be_packed_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struct be_part *part,
 		   uint16_t *id)
 {
 	unsigned int idx = r->last_avail;
@@ -72,13 +72,15 @@ int be_packed_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_
 			be_fail(be, "chain at %u: longer than %d", r->last_avail & (r->num - 1), n);
 			return -1;
 		}
-		if ((flags & VRING_DESC_F_INDIRECT) || !(flags & VRING_DESC_F_WRITE) != !write) {
+		if ((flags & VRING_DESC_F_INDIRECT) ||
+		    (dir != BE_BOTH && !(flags & VRING_DESC_F_WRITE) != (dir == BE_READ))) {
 			be_fail(be, "descriptor %u: flags 0x%x in a %s ring", idx & (r->num - 1), flags,
-				write ? "receive" : "transmit");
+				dir == BE_WRITE ? "receive" : "transmit or control");
 			return -1;
 		}
 		part[n].va = be_guest(be, addr, len);
 		part[n].len = len;
+		part[n].write = flags & VRING_DESC_F_WRITE;
 		if (!part[n].va || !len) {
 			be_fail(be, "descriptor %u: %u bytes at 0x%llx", idx & (r->num - 1), len,
 				(unsigned long long)addr);
@@ -113,6 +115,21 @@ void be_packed_use(struct be_ring *r, uint16_t id, uint32_t written)
 	}
 	r->used_idx += r->peeked;
 	r->last_avail += r->peeked;
+}
+
+/* The driver looks at the first one's flags first: they are written last. */
+void be_packed_use_all(struct be_ring *r, const struct be_used *used, unsigned int n)
+{
+	unsigned int at = r->used_idx, i;
+
+	for (i = 0; i < n; i++)
+		at += used[i].descs;
+	r->last_avail += (uint16_t)(at - r->used_idx);
+	r->used_idx = (uint16_t)at;
+	for (i = n; i-- > 0;) {
+		at -= used[i].descs;
+		write_used(r, at, used[i].id, used[i].written);
+	}
 }
 
 bool be_packed_publish(struct be_ring *r, uint16_t old)

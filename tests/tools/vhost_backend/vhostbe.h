@@ -30,7 +30,7 @@
 
 struct vhostbe;
 
-#define VHOSTBE_FRAME_MAX	65550u	/* bytes, Ethernet header included */
+#define VHOSTBE_FRAME_MAX	65593u	/* bytes, Ethernet header included */
 
 /**
  * struct vhostbe_opts - what device to be
@@ -52,15 +52,24 @@ struct vhostbe_opts {
 };
 
 #define VHOSTBE_BUSY	(1u << 0)	/* poll the transmit ring: no doorbells wanted */
+/*
+ * Packed rings: ask for a doorbell before the ring is emptied and not again
+ * afterwards, so that the event lies behind what was taken, as with QEMU when a
+ * send has been waiting for its peer.
+ */
+#define VHOSTBE_ASKS_EARLY	(1u << 1)
 
 /**
  * struct vhostbe_meta - what the virtio header says about a frame
  * @flags: VIRTIO_NET_HDR_F_*
  * @csum_start, @csum_offset: with NEEDS_CSUM
+ * @gso_type, @hdr_len, @gso_size: of a frame of several segments; injected only
  */
 struct vhostbe_meta {
 	uint8_t flags;
 	uint16_t csum_start, csum_offset;
+	uint8_t gso_type;
+	uint16_t hdr_len, gso_size;
 };
 
 /** struct vhostbe_stats - monotone counters */
@@ -72,7 +81,7 @@ struct vhostbe_stats {
 	uint64_t tx_frames;	/* sent by the front-end */
 	uint64_t tx_pieces;	/* packets that were cut from some of them */
 	uint64_t rx_frames;	/* delivered to it */
-	uint64_t rx_dropped;	/* for want of a buffer, or too long for one */
+	uint64_t rx_dropped;	/* for want of buffers, or too long for one */
 };
 
 /**
@@ -108,6 +117,32 @@ uint64_t vhostbe_features(const struct vhostbe *be);
 const char *vhostbe_last_error(const struct vhostbe *be);
 
 const struct vhostbe_stats *vhostbe_stats(const struct vhostbe *be);
+
+#define VHOSTBE_ADDR_MAX	64
+
+/**
+ * struct vhostbe_rx - what the front-end has asked for on the control queue
+ * @commands, @refused: answered with OK, with ERR
+ * @mac: address that was set, or zero
+ * @mode: bit n: command n of class RX is on (VIRTIO_NET_CTRL_RX_...)
+ * @nr_unicast, @nr_multicast, @addr: address table, groups last
+ * @vlan: bit map
+ * @acks: announcements acknowledged
+ *
+ * Remembered, not acted upon: frames are injected by a test.
+ */
+struct vhostbe_rx {
+	unsigned int commands, refused, acks;
+	uint8_t mac[6], mode;
+	unsigned int nr_unicast, nr_multicast;
+	uint8_t addr[VHOSTBE_ADDR_MAX][6];
+	uint8_t vlan[512];
+};
+
+const struct vhostbe_rx *vhostbe_rx_state(const struct vhostbe *be);
+
+/** vhostbe_announce - ask to be announced, until the front-end acknowledges it */
+void vhostbe_announce(struct vhostbe *be);
 
 /** vhostbe_set_link - what the link status in configuration space says; up at first */
 void vhostbe_set_link(struct vhostbe *be, bool up);

@@ -44,6 +44,8 @@ struct vnet;
 
 #define VNET_PRIV_BYTES		128	/* private area per receive buffer */
 #define VNET_FRAME_MAX_BYTES	2034	/* longest frame, Ethernet header included */
+#define VNET_RX_SEG_MAX		33	/* buffers of one frame, with MRG_RXBUF */
+#define VNET_RX_LARGE_MAX_BYTES	65593	/* longest frame then: 65,535 bytes behind Ethernet, VLAN and IPv6 headers */
 #define VNET_TX_SEG_MAX		16	/* segments of one frame */
 #define VNET_TSO_SEG_MAX	64	/* segments of a frame that the device cuts up */
 #define VNET_TSO_MAX_BYTES	65549	/* such a frame: 65,535 bytes of IP behind an Ethernet header */
@@ -65,6 +67,17 @@ struct vnet;
  * @wait: hosted mode only: called again and again while a reply of the
  *	back-end is awaited, so that one thread can play both; NULL: poll(2)
  * @wait_arg: handed to @wait
+ * @features_on: mask of feature bits to negotiate if offered that change what
+ *	the caller sees and are therefore off without being named here ("on
+ *	request" in Documentation/userdrivers.rst); any other bit: -EOPNOTSUPP.
+ *	VIRTIO_NET_F_MRG_RXBUF: a frame may come as several &struct vnet_rx;
+ *	VIRTIO_NET_F_GUEST_TSO4, _TSO6: and be as long as
+ *	VNET_RX_LARGE_MAX_BYTES, many TCP segments in one; they need MRG_RXBUF
+ *	and GUEST_CSUM and are left out without.
+ *	VIRTIO_NET_F_CTRL_VQ: a control queue, which the other CTRL features and
+ *	VIRTIO_NET_F_GUEST_ANNOUNCE need.  With VIRTIO_NET_F_CTRL_VLAN a device
+ *	drops tagged frames until vnet_vlan() lets them in.
+ *	See vnet_features() for what came of it.
  */
 struct vnet_opts {
 	size_t sz;
@@ -76,6 +89,7 @@ struct vnet_opts {
 	uint8_t reserved[2];
 	void (*wait)(void *arg);
 	void *wait_arg;
+	uint64_t features_on;
 };
 
 /**
@@ -86,8 +100,7 @@ struct vnet_opts {
  * @out: the running interface; unchanged on failure
  *
  * Only modern devices: one with legacy registers alone is refused with a log
- * line that says so (start QEMU with disable-legacy=on).  Split rings, also where
- * packed ones are offered: Documentation/caveats.rst.
+ * line that says so (start QEMU with disable-legacy=on).
  *
  * Return: 0, what nomux_vfio_open() returns (-EBUSY: in use or its network
  * interface is up; -EPERM; -ENODEV: no such function; -ENOENT: no vfio-pci),
@@ -169,7 +182,7 @@ void vnet_close(struct vnet *v);
 /** vnet_mac - own Ethernet address, 6 bytes */
 const uint8_t *vnet_mac(const struct vnet *v);
 
-/** vnet_mtu - largest IP packet in bytes, 68 to 2016 */
+/** vnet_mtu - largest IP packet in bytes, 68 to 2016; with MRG_RXBUF to 65535 */
 unsigned int vnet_mtu(const struct vnet *v);
 
 /** vnet_features - negotiated feature bits */
@@ -177,6 +190,94 @@ uint64_t vnet_features(const struct vnet *v);
 
 /** vnet_link_up - link state at the last vnet_check(); true where unknown */
 bool vnet_link_up(const struct vnet *v);
+
+/* --------------------------------------------------------- control queue --- */
+/*
+ * Asked for with VIRTIO_NET_F_CTRL_VQ and the feature that each function names
+ * in &vnet_opts.features_on.  They wait for the device's answer, some
+ * microseconds where a device is an emulator, and are not for the data path.
+ * What was set is set again by vnet_restart().
+ *
+ * Return, all of them: 0, -EOPNOTSUPP (feature not negotiated), -EINVAL,
+ * -EREMOTEIO (the device refused; nothing has changed), -EIO (stopped, also
+ * because no answer came within 2 s).
+ */
+
+/** vnet_set_mac - own address: one station's, not zero (CTRL_MAC_ADDR) */
+int vnet_set_mac(struct vnet *v, const uint8_t mac[6]);
+
+#define VNET_RX_MODE_PROMISC	(1u << 0)	/* all frames */
+#define VNET_RX_MODE_ALLMULTI	(1u << 1)	/* all multicast */
+#define VNET_RX_MODE_ALLUNI	(1u << 2)	/* all unicast; from here on CTRL_RX_EXTRA */
+#define VNET_RX_MODE_NOMULTI	(1u << 3)	/* no multicast */
+#define VNET_RX_MODE_NOUNI	(1u << 4)	/* no unicast */
+#define VNET_RX_MODE_NOBCAST	(1u << 5)	/* no broadcast */
+
+/**
+ * vnet_set_rx_mode - which frames to let in (CTRL_RX)
+ * @v: the interface
+ * @mode: VNET_RX_MODE_*, all that is to hold from now on
+ *
+ * One command for each bit that changes; when one is refused, those before it
+ * hold.  Until the first call the mode is the device's: QEMU's lets all in.
+ */
+int vnet_set_rx_mode(struct vnet *v, unsigned int mode);
+
+#define VNET_FILTER_MAX	64
+
+/**
+ * vnet_set_filter - further addresses to let in, instead of those before (CTRL_RX)
+ * @v: the interface
+ * @unicast, @nr_unicast: addresses of single stations besides vnet_mac()
+ * @multicast, @nr_multicast: groups; altogether at most VNET_FILTER_MAX
+ */
+int vnet_set_filter(struct vnet *v, const uint8_t (*unicast)[6], unsigned int nr_unicast,
+		    const uint8_t (*multicast)[6], unsigned int nr_multicast);
+
+/** vnet_vlan - let frames of VLAN @vid (0 to 4095) in, or not any more (CTRL_VLAN) */
+int vnet_vlan(struct vnet *v, unsigned int vid, bool on);
+
+/** vnet_announce_ack - gratuitous ARP has been sent, see VNET_EVENT_ANNOUNCE (GUEST_ANNOUNCE) */
+int vnet_announce_ack(struct vnet *v);
+
+/* ---------------------------------------------- changes of configuration --- */
+
+#define VNET_EVENT_LINK		(1u << 0)	/* vnet_link_up() has changed */
+#define VNET_EVENT_ANNOUNCE	(1u << 1)	/* the device asks to be announced, until vnet_announce_ack() */
+
+/** typedef vnet_event_fn - @what: VNET_EVENT_*; called from within vnet_check(), by its caller */
+typedef void (*vnet_event_fn)(unsigned int what, void *arg);
+
+/** vnet_on_event - call @fn when vnet_check() finds a change; NULL: nobody */
+void vnet_on_event(struct vnet *v, vnet_event_fn fn, void *arg);
+
+/**
+ * vnet_config_fd - eventfd that the device signals when its configuration changes
+ *
+ * For poll(2), then vnet_config_changed().
+ * Return: the descriptor (borrowed, non-blocking), or -EOPNOTSUPP (hosted mode,
+ * or a device with a single interrupt).
+ */
+int vnet_config_fd(struct vnet *v);
+
+/**
+ * vnet_config_bind - that interrupt becomes an upcall (VFIO)
+ *
+ * Parameters, return value and the end as of vnet_irq_bind(), with an event of
+ * its own; vnet_config_changed() costs no system call then.
+ */
+int vnet_config_bind(struct vnet *v, struct nomux_core *core, unsigned int event);
+void vnet_config_unbind(struct vnet *v);
+
+/**
+ * vnet_config_changed - vnet_check(), if the device has signalled a change
+ * @v: the interface
+ *
+ * Without an interrupt for it always false: call vnet_check() from a timer.
+ *
+ * Return: whether it was called; for what it found see vnet_error().
+ */
+bool vnet_config_changed(struct vnet *v);
 
 /* ------------------------------------------------------------ DMA memory --- */
 
@@ -200,14 +301,18 @@ bool vnet_dma_contains(const struct vnet *v, const void *p, size_t bytes);
 /* --------------------------------------------------------------- receive --- */
 
 #define VNET_RX_CSUM_OK	(1u << 0)	/* transport checksum verified, or partial from the same host: do not check it */
+#define VNET_RX_MORE	(1u << 1)	/* the frame goes on in the next struct; MRG_RXBUF only */
+#define VNET_RX_LARGE	(1u << 2)	/* several TCP segments in one; GUEST_TSO4 or _TSO6 only */
 
 /**
- * struct vnet_rx - one received frame
+ * struct vnet_rx - one received frame, or with MRG_RXBUF a part of one
  * @data: the Ethernet frame, in the buffer where the device put it; the IP
- *	header behind it is aligned to 4 bytes
- * @len: its length in bytes, 14 to VNET_FRAME_MAX_BYTES
+ *	header behind it is aligned to 4 bytes.  What follows a part with
+ *	VNET_RX_MORE is the rest of the same frame, without a header.
+ * @len: its length in bytes, 14 to VNET_FRAME_MAX_BYTES; a later part's 1 to
+ *	2046.  All parts together: at most VNET_RX_LARGE_MAX_BYTES.
  * @id: the buffer, for vnet_rx_release() and vnet_rx_priv()
- * @flags: VNET_RX_*
+ * @flags: VNET_RX_*; of a later part only VNET_RX_MORE
  */
 struct vnet_rx {
 	void *data;
@@ -239,9 +344,26 @@ unsigned int vnet_rx_size(const struct vnet *v);
  * driver could use (shorter than an Ethernet header, segmentation that was
  * never negotiated) are counted in rx_bad and recycled.
  *
- * Return: frames in @out; 0 when nothing arrived or the driver has stopped.
+ * With MRG_RXBUF @max is at least VNET_RX_SEG_MAX (less is the caller's bug and
+ * aborts) and no frame is torn: one that does not fit waits for the next call.
+ * Each part is released by itself.
+ *
+ * Return: filled structs in @out; 0 when nothing arrived or the driver has stopped.
  */
 unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max);
+
+/**
+ * vnet_rx_gso_bytes - payload of the segments that a large frame is made of
+ * @rx: a first part with VNET_RX_LARGE, not yet released
+ *
+ * To tell how many segments to acknowledge.  The device's word for it, read
+ * now: any value, 0 included.
+ */
+static inline unsigned int vnet_rx_gso_bytes(const struct vnet_rx *rx)
+{
+	/* gso_size, 4 bytes into the 12 of struct virtio_net_hdr_v1 that lie before the frame. */
+	return __atomic_load_n((const uint16_t *)((const uint8_t *)rx->data - 8), __ATOMIC_RELAXED);
+}
 
 /**
  * vnet_rx_release - give a buffer back
@@ -282,8 +404,8 @@ struct vnet_seg {
  * @csum_offset: where the sum goes, from @csum_start; the caller has put the
  *	pseudo header's sum there
  * @tso_bytes: 0, or TCP payload per packet: the device cuts the frame into as
- *	many TCP/IPv4 packets as that makes (virtio 1.2, 5.1.6.2).  Needs
- *	VIRTIO_NET_F_HOST_TSO4, @csum_start, and lengths and pseudo header of
+ *	many TCP packets as that makes (virtio 1.2, 5.1.6.2).  Needs
+ *	VIRTIO_NET_F_HOST_TSO4, for IPv6 _TSO6, @csum_start, and lengths and pseudo header of
  *	the whole; nr_seg may be VNET_TSO_SEG_MAX, the length VNET_TSO_MAX_BYTES
  * @hdr_bytes: with @tso_bytes: Ethernet, IP and TCP header together
  * @cookie: handed to the function given to vnet_tx_reap(); NULL: none wanted
@@ -316,7 +438,7 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx);
  * vnet_tx_copy - copy a frame into an own buffer and queue it
  *
  * Parameters as in &struct vnet_tx; segments may lie anywhere and are free at
- * return.  Takes one descriptor.
+ * return.  Takes one descriptor, and at most VNET_FRAME_MAX_BYTES.
  *
  * Return: as vnet_tx().
  */
@@ -391,6 +513,62 @@ bool vnet_irq_arm(struct vnet *v);
 /** vnet_irq_disarm - interrupts off, poll again; harmless when not armed */
 void vnet_irq_disarm(struct vnet *v);
 
+/* ------------------------------------------------------------ automatic --- */
+/*
+ * Poll while it pays, sleep when it does not.  To sleep and be woken costs some
+ * time; to poll for as long as that before sleeping costs at most twice what
+ * knowing the future would (ski rental), and where the past tells that nothing
+ * comes so soon, polling is cut short:
+ *
+ *	for (;;) {
+ *		turn();
+ *		if (!vnet_auto(v, nomux_now_ns(), busy))
+ *			continue;
+ *		nomux_mask(core);
+ *		if (vnet_irq_arm(v))
+ *			nomux_wait(core, max_ns);
+ *		vnet_irq_disarm(v);
+ *		nomux_unmask(core);
+ *		vnet_auto_woke(v, nomux_now_ns());
+ *	}
+ *
+ * Whoever has other threads for the core gives it to them where this one
+ * sleeps.  Nothing here reads a clock or sleeps by itself.
+ */
+
+#define VNET_AUTO_MIN_NS	0
+#define VNET_AUTO_MAX_NS	50000
+
+/**
+ * vnet_auto_set - bounds for polling without work
+ * @v: the interface
+ * @min_ns: at least so long before each sleep; at first VNET_AUTO_MIN_NS
+ * @max_ns: and at most, what a sleep costs; at first VNET_AUTO_MAX_NS
+ *
+ * Between the two it adapts: a frame that comes within @max_ns of falling
+ * asleep doubles the time, a sleep of more than twice @max_ns halves it.
+ * @min_ns = @max_ns: no adaption; both 0: interrupts only; both UINT64_MAX:
+ * poll only.
+ *
+ * Return: 0 or -EINVAL (@min_ns above @max_ns).
+ */
+int vnet_auto_set(struct vnet *v, uint64_t min_ns, uint64_t max_ns);
+
+/**
+ * vnet_auto - whether to sleep now
+ * @v: the interface
+ * @now_ns: any clock that does not go back; the same in each call
+ * @busy: the caller has something to do, or waits for room to transmit, of which
+ *	no interrupt tells
+ *
+ * To be called once a turn.  Frames received and queued since the last call are
+ * work, too, and so is a sleep that vnet_irq_arm() refused.
+ */
+bool vnet_auto(struct vnet *v, uint64_t now_ns, bool busy);
+
+/** vnet_auto_woke - the sleep that vnet_auto() allowed is over, or was refused */
+void vnet_auto_woke(struct vnet *v, uint64_t now_ns);
+
 /* --------------------------------------------------- health and counters --- */
 
 /**
@@ -431,6 +609,15 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @tx_csum_offload: frames whose sum was left to the device
  * @tx_tso: frames that were left to the device to cut up
  * @restarts: of vnet_restart(), successful ones
+ * @rx_merged: frames of more than one buffer
+ * @rx_large: frames with VNET_RX_LARGE
+ * @config_interrupts: changes of configuration that the device signalled
+ * @commands: answered on the control queue
+ * @auto_sleeps: times that vnet_auto() said to sleep: switches from polling
+ * @auto_refused: of these, those that vnet_irq_arm() refused, for a frame was there
+ * @auto_timeouts: of these, those that ended without a frame
+ * @auto_asleep_ns: time between vnet_auto()'s word and vnet_auto_woke()
+ * @auto_spin_ns: how long it polls without work now; goes up and down
  */
 struct vnet_stats {
 	uint64_t rx_packets, rx_bytes, rx_bad;
@@ -439,6 +626,9 @@ struct vnet_stats {
 	uint64_t interrupts;
 	uint64_t rx_csum_ok, tx_csum_offload, tx_tso;
 	uint64_t restarts;
+	uint64_t rx_merged, rx_large;
+	uint64_t config_interrupts, commands;
+	uint64_t auto_sleeps, auto_refused, auto_timeouts, auto_asleep_ns, auto_spin_ns;
 };
 
 /** vnet_stats - the live counters */
