@@ -128,6 +128,7 @@ struct nomstack {
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
+	bool tap;			/* frames are looked at: nomstack_tap.c */
 	bool dhcp;
 	bool nagle;			/* for all connections */
 	uint32_t keepalive_ms;		/* likewise; 0: none */
@@ -139,6 +140,7 @@ struct nomstack {
 	struct listener listeners[NOMSTACK_MAX_LISTENERS];
 	struct udp_bind udps[NOMSTACK_MAX_UDP];
 	struct nomstack_stats st;
+	struct look *look;		/* NULL: not offered to be looked at */
 	struct netif netif;
 	uint8_t bounce[VNET_FRAME_MAX_BYTES];	/* a frame in more pieces than the driver takes */
 };
@@ -182,6 +184,10 @@ static inline void nomstack__answered(struct nomstack *s, struct nomstack_conn *
 		s->nr_answered++;
 	}
 }
+
+/* nomstack_look.c, nomstack_tap.c: others look at the stack */
+void nomstack__look_close(struct nomstack *s);
+void nomstack__tap_rx(struct nomstack *s, const struct vnet_rx *rx, unsigned nr);
 
 /* nomstack_tcp.c, nomstack_udp.c */
 struct nomstack_conn *nomstack__conn_of(const struct tcp_pcb *pcb);

@@ -27,3 +27,12 @@
 #include "core/ipv4/ip4.c"
 #include "core/ipv4/ip4_addr.c"
 #include "netif/ethernet.c"
+
+#if !TCP_PCB_HASH_SIZE
+#error "nomstack_look_conns.c reads connections by bucket: set TCP_PCB_HASH_SIZE"
+#endif
+struct tcp_pcb *nomstack__hash_chain(unsigned bucket);
+struct tcp_pcb *nomstack__hash_chain(unsigned bucket)
+{
+	return tcp_pcb_hash[bucket];
+}

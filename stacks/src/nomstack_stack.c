@@ -188,6 +188,7 @@ void nomstack_close(struct nomstack *s)
 
 	if (!s)
 		return;
+	nomstack__look_close(s);
 	for (i = s->hold_head; i < s->hold_nr; i++)
 		vnet_rx_release(s->v, s->hold[i].id);
 	nomstack__tcp_close_all(s);
@@ -234,6 +235,8 @@ unsigned nomstack_poll(struct nomstack *s)
 	nr = nomstack__batch_take(s);
 	s->in_poll = true;
 	if (nr) {
+		if (unlikely(s->tap))
+			nomstack__tap_rx(s, &s->hold[s->hold_head], nr);
 		for (i = 0; i < nr; i++)
 			nomstack__rx_frame(s, &s->hold[s->hold_head + i]);
 		nomstack__batch_done(s, nr);

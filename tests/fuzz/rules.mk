@@ -19,3 +19,5 @@ $(FAIL_NTH): $(FAIL_NTH_OBJS) $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread
 DEPS += $(FAIL_NTH_OBJS)
 user: $(FAIL_NTH)
+
+include tests/fuzz/targets/rules.mk

@@ -4,10 +4,11 @@
 #
 # usage: tests/perf/stack-cost.sh [-v]
 #
-# Prints two tables: of the stack above a device that is only memory
-# (connections, batch, offload, instructions per request), and of driver and
-# stack above a polling one (connections, batch, bytes each way).  -v adds the
-# functions that take most.  Judges nothing; tests/reach/stack does.
+# Prints tables: of the stack above a device that is only memory (connections,
+# batch, offload, instructions per request), the same for a stack that is looked at
+# (nomctl stat, nomctl trace), and of driver and stack above a polling device
+# (connections, batch, bytes each way).  -v adds the functions that take most.
+# Judges nothing; tests/reach/stack does.
 # Needs valgrind, build/bin/stack-cost and path-cost.  Exit 4 when valgrind is missing.
 set -eu
 
@@ -29,9 +30,9 @@ done
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
-count() { # PROGRAM CONNECTIONS BATCH [ARG]: sets each, instructions per request
-	valgrind --tool=callgrind --toggle-collect=measured --callgrind-out-file="$WORK/out" \
-		"$1" "$2" $N "$3" ${4:+"$4"} >"$WORK/served" 2>"$WORK/err" || {
+count() { # PROGRAM CONNECTIONS BATCH [ARG [LOOK]]: sets each, instructions per request
+	valgrind --tool=callgrind --toggle-collect='measured*' --callgrind-out-file="$WORK/out" \
+		"$1" "$2" $N "$3" ${4:+"$4"} ${5:+"$5"} >"$WORK/served" 2>"$WORK/err" || {
 		cat "$WORK/err" >&2
 		exit 1
 	}
@@ -39,18 +40,21 @@ count() { # PROGRAM CONNECTIONS BATCH [ARG]: sets each, instructions per request
 	each=$((total / $(cat "$WORK/served")))
 }
 
-cost() { # CONNECTIONS BATCH [csum]
+cost() { # CONNECTIONS BATCH OFFLOAD [LOOK]
 	count "$PROG" "$@"
-	printf '%11s %5s %7s %12s\n' "$1" "$2" "${3:-none}" "$each"
+	printf '%11s %5s %7s %12s  %s\n' "$1" "$2" "$3" "$each" "${4:-}"
 }
 
 printf '%11s %5s %7s %12s\n' connections batch offload instructions
-for offload in '' csum; do
+for offload in none csum; do
 	for batch in 1 16; do
 		for conns in 1 64 500; do
 			[ "$conns" -lt "$batch" ] || cost "$conns" "$batch" "$offload"
 		done
 	done
+done
+for look in offered rtt trace table; do
+	cost 500 16 csum "$look"
 done
 printf '\ndriver and stack\n%11s %5s %7s %12s\n' connections batch bytes instructions
 for bytes in 1 300 1400; do

@@ -2,16 +2,22 @@
 /*
  * stack_cost - what a request costs in the stack, in instructions
  *
- * usage: stack-cost [CONNECTIONS [REQUESTS [BATCH [csum]]]]
+ * usage: stack-cost [CONNECTIONS [REQUESTS [BATCH [csum|none [LOOK]]]]]
  *
  * A request of 120 bytes and an answer of 300 on established connections, round
  * robin, BATCH of them per poll.  The device is memory: frames are handed over
  * and taken away without any ring, so what is counted is the stack and a
  * trivial application.  "csum": the device verifies and fills in checksums.
  *
+ * LOOK: "offered": others could look at the stack (once per poll, which is often)
+ * and nobody does; "trace", "rtt": frames are copied, round trips measured;
+ * "table": each poll answers a question with a slice of the table.
+ *
  * Prints the number of requests served.  Count instructions from outside, with
- * tests/perf/stack-cost.sh (callgrind, function measured()).
+ * tests/perf/stack-cost.sh (callgrind, functions measured*()).
  */
+#include <nomstack/look.h>
+#include <nomstack/look_layout.h>
 #include <nomstack/nomstack.h>
 #include <nomdrv/vnet.h>
 #include <nomux/clock.h>
@@ -20,8 +26,11 @@
 
 #include <linux/virtio_net.h>
 #include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define BUFS 1024
 #define FRAME COST_PEER_FRAME
@@ -157,11 +166,49 @@ static const struct nomstack_tcp_ops ops = { .accept = on_accept, .recv = on_rec
 
 static uint64_t clock_fn(void *arg) { return now; }
 
+/* The file through which the stack is looked at, when it is. */
+static struct nomstack_lk_header *look;
+static uint32_t look_kind;	/* 0: nobody asks */
+
+static int look_open(const char *how)
+{
+	char path[64];
+	int fd;
+
+	look_kind = !strcmp(how, "trace") ? NOMSTACK_ASK_TRACE : !strcmp(how, "rtt") ? NOMSTACK_ASK_RTT :
+		    !strcmp(how, "table") ? NOMSTACK_ASK_CONNS : 0;
+	if (nomstack_look_open(stack))
+		return -1;
+	snprintf(path, sizeof(path), NOMSTACK_LK_PATH_FMT, (int)getpid());
+	fd = open(path, O_RDWR);
+	look = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return look == MAP_FAILED ? -1 : 0;
+}
+
+/* The reader keeps up; a tap is asked for anew when half of its time is over. */
+static void look_ask(void)
+{
+	look->tail = look->head;
+	if (look_kind != NOMSTACK_ASK_CONNS && look->ask_seq && now - look->now_ns < NOMSTACK_LK_TAP_NS / 2)
+		return;
+	look->ask_kind = look_kind;
+	look->ask_cursor = look->next == NOMSTACK_LK_END ? 0 : look->next;
+	look->ask_arg = NOMSTACK_LK_SNAP_MAX;
+	look->ask_seq++;
+}
+
 /* What is counted. */
 __attribute__((noinline)) void measured(void);
 void measured(void)
 {
 	nomstack_poll(stack);
+}
+
+__attribute__((noinline)) void measured_look(void);
+void measured_look(void)
+{
+	nomstack_look(stack);
 }
 
 int main(int argc, char **argv)
@@ -170,7 +217,7 @@ int main(int argc, char **argv)
 	unsigned batch = argc > 3 ? (unsigned)atoi(argv[3]) : 1, i, k, n;
 	struct nomstack_opts o = { .sz = sizeof(o), .vnet = &dev, .ip4 = "10.0.0.2/24", .now_ns = clock_fn };
 
-	if (argc > 4)
+	if (argc > 4 && !strcmp(argv[4], "csum"))
 		dev.features = 1ull << VIRTIO_NET_F_CSUM;
 	dev.arena = aligned_alloc(4096, 16u << 20);
 	now = 1000000000;
@@ -187,13 +234,19 @@ int main(int argc, char **argv)
 		nomstack_poll(stack);
 	}
 	drain();
+	if (argc > 5 && look_open(argv[5]))
+		return 1;
 	cost_peer_served = 0;
 	cost_peer_answer = ANSWER;
 	for (i = 0, n = 0; n < requests; ) {
 		for (k = 0; k < batch; k++, n++, i = (i + 1) % conns)
 			frame(i, 24, REQUEST);
 		now += batch * 10000;	/* 100,000 requests/s: timers take their share */
+		if (look_kind)
+			look_ask();
 		measured();
+		if (look)
+			measured_look();
 		drain();
 	}
 	printf("%u\n", cost_peer_served);

@@ -97,6 +97,9 @@ start --irq && get
 check $? "starts again, sleeping on interrupts, and serves"
 [ "$(stat interrupts)" -gt 0 ] && [ "$(stat loop.sleeps)" -gt 0 ]
 check $? "it did sleep, and interrupts woke it"
+nomctl stat nhttpd --json --connections --queues >"$DIR/look" 2>&1 && grep -q '"state": "LISTEN"' "$DIR/look" &&
+	grep -q '"rx0"' "$DIR/look"
+check $? "nomctl stat: a sleeping server shows its connections and queues"
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null
 start --poll && get
@@ -105,6 +108,11 @@ before=$(stat interrupts)	# one may have come while the device was being set up
 nhttpd-blackbox --host 10.0.0.2 --port 80 --match "keep-alive: 100" >/dev/null
 [ "$(stat http.requests)" -gt 100 ] && [ "$(stat interrupts)" -eq "$before" ] && [ "$(stat loop.syscalls)" -eq 0 ]
 check $? "polling: no interrupt, no system call"
+nomctl trace nhttpd --pcap "$DIR/pcap" --count 200 --seconds 60 >"$DIR/trace" 2>&1 &
+trace=$!
+until_true 10 [ -s "$DIR/pcap" ] && nhttpd-blackbox --host 10.0.0.2 --port 80 --match "keep-alive: 100" >/dev/null
+wait "$trace" && [ "$(cat "$DIR/trace")" = "200 frames, 0 lost" ] && [ "$(stat loop.syscalls)" -eq 0 ]
+check $? "nomctl trace: 200 frames, and still no system call of the server"
 stop
 check $? "SIGTERM while polling: exit status 0"
 finish

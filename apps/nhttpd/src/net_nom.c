@@ -21,6 +21,7 @@
 #include "site.h"
 
 #include <nomdrv/vnet.h>
+#include <nomstack/look.h>
 #include <nomstack/nomstack.h>
 #include <nomux/clock.h>
 #include <nomux/core.h>
@@ -47,6 +48,7 @@
 #define STATS_NS 10000000ULL
 #define CHECK_NS 1000000000ULL
 #define SLEEP_MAX_NS 100000000ULL	/* knobs are looked at that often when idle */
+#define SLEEP_LOOK_NS 1000000ULL	/* and questions, while somebody asks */
 #define FLUSH_NS 50000000ULL		/* after the last connection: its FIN is on its way */
 #define WINDOW_BYTES 65536		/* what a peer can have on its way when it is held */
 
@@ -62,7 +64,7 @@ static struct nom_net {
 	int wake_event, price_event, irq_event;
 	volatile uint64_t price_posts;	/* upcall adds */
 	uint64_t price_seen;
-	bool pause, broken, w_said;
+	bool pause, broken, w_said, looked_at;
 	uint64_t w_us;
 	uint64_t gap_ns;		/* how far turns of the loop lie apart, decaying maximum */
 	uint64_t idle_us;
@@ -332,6 +334,7 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	}
 	if (metrics_knobs_changed(&srv->m))
 		take_knobs(srv);
+	net.looked_at = nomstack_look(net.stack);
 	if (now_ns >= net.next_stats_ns) {
 		net.next_stats_ns = now_ns + STATS_NS;
 		show_stats(srv);
@@ -396,8 +399,8 @@ static void sleep_hosted(struct server *srv, uint64_t ns)
 /* Nothing to do: until the device, the price, a signal or a timer says so. */
 static void idle_sleep(struct server *srv, uint64_t max_ns)
 {
-	if (max_ns > SLEEP_MAX_NS)
-		max_ns = SLEEP_MAX_NS;
+	if (max_ns > (net.looked_at ? SLEEP_LOOK_NS : SLEEP_MAX_NS))
+		max_ns = net.looked_at ? SLEEP_LOOK_NS : SLEEP_MAX_NS;
 	if (net.core)
 		nomux_mask(net.core);
 	if (nomstack_idle_prepare(net.stack)) {
@@ -533,6 +536,9 @@ static int start(struct server *srv)
 	int ret;
 
 	offer_knobs(srv);
+	ret = nomstack_look_open(net.stack);
+	if (ret)
+		nomux_log(LOG_WARNING, "nhttpd: nomctl cannot look at the stack: no file in /dev/shm: %s", strerror(-ret));
 	price_read(srv);
 	set_w(srv, srv->opt->w_us >= 0 ? srv->opt->w_us : 0);
 	net.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

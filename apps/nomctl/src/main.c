@@ -7,7 +7,7 @@
 
 static const struct nomctl_verb *const verbs[] = {
 	&nomctl_doctor, &nomctl_status, &nomctl_board, &nomctl_price, &nomctl_memory, &nomctl_run,
-	&nomctl_tune, &nomctl_stat, &nomctl_compare, &nomctl_bench, NULL,
+	&nomctl_tune, &nomctl_stat, &nomctl_trace, &nomctl_compare, &nomctl_bench, NULL,
 };
 
 static void synopsis(FILE *out, const struct nomctl_verb *v)

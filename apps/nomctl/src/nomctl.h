@@ -53,7 +53,7 @@ struct nomctl_verb {
 
 extern const struct nomctl_verb nomctl_doctor, nomctl_status, nomctl_board, nomctl_price;
 extern const struct nomctl_verb nomctl_run, nomctl_tune, nomctl_stat, nomctl_compare;
-extern const struct nomctl_verb nomctl_bench, nomctl_memory;
+extern const struct nomctl_verb nomctl_bench, nomctl_memory, nomctl_trace;
 
 #define NOMCTL_OPTIONS_END	{ NULL, 0, 0, 0, NULL, NULL, 0, 0 }
 #define NOMCTL_ACTIONS_END	{ NULL, NULL, NULL, 0, 0, NULL }
@@ -111,6 +111,32 @@ struct nomux_peek;
 int nomctl_app_open(const char *app, struct nomux_peek **peek_out, pid_t *pid_out);
 /* Running applications as [{"pid": 1, "name": "x"}] */
 json_t *nomctl_apps(void);
+
+/* ---------------------------------------------------------- stat_stack.c --- */
+
+struct nomctl_look;
+
+/* The look at an application's stack, by name or process id; exit code, message said. */
+int nomctl_app_look(const char *app, struct nomctl_look **look_out, pid_t *pid_out);
+
+/* The message and exit code for -errno of look.h's functions. */
+int nomctl_look_fail(int err, const char *app);
+
+/**
+ * struct nomctl_sections - what of a stack is wanted
+ * @queues, @drops, @connections: each section
+ * @few: not many connections, if @connections is not set
+ * @dump: all of it
+ * @watch_ms: measure round trips for so long before connections are read
+ * @timeout_ms: for each answer of the application
+ */
+struct nomctl_sections {
+	bool queues, drops, connections, few, dump;
+	int64_t watch_ms, timeout_ms;
+};
+
+/* Ask and print; exit code. */
+int nomctl_stat_stack(struct nomctl_look *look, const char *app, const struct nomctl_sections *want, bool json);
 
 /* --------------------------------------------------------- stat_leases.c --- */
 

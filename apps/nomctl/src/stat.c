@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* nomctl stat: an application's counters, or those of the leases, and how fast they grow. */
 #include "nomctl.h"
+#include "look.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +16,8 @@ static struct {
 	bool json;
 	double interval_s;
 	int64_t count;
-} values = { .count = 1 };
+	struct nomctl_sections want;
+} values = { .count = 1, .want = { .watch_ms = 100, .timeout_ms = 2000 } };
 
 #define OPT(field)	((size_t)((char *)&values.field - (char *)&values))
 static const struct econ_option options[] = {
@@ -25,6 +27,13 @@ static const struct econ_option options[] = {
 	  "look twice, so far apart, and give rates", 0.001, 86400 },
 	{ "count", 'c', ECON_OPT_INT, OPT(count), "N",
 	  "with --interval: so many times; 0 until interrupted (1)", 0, 1e9 },
+	{ "queues", 'q', ECON_OPT_FLAG, OPT(want.queues), NULL, "the stack's queues", 0, 0 },
+	{ "drops", 'd', ECON_OPT_FLAG, OPT(want.drops), NULL, "what the stack dropped, by reason", 0, 0 },
+	{ "connections", 'n', ECON_OPT_FLAG, OPT(want.connections), NULL, "each connection, in the manner of ss", 0, 0 },
+	{ "dump", 'D', ECON_OPT_FLAG, OPT(want.dump), NULL, "all that the stack knows about itself, and each connection", 0, 0 },
+	{ "watch-ms", 'w', ECON_OPT_INT, OPT(want.watch_ms), "MS",
+	  "before connections are read, measure their round trips for so long; 0: do not (100)", 0, 1000 },
+	{ "timeout-ms", 't', ECON_OPT_INT, OPT(want.timeout_ms), "MS", "wait so long for each answer (2000)", 1, 600000 },
 	NOMCTL_OPTIONS_END,
 };
 
@@ -148,6 +157,43 @@ static int repeat(struct nomux_peek *peek, pid_t pid, struct snapshot *then, str
 	return ret;
 }
 
+/* Has a part of the stack been asked for? */
+static bool asked(void)
+{
+	return values.want.queues || values.want.drops || values.want.connections || values.want.dump;
+}
+
+static int run_sections(const char *app)
+{
+	struct nomctl_look *look;
+	pid_t pid;
+	int ret;
+
+	if (values.interval_s)
+		return nomctl_fail(ECON_EXIT_USAGE, "stat: --interval is for counters, not for parts of the stack");
+	ret = nomctl_app_look(app, &look, &pid);
+	if (ret)
+		return ret;
+	ret = nomctl_stat_stack(look, app, &values.want, values.json);
+	nomctl_look_close(look);
+	return ret;
+}
+
+/* Unasked, a short look at the stack, if the application has one. */
+static int add_sections(const char *app, pid_t pid)
+{
+	struct nomctl_sections want = values.want;
+	struct nomctl_look *look;
+	int ret = nomctl_look_open(pid, &look);
+
+	if (ret)
+		return ret == -ENOENT ? ECON_EXIT_OK : nomctl_look_fail(ret, app);
+	want.queues = want.drops = want.few = true;
+	ret = nomctl_stat_stack(look, app, &want, false);
+	nomctl_look_close(look);
+	return ret;
+}
+
 static int run_stat(int argc, char **argv)
 {
 	static struct snapshot then, now;
@@ -156,7 +202,10 @@ static int run_stat(int argc, char **argv)
 	int ret;
 
 	if (!argc)
-		return nomctl_stat_leases(values.json, values.interval_s, values.count);
+		return asked() ? nomctl_fail(ECON_EXIT_USAGE, "stat: of which application?") :
+				 nomctl_stat_leases(values.json, values.interval_s, values.count);
+	if (asked())
+		return run_sections(argv[0]);
 	ret = nomctl_app_open(argv[0], &peek, &pid);
 
 	if (ret)
@@ -169,6 +218,13 @@ static int run_stat(int argc, char **argv)
 			nomctl_print_json(numbers(&now));
 		else if (!ret)
 			print_table(NULL, &now);
+		if (!ret && !values.json) {
+			ret = add_sections(argv[0], pid);
+			if (ret) {
+				nomux_peek_close(peek);
+				return ret;
+			}
+		}
 	}
 	nomux_peek_close(peek);
 	if (ret == -ENOENT || ret == -EPROTO)
@@ -178,7 +234,7 @@ static int run_stat(int argc, char **argv)
 }
 
 static const struct nomctl_action actions[] = {
-	{ NULL, "[APP]", "Counters and gauges of a running application, by name or process id; without one, what the kernel counts of each lease.", 0, 1, run_stat },
+	{ NULL, "[APP]", "Counters of a running application, by name or process id, with its stack's queues, drops and first connections; without one, what the kernel counts of each lease.", 0, 1, run_stat },
 	NOMCTL_ACTIONS_END,
 };
 

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nomstack_look_facts.c - what the stack knows about itself, as rows of text
+ *
+ * Queues, drops by reason, knobs, the state of W, neighbours.  One group is one
+ * slice (the cursor is its number), so each is of one moment.
+ */
+#include "look.h"
+
+#include "lwip/etharp.h"
+#include "lwip/stats.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(ARP_TABLE_SIZE <= NOMSTACK__LOOK_ROWS, "neighbours do not fit into a slice");
+
+/* A slice that is being filled. */
+struct facts {
+	struct nomstack *s;
+	const char *group;
+	struct nomstack_lk_fact *out;
+	unsigned nr, max;
+};
+
+static struct nomstack_lk_fact *fact(struct facts *f, const char *name)
+{
+	struct nomstack_lk_fact *row;
+
+	if (f->nr == f->max)
+		return NULL;
+	row = &f->out[f->nr++];
+	memset(row, 0, sizeof(*row));
+	snprintf(row->group, sizeof(row->group), "%s", f->group);
+	snprintf(row->name, sizeof(row->name), "%s", name);
+	return row;
+}
+
+static void number(struct facts *f, const char *name, uint64_t value, const char *unit)
+{
+	struct nomstack_lk_fact *row = fact(f, name);
+
+	if (!row)
+		return;
+	row->value = value;
+	snprintf(row->unit, sizeof(row->unit), "%s", unit);
+}
+
+__attribute__((format(printf, 3, 4)))
+static void text(struct facts *f, const char *name, const char *fmt, ...)
+{
+	struct nomstack_lk_fact *row = fact(f, name);
+	va_list ap;
+
+	if (!row)
+		return;
+	row->is_text = 1;
+	va_start(ap, fmt);
+	vsnprintf(row->text, sizeof(row->text), fmt, ap);
+	va_end(ap);
+}
+
+#define MAC_FMT "%02x:%02x:%02x:%02x:%02x:%02x"
+#define MAC_ARG(m) (m)[0], (m)[1], (m)[2], (m)[3], (m)[4], (m)[5]
+
+static void the_stack(struct facts *f)
+{
+	struct nomstack *s = f->s;
+	const uint8_t *mac = vnet_mac(s->v);
+	const char *reason = NULL;
+	char ip[IP4ADDR_STRLEN_MAX];
+	struct nomstack_stats st;
+	uint32_t ip4;
+	unsigned prefix = 0;
+
+	nomstack_address(s, &ip4, &prefix);
+	text(f, "address", "%s/%u", ip4addr_ntoa_r(netif_ip4_addr(&s->netif), ip, sizeof(ip)), prefix);
+	text(f, "gateway", "%s", ip4addr_ntoa_r(netif_ip4_gw(&s->netif), ip, sizeof(ip)));
+	text(f, "address_from", "%s", s->dhcp ? "dhcp" : "fixed");
+	text(f, "mac", MAC_FMT, MAC_ARG(mac));
+	text(f, "device", "%s", vnet_error(s->v, &reason) && reason ? reason : "running");
+	text(f, "features", "%llx", (unsigned long long)vnet_features(s->v));
+	number(f, "mtu", s->netif.mtu, "bytes");
+	nomstack_stats(s, &st);
+	number(f, "connections", st.tcp_active, "connections");
+	number(f, "peers_open", s->nr_open, "connections");
+	number(f, "connections_max", NOMSTACK__MAX_CONNS, "connections");
+	number(f, "accepted", st.tcp_accepted, "connections");
+	number(f, "refused", st.tcp_refused, "connections");
+	number(f, "retransmits", st.tcp_retransmits, "segments");
+	number(f, "arp_requests", st.arp_requests, "requests");
+	number(f, "timers_run", st.timers_run, "timers");
+	number(f, "heap_used", nomstack__heap_used(), "bytes");
+}
+
+/* The driver has one queue in each direction. */
+static void rx_queue(struct facts *f)
+{
+	struct nomstack *s = f->s;
+	const struct vnet_stats *v = vnet_stats(s->v);
+
+	number(f, "size", vnet_rx_size(s->v), "buffers");
+	number(f, "room", vnet_rx_room(s->v), "buffers");
+	number(f, "pending", vnet_rx_pending(s->v), "packets");
+	number(f, "held_for_w", s->hold_nr - s->hold_head, "packets");
+	number(f, "out_of_order", s->rx_in_stack, "packets");
+	number(f, "unposted", s->rx_unposted, "buffers");
+	number(f, "packets", v->rx_packets, "packets");
+	number(f, "bytes", v->rx_bytes, "bytes");
+	number(f, "batches", s->st.rx_batches, "batches");
+	number(f, "doorbells", v->doorbells_rx, "doorbells");
+	number(f, "interrupts", v->interrupts, "interrupts");
+	number(f, "csum_ok", v->rx_csum_ok, "packets");
+	number(f, "delay_max", s->st.delay_max_ns_rx, "ns");
+}
+
+static void tx_queue(struct facts *f)
+{
+	struct nomstack *s = f->s;
+	const struct vnet_stats *v = vnet_stats(s->v);
+
+	number(f, "size", s->tx_size, "descriptors");
+	number(f, "room", vnet_tx_room(s->v), "descriptors");
+	number(f, "held_for_w", vnet_tx_queued(s->v), "frames");
+	number(f, "zero_copy_out", s->zc_outstanding, "frames");
+	number(f, "packets", v->tx_packets, "packets");
+	number(f, "bytes", v->tx_bytes, "bytes");
+	number(f, "batches", s->st.tx_batches, "batches");
+	number(f, "doorbells", v->doorbells_tx, "doorbells");
+	number(f, "zero_copy", s->st.tx_zero_copy, "packets");
+	number(f, "csum_offload", v->tx_csum_offload, "packets");
+	number(f, "long", s->st.tx_long, "frames");
+	number(f, "joined", s->st.tx_joined, "segments");
+	number(f, "delay_max", s->st.delay_max_ns_tx, "ns");
+}
+
+/* Each lost packet under one reason; the sums are those of struct nomstack_stats. */
+static void drops(struct facts *f)
+{
+	const struct stats_ *l = &lwip_stats;
+	struct nomstack *s = f->s;
+	struct nomstack_stats st;
+
+	nomstack_stats(s, &st);
+	number(f, "device.unusable", vnet_stats(s->v)->rx_bad, "packets");
+	number(f, "frame.too_long", s->st.drop_proto, "packets");
+	number(f, "frame.unknown_type", (uint64_t)l->link.drop + l->link.lenerr, "packets");
+	number(f, "arp.malformed", (uint64_t)l->etharp.proterr + l->etharp.lenerr, "packets");
+	number(f, "ip.malformed", (uint64_t)l->ip.lenerr + l->ip.opterr + l->ip.err, "packets");
+	number(f, "ip.unknown_protocol", l->ip.proterr, "packets");
+	number(f, "ip.checksum", l->ip.chkerr, "packets");
+	number(f, "icmp.malformed", (uint64_t)l->icmp.lenerr + l->icmp.proterr, "packets");
+	number(f, "icmp.checksum", l->icmp.chkerr, "packets");
+	number(f, "udp.malformed", l->udp.lenerr, "packets");
+	number(f, "udp.no_port", l->udp.proterr, "packets");
+	number(f, "udp.checksum", l->udp.chkerr, "packets");
+	number(f, "tcp.malformed", l->tcp.lenerr, "segments");
+	number(f, "tcp.no_connection", l->tcp.proterr, "segments");
+	number(f, "tcp.checksum", l->tcp.chkerr, "segments");
+	number(f, "tcp.refused", st.tcp_refused, "connections");
+	number(f, "tcp.out_of_order", s->st.ooseq_dropped, "segments");
+	number(f, "memory.link", (uint64_t)l->link.memerr + l->etharp.memerr, "packets");
+	number(f, "memory.ip", (uint64_t)l->ip.memerr + l->icmp.memerr, "packets");
+	number(f, "memory.udp", l->udp.memerr, "packets");
+	number(f, "memory.tcp", l->tcp.memerr, "segments");
+	number(f, "memory.heap", nomstack__heap_failures(), "requests");
+	number(f, "tx.ring_full", s->st.tx_ring_full, "frames");
+}
+
+static void knobs(struct facts *f)
+{
+	const struct nomstack_knob *k;
+	unsigned nr, i;
+	int64_t v;
+
+	k = nomstack_knobs(&nr);
+	for (i = 0; i < nr; i++)
+		if (!nomstack_knob_get(f->s, k[i].name, &v))
+			number(f, k[i].name, (uint64_t)v, k[i].unit);
+}
+
+/* What W waits for; nomstack_batch.c says what the words mean. */
+static void batching(struct facts *f)
+{
+	const struct nomstack *s = f->s;
+
+	number(f, "taking_part", s->speakers_prev > s->speakers_now ? s->speakers_prev : s->speakers_now, "connections");
+	number(f, "heard", s->nr_heard, "connections");
+	number(f, "answered", s->nr_answered, "connections");
+	number(f, "poll_interval_max", s->gap_ns, "ns");
+	number(f, "receive_batch_age", s->hold_nr ? s->now_ns - s->hold_since_ns : 0, "ns");
+	number(f, "transmit_batch_age", s->tx_waiting ? s->now_ns - s->tx_since_ns : 0, "ns");
+	number(f, "transmit_ring_met_full", s->tx_blocked, "");
+}
+
+static void neighbours(struct facts *f)
+{
+	char ip[IP4ADDR_STRLEN_MAX];
+	struct eth_addr *mac;
+	struct netif *netif;
+	ip4_addr_t *addr;
+	size_t i;
+
+	for (i = 0; i < ARP_TABLE_SIZE; i++)
+		if (etharp_get_entry(i, &addr, &netif, &mac))
+			text(f, ip4addr_ntoa_r(addr, ip, sizeof(ip)), MAC_FMT, MAC_ARG(mac->addr));
+}
+
+static void ports(struct facts *f)
+{
+	struct nomstack *s = f->s;
+	char name[32];
+	unsigned i;
+
+	for (i = 0; i < NOMSTACK_MAX_UDP; i++) {
+		if (!s->udps[i].pcb)
+			continue;
+		snprintf(name, sizeof(name), "%u", s->udps[i].port);
+		text(f, name, "bound");
+	}
+}
+
+static const struct {
+	const char *name;
+	void (*fill)(struct facts *f);
+} groups[] = {
+	{ "stack", the_stack },
+	{ "rx0", rx_queue },
+	{ "tx0", tx_queue },
+	{ "drop", drops },
+	{ "knob", knobs },
+	{ "batching", batching },
+	{ "arp", neighbours },
+	{ "udp", ports },
+};
+
+#define NR_GROUPS (sizeof(groups) / sizeof(groups[0]))
+
+unsigned nomstack__look_facts(struct nomstack *s, uint64_t cursor, struct nomstack_lk_fact *out, unsigned max,
+			      uint64_t *next_out)
+{
+	struct facts f = { .s = s, .out = out, .max = max };
+
+	*next_out = NOMSTACK_LK_END;
+	if (cursor >= NR_GROUPS)
+		return 0;
+	f.group = groups[cursor].name;
+	groups[cursor].fill(&f);
+	if (cursor + 1 < NR_GROUPS)
+		*next_out = cursor + 1;
+	return f.nr;
+}
