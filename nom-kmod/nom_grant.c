@@ -77,34 +77,14 @@ static int nom_ioctl_mem_phys(struct nom_grant *grant, void __user *arg)
 	return ret ?: nom_struct_out(arg, usize, &phys, sizeof(phys));
 }
 
-/* A bit per chunk that is there. */
-static int nom_mem_info_held(struct nom_grant *grant, const struct nom_mem_info *mi)
-{
-	const struct nom_extent *extent = grant->extent;
-	u64 words = min_t(u64, mi->nr_held, BITS_TO_LONGS(extent->nr));
-	unsigned long *held;
-	unsigned int i;
-	int ret;
-
-	if (!mi->held || !words)
-		return 0;
-	held = bitmap_zalloc(extent->nr, GFP_KERNEL_ACCOUNT);
-	if (!held)
-		return -ENOMEM;
-	mutex_lock(&grant->lock);
-	for (i = 0; i < extent->nr; i++)
-		if (extent->chunk[i] != NOM_CHUNK_GONE)
-			__set_bit(i, held);
-	mutex_unlock(&grant->lock);
-	ret = copy_to_user(u64_to_user_ptr(mi->held), held, words * sizeof(long)) ? -EFAULT : 0;
-	bitmap_free(held);
-	return ret;
-}
-
 static int nom_ioctl_mem_info(struct nom_grant *grant, void __user *arg)
 {
+	const struct nom_extent *extent = grant->extent;
 	struct nom_grant_info info;
+	unsigned long *held = NULL;
 	struct nom_mem_info mi;
+	u64 words = 0;
+	unsigned int i;
 	size_t usize;
 	int ret;
 
@@ -113,12 +93,27 @@ static int nom_ioctl_mem_info(struct nom_grant *grant, void __user *arg)
 		return ret;
 	if (mi.flags)
 		return -EOPNOTSUPP;
-	ret = nom_mem_info_held(grant, &mi);
+	if (mi.held)
+		words = min_t(u64, mi.nr_held, BITS_TO_LONGS(extent->nr));
+	if (words) {
+		held = bitmap_zalloc(extent->nr, GFP_KERNEL_ACCOUNT);
+		if (!held)
+			return -ENOMEM;
+	}
+	/* one lock for both: bits and numbers are of one moment */
+	mutex_lock(&grant->lock);
+	for (i = 0; held && i < extent->nr; i++)
+		if (extent->chunk[i] != NOM_CHUNK_GONE)
+			__set_bit(i, held);
+	nom_extent_info(extent, &info);
+	mutex_unlock(&grant->lock);
+	if (held && copy_to_user(u64_to_user_ptr(mi.held), held, words * sizeof(long)))
+		ret = -EFAULT;
+	bitmap_free(held);
 	if (ret)
 		return ret;
-	nom_extent_info(grant->extent, &info);
 	mi.out_id = info.id;
-	mi.out_offsets = (u64)grant->extent->nr << NOM_CHUNK_SHIFT;
+	mi.out_offsets = (u64)extent->nr << NOM_CHUNK_SHIFT;
 	mi.out_bytes = info.bytes;
 	mi.out_mapped = info.mapped_bytes;
 	mi.out_wanted = info.wanted_bytes;

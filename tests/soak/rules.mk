@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # nom-soak: tests/soak/run takes it into a guest of its own.
 
-SOAK_OBJS := $(patsubst %,$(B)/o/tests/soak/%.o,soak holders memory world)
+SOAK_OBJS := $(patsubst %,$(B)/o/tests/soak/%.o,soak holders memory change world)
 SOAK := $(B)/bin/fuzz/nom-soak
 $(SOAK): $(SOAK_OBJS) $(B)/o/tests/fuzz/aftermath.o $(B)/o/tests/system/nomux_upcall_canary.o \
 	$(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_nl kmod_pci kmod_upcall) $(B)/lib/libnomux.a

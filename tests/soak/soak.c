@@ -42,15 +42,17 @@ static struct worker {
 	uint64_t lives;
 } workers[] = {
 	STAYS(storm), STAYS(faults), STAYS(watcher), STAYS(churn), STAYS(grants), STAYS(plug_devices),
-	STAYS(plug_cores), STAYS(prices), STAYS(snapshots), STAYS(dumps),
+	STAYS(plug_cores), STAYS(prices), STAYS(snapshots), STAYS(dumps), STAYS(changes), STAYS(release),
 	KILLED(storm), KILLED(faults), KILLED(churn), KILLED(grants), KILLED(dumps), KILLED(doomed),
+	KILLED(changes),
 };
 #define NR_WORKERS (sizeof(workers) / sizeof(workers[0]))
 
 static const char *const names[SOAK_NR_COUNTS] = {
 	"events posted", "events received", "timers", "signals at holders", "canary rounds", "page faults", "traps",
 	"leases", "kills", "grants", "maps", "news of the board", "devices moved", "cores taken offline",
-	"cores that stayed", "prices set", "snapshots", "netlink records",
+	"cores that stayed", "prices set", "snapshots", "netlink records", "folds to 2 MiB", "2 MiB returned",
+	"2 MiB taken", "2 MiB released",
 };
 
 int soak_fail(const char *fmt, ...)
@@ -221,6 +223,7 @@ int main(int argc, char **argv)
 	soak = mmap(NULL, sizeof(*soak), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (soak == MAP_FAILED)
 		t_bail("no memory");
+	soak->seconds = seconds;
 	close(k_open(O_RDWR));
 	rng = seed * 2 + 1;
 	t_diag("seed %llu, %u s", (unsigned long long)seed, seconds);

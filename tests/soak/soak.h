@@ -5,6 +5,7 @@
  *	soak.c		the supervisor: starts workers, kills some, judges the end
  *	holders.c	leaseholders: storms of events, faults and traps, watchers, churn
  *	memory.c	grants, windows, maps
+ *	change.c	promotion, reclaim, memory released to the kernel
  *	world.c		what changes around them: devices, cores, prices; readers
  *
  * A worker is a process.  It runs until soak->stop and returns 0, or calls
@@ -22,12 +23,14 @@
 enum soak_count {
 	SOAK_POSTED, SOAK_RECEIVED, SOAK_TIMERS, SOAK_SIGNALS, SOAK_CANARIES, SOAK_FAULTS, SOAK_TRAPS,
 	SOAK_LEASES, SOAK_KILLS, SOAK_GRANTS, SOAK_MAPS, SOAK_NEWS, SOAK_DEVICES, SOAK_CORES_OFF,
-	SOAK_CORES_KEPT, SOAK_PRICES, SOAK_SNAPSHOTS, SOAK_DUMPS, SOAK_NR_COUNTS
+	SOAK_CORES_KEPT, SOAK_PRICES, SOAK_SNAPSHOTS, SOAK_DUMPS, SOAK_FOLDS, SOAK_RETURNED, SOAK_TAKEN,
+	SOAK_RELEASED, SOAK_NR_COUNTS
 };
 
 struct soak {
 	volatile int stop;
 	volatile int failed;
+	unsigned int seconds;		/* how long, by plan */
 	char why[400];			/* of the first that failed */
 	uint64_t count[SOAK_NR_COUNTS];
 };
@@ -55,6 +58,8 @@ int soak_watcher(void);
 int soak_churn(void);
 int soak_doomed(void);
 int soak_grants(void);
+int soak_changes(void);
+int soak_release(void);
 int soak_plug_devices(void);
 int soak_plug_cores(void);
 int soak_prices(void);
