@@ -359,7 +359,7 @@ int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint16_t port, con
  * instead of two, a connection can have twice as many.
  */
 #define SHARE 8
-#define SHARE_MIN 2
+#define SHARE_MIN 3	/* of full size: what an answer may take that an application does not stream */
 #define RESERVE (2 * SHARE_MIN)
 #define RESERVE_CONNS 512
 
@@ -376,13 +376,15 @@ static unsigned segments_allowed(const struct nomstack *s)
 
 uint32_t nomstack_tcp_room(struct nomstack_conn *c)
 {
-	uint32_t room, queue, most;
+	uint32_t room, queue, most, least;
 
 	if (!c->pcb)
 		return 0;
+	most = segments_allowed(c->s);
+	least = SHARE_MIN * TCP_MSS / tcp_mss(c->pcb);	/* more where they are small */
 	/* A piece sent without a copy takes up to two pbufs per segment, and lwIP
 	 * stops two short of its limit. */
-	most = 2 * segments_allowed(c->s);
+	most = 2 * (most > least ? most : least);
 	most = most < TCP_SND_QUEUELEN - 3 ? most : TCP_SND_QUEUELEN - 3;
 	queue = tcp_sndqueuelen(c->pcb);
 	room = queue < most ? (most - queue) / 2 * tcp_mss(c->pcb) : 0;
@@ -473,6 +475,17 @@ void nomstack_tcp_pause(struct nomstack_conn *c, bool paused)
 		give_back(c->pcb, c->unrecved);
 		c->unrecved = 0;
 	}
+}
+
+void nomstack_tcp_small_window(struct nomstack_conn *c)
+{
+	struct tcp_pcb *pcb = c->pcb;
+
+	if (!pcb || pcb->rcv_wnd <= NOMSTACK_WINDOW_MIN)
+		return;
+	pcb->rcv_wnd = pcb->rcv_ann_wnd = NOMSTACK_WINDOW_MIN;
+	/* lwIP notes what it would have liked to announce; a SYN's window has 16 bits */
+	pcb->rcv_ann_right_edge = pcb->rcv_nxt + NOMSTACK_WINDOW_MIN;
 }
 
 void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n)

@@ -33,6 +33,7 @@ struct sender {
 
 static struct sender senders[MANY];
 static unsigned nr_senders;
+static bool small;	/* what is accepted keeps the handshake's window */
 
 static void fill(struct sender *x)
 {
@@ -55,6 +56,8 @@ static void *on_accept(struct nomstack_conn *c, void *arg)
 
 	conn = c;
 	*x = (struct sender){ .c = c, .copy = arg != NULL };
+	if (small)
+		nomstack_tcp_small_window(c);
 	return x;
 }
 
@@ -196,6 +199,41 @@ static void a_window_arrives_while_paused(void **state)
 	rig_close(&rig);
 }
 
+/* Who keeps what arrives while paused need not have room for all of that. */
+static void a_small_window_stays_small(void **state)
+{
+	static uint8_t bytes[MSS];
+	struct peer p;
+	struct seg s;
+	unsigned i, turn;
+
+	small = true;
+	begin(&ops, NULL);
+	shake(&p, 3000, 7);
+	small = false;
+	for (turn = 1; turn <= 2; turn++) {
+		nomstack_tcp_pause(conn, true);
+		for (i = 0; i < 100; i++) {
+			peer_send(&p, ACK, bytes, sizeof(bytes));
+			nomstack_poll(rig.s);
+			while (peer_recv(&p, &s))
+				;
+		}
+		t_assert(got == turn * NOMSTACK_WINDOW_MIN);
+		t_assert(s.window == 0);
+		nomstack_tcp_pause(conn, false);
+		nomstack_poll(rig.s);
+		t_assert(peer_recv(&p, &s) && s.window == NOMSTACK_WINDOW_MIN / 4);
+		p.seq = s.ack;
+	}
+	nomstack_tcp_close(conn);
+	nomstack_poll(rig.s);
+	while (peer_recv(&p, &s) && !(s.flags & (FIN | RST)))
+		;
+	t_assert((s.flags & (FIN | RST)) == FIN);
+	rig_close(&rig);
+}
+
 /* 1 MiB each to hundreds that take nothing at first: all get a share, nobody is refused, all end. */
 static void share(bool copy)
 {
@@ -262,6 +300,7 @@ int main(void)
 		cmocka_unit_test(more_than_64_k_under_way),
 		cmocka_unit_test(no_more_than_64_k_unscaled),
 		cmocka_unit_test(a_window_arrives_while_paused),
+		cmocka_unit_test(a_small_window_stays_small),
 		cmocka_unit_test(many_share_without_a_copy),
 		cmocka_unit_test(many_share_with_a_copy),
 	};

@@ -50,7 +50,6 @@
 #define SLEEP_MAX_NS 100000000ULL	/* knobs are looked at that often when idle */
 #define SLEEP_LOOK_NS 1000000ULL	/* and questions, while somebody asks */
 #define FLUSH_NS 50000000ULL		/* after the last connection: its FIN is on its way */
-#define WINDOW_BYTES 65536		/* what a peer can have on its way when it is held */
 
 /* conn.net_flags */
 enum { NET_FINISH = 1, NET_LISTED = 2 };
@@ -155,6 +154,7 @@ static void *on_accept(struct nomstack_conn *t, void *arg)
 		return NULL;
 	}
 	c->sock.ptr = t;
+	nomstack_tcp_small_window(t);
 	conn_start(c);
 	return c;
 }
@@ -500,7 +500,7 @@ static int setup(struct server *srv)
 	void *mem[2];
 	int ret;
 
-	srv->in_bytes = srv->lim.header_bytes + 1 + WINDOW_BYTES;
+	srv->in_bytes = srv->lim.header_bytes + 1 + NOMSTACK_WINDOW_MIN;	/* what a peer can have on its way when it is held */
 	if (conn_table_create(srv)) {
 		die_message("no memory for %lld connections: lower --max-connections",
 			    (long long)srv->opt->max_connections);

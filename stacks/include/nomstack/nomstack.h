@@ -304,6 +304,17 @@ NOMSTACK_API void nomstack_tcp_abort(struct nomstack_conn *c);
  */
 NOMSTACK_API void nomstack_tcp_pause(struct nomstack_conn *c, bool paused);
 
+#define NOMSTACK_WINDOW_MIN 65535
+
+/**
+ * nomstack_tcp_small_window - let no more than NOMSTACK_WINDOW_MIN bytes be on their way
+ * @c: a connection that is being accepted: from within accept() only
+ *
+ * The receive window stays what the handshake has announced, instead of growing to
+ * what the profile says (RFC 7323): for those who keep what arrives while paused.
+ */
+NOMSTACK_API void nomstack_tcp_small_window(struct nomstack_conn *c);
+
 /**
  * nomstack_tcp_peer - the peer as text, "10.0.0.1:40000"
  * @c: the connection
