@@ -2,7 +2,7 @@
 # only its log).
 
 NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
-	vnet.c vnet_rx.c vnet_tx.c vnet_irq.c vnet_packed.c vnet_features.c \
+	vnet.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_irq.c vnet_packed.c vnet_features.c \
 	vtrans_pci_modern.c pci_fn_vfio.c vnet_open_vfio.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c)
 
@@ -25,6 +25,7 @@ NOMDRV_WRAP := -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc
 $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nomdrv nomux,$(NOMDRV_WRAP)))
 $(eval $(call nom_unit,test_vnet_fuzz,tests/unit/test_vnet_fuzz.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))

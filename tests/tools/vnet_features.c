@@ -19,8 +19,7 @@ int main(void)
 		const struct vnet_feature *f = &vnet_features_table[i];
 
 		printf("   * - %s\n     - %u\n     - %s\n     - %s\n", f->name, f->bit,
-		       f->use == VNET_FEATURE_USED ? "Y" : f->use == VNET_FEATURE_PLANNED ? "P" : "--",
-		       f->why);
+		       vnet_feature_mark(f->use), f->why);
 	}
 	return 0;
 }

@@ -201,7 +201,7 @@ static void test_vhostbe_bad_values(void **state)
 	int s;
 
 	s = t_connect();
-	t_u64(s, VHU_SET_FEATURES, BIT(VIRTIO_NET_F_MRG_RXBUF), -1);
+	t_u64(s, VHU_SET_FEATURES, BIT(VIRTIO_NET_F_GUEST_UFO), -1);
 	t_dropped(s, "not offered");
 	s = t_connect();
 	t_u64(s, VHU_SET_PROTOCOL_FEATURES, BIT(0), -1);

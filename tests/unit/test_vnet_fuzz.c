@@ -30,6 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 
 #include "nomdrv/vnet.h"
 #include "nomux/log.h"
@@ -43,7 +44,9 @@
 #define BYTES_MAX	(STEPS_MAX * STEP_BYTES)
 #define KEPT_MAX	64
 #define REASONS_MAX	32
-#define BUFS		32
+#define BUFS		128
+#define BURST_MAX	64
+#define MERGE		(BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_TSO4))
 #define COOKIES		4096
 
 struct program {
@@ -56,7 +59,7 @@ struct run {
 	struct vtrans_fake *f;
 	struct vnet *v;
 	int irq_fd;
-	bool packed;
+	bool packed, merge;
 	unsigned int at[2];	/* packed: the device's position in each ring, free-running */
 	bool held[BUFS];
 	unsigned int nr_held;
@@ -77,6 +80,13 @@ static uint32_t t_rand(void)
 
 /* ------------------------------------------------------------- the device --- */
 
+static void honest_header(void *p, unsigned int nr)
+{
+	const struct virtio_net_hdr_v1 hdr = { .num_buffers = (uint16_t)nr };
+
+	memcpy(p, &hdr, sizeof(hdr));	/* it may have been told to lie anywhere */
+}
+
 static void use_honestly_packed(struct run *r, unsigned int q, uint8_t len)
 {
 	struct vring_packed_desc *ring = vtrans_fake_packed(r->f, q);
@@ -87,7 +97,7 @@ static void use_honestly_packed(struct run *r, unsigned int q, uint8_t len)
 	if ((flags & (1u << 7 | 1u << 15)) != (at & size ? 1u << 15 : 1u << 7))
 		return;
 	if (q == RX && hdr)
-		memset(hdr, 0, 12);
+		honest_header(hdr, 1);
 	while ((ring[r->at[q]++ & (size - 1)].flags & VRING_DESC_F_NEXT) && r->at[q] - at < size)
 		;
 	vtrans_fake_use_packed(r->f, q, at, ring[(r->at[q] - 1) & (size - 1)].id,
@@ -109,9 +119,34 @@ static void use_honestly(struct run *r, unsigned int q, uint8_t len)
 		void *hdr = vtrans_fake_va(r->f, vtrans_fake_desc(r->f, RX)[id].addr);
 
 		if (hdr)
-			memset(hdr, 0, 12);
+			honest_header(hdr, 1);
 	}
 	vtrans_fake_use(r->f, q, id, q == RX ? 26u + len * 7u : 0);
+}
+
+/* A frame in several buffers, which may be more than are there. */
+static void use_merged(struct run *r, uint8_t number, uint8_t len)
+{
+	unsigned int size = r->f->queue[RX].size, nr = 1 + number % 34u, i;
+
+	for (i = 0; i < nr; i++) {
+		unsigned int at = r->packed ? r->at[RX] : vtrans_fake_used(r->f, RX)->idx;
+		unsigned int d = at & (size - 1);
+		uint32_t bytes = i + 1 < nr ? 2046 : 13u + len * 7u;
+
+		if (!r->packed)
+			d = vtrans_fake_avail(r->f, RX)->ring[d] & (size - 1);
+		if (!i) {
+			void *hdr = vtrans_fake_va(r->f, vtrans_fake_desc(r->f, RX)[d].addr);
+
+			if (hdr)
+				honest_header(hdr, nr);
+		}
+		if (r->packed)
+			vtrans_fake_use_packed(r->f, RX, r->at[RX]++, vtrans_fake_packed(r->f, RX)[d].id, bytes);
+		else
+			vtrans_fake_use(r->f, RX, d, bytes);
+	}
 }
 
 /* Any two bytes anywhere in the three parts of a ring. */
@@ -151,7 +186,7 @@ static void lie(struct run *r, unsigned int q, const uint8_t *s)
 		vtrans_fake_use(r->f, q, value, 100);
 		break;
 	case 3:
-		vtrans_fake_use(r->f, q, vtrans_fake_avail(r->f, q)->ring[u->idx & 15], value);
+		vtrans_fake_use(r->f, q, vtrans_fake_avail(r->f, q)->ring[u->idx & (r->f->queue[q].size - 1)], value);
 		break;
 	default:
 		u->flags = (uint16_t)(s[3] * 257u);
@@ -179,22 +214,29 @@ static void interrupt(struct run *r, uint8_t n)
 
 static void burst(struct run *r, uint8_t max)
 {
-	struct vnet_rx rx[BUFS];
-	unsigned int pending = vnet_rx_pending(r->v), n, i;
+	unsigned int room = r->merge ? VNET_RX_SEG_MAX + max % 32u : max % BURST_MAX + 1u;
+	unsigned int pending = vnet_rx_pending(r->v), n, i, total = 0;
+	struct vnet_rx rx[BURST_MAX];
+	bool more = false;
 
 	assert_true(pending <= vnet_rx_size(r->v));
 	assert_true(vnet_rx_room(r->v) <= vnet_rx_size(r->v));
-	n = vnet_rx_burst(r->v, rx, max % BUFS + 1u);
-	assert_true(n <= max % BUFS + 1u);
+	n = vnet_rx_burst(r->v, rx, room);
+	assert_true(n <= room);
 	for (i = 0; i < n; i++) {
 		assert_true(vnet_dma_contains(r->v, rx[i].data, rx[i].len));
-		assert_true(rx[i].len >= 14 && rx[i].len <= VNET_FRAME_MAX_BYTES);
+		assert_true(rx[i].len >= (more ? 1 : 14) && rx[i].len <= (more ? 2046 : VNET_FRAME_MAX_BYTES));
+		total = more ? total + rx[i].len : rx[i].len;
+		assert_true(total <= VNET_RX_LARGE_MAX_BYTES);
+		more = rx[i].flags & VNET_RX_MORE;
+		assert_true(r->merge || !rx[i].flags || rx[i].flags == VNET_RX_CSUM_OK);
 		assert_true(rx[i].id < BUFS);
 		assert_false(r->held[rx[i].id]);
 		r->held[rx[i].id] = true;
 		r->nr_held++;
 		memset(rx[i].data, 0x5a, rx[i].len);	/* it is ours */
 	}
+	assert_false(more);	/* no frame is torn */
 	assert_true(r->nr_held <= BUFS);
 }
 
@@ -272,7 +314,13 @@ static void restart(struct run *r, uint8_t well)
 static void step(struct run *r, const uint8_t *s)
 {
 	switch (s[0] & 15) {
-	case 0: case 1: case 2:
+	case 2:
+		if (r->merge && s[1] & 2) {
+			use_merged(r, s[2], s[3]);
+			break;
+		}
+		/* fall through */
+	case 0: case 1:
 		use_honestly(r, s[1] & 1, s[2]);
 		break;
 	case 3:
@@ -328,6 +376,12 @@ static unsigned int t_run(const struct program *p, char *why_out, size_t why_byt
 
 	r = (struct run){ .f = vtrans_fake_create() };
 	r.f->queue_size[RX] = r.f->queue_size[TX] = 16;
+	r.merge = p->b[0] & 8;
+	if (r.merge) {
+		r.f->queue_size[RX] = 64;
+		r.f->offered |= MERGE;
+		o.features_on = MERGE;
+	}
 	r.f->offered |= (p->b[0] & 1 ? BIT(VIRTIO_RING_F_EVENT_IDX) : 0) |
 		(p->b[0] & 2 ? BIT(VIRTIO_F_RING_PACKED) : 0) | (p->b[0] & 4 ? BIT(VIRTIO_F_IN_ORDER) : 0);
 	r.packed = p->b[0] & 2;

@@ -408,6 +408,62 @@ static void test_vnet_segmentation_is_left_to_the_device(void **state)
 	t_close(&p);
 }
 
+static void test_vnet_segmentation_of_ipv6(void **state)
+{
+	struct vhostbe_opts bo = { .sz = sizeof(bo), .features_off = BIT(VIRTIO_NET_F_HOST_TSO6) };
+	uint8_t head[74] = { 0 }, got[2048];
+	struct vnet_seg seg[2] = { { head, sizeof(head) } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_start = 54, .csum_offset = 16,
+		.tso_bytes = 1000, .hdr_bytes = 74 };
+	uint32_t i, k, sum;
+	struct pair p;
+	uint8_t *mem;
+
+	memcpy(head, "\x52\x54\0\0\0\1\x52\x54\0\0\0\2\x86\xdd\x60", 15);
+	head[18] = (20 + 2500) >> 8;
+	head[19] = (20 + 2500) & 0xff;
+	head[20] = 6;
+	head[22] = 0xfe;
+	head[23] = 0x80;
+	head[38] = 0xfe;
+	head[39] = 0x80;
+	head[53] = 1;
+	head[66] = 0x50;
+	/* The pseudo header's sum: two addresses, length, protocol. */
+	sum = 0xfe80 * 2 + 1 + 20 + 2500 + 6;
+	sum = (sum & 0xffff) + (sum >> 16);
+	head[70] = (uint8_t)(sum >> 8);
+	head[71] = (uint8_t)sum;
+	t_open(&p, NULL, NULL);
+	mem = vnet_dma_alloc(p.v, 2500, 64);
+	for (i = 0; i < 2500; i++)
+		mem[i] = (uint8_t)(i * 7);
+	seg[1] = (struct vnet_seg){ mem, 2500 };
+	assert_int_equal(vnet_tx(p.v, &tx), 0);
+	vnet_tx_flush(p.v);
+	vhostbe_step(p.be);
+	assert_null(vhostbe_last_error(p.be));
+	for (i = 0; i < 3; i++) {
+		uint32_t n = i < 2 ? 1000 : 500;
+
+		assert_int_equal(vhostbe_take(p.be, got, sizeof(got), NULL), 74 + n);
+		assert_memory_equal(got + 74, mem + 1000 * i, n);
+		assert_int_equal(got[18] << 8 | got[19], 20 + n);
+		assert_int_equal(got[60] << 8 | got[61], 1000 * i);
+		/* Over pseudo header and segment the sum is all ones. */
+		for (sum = 0xfe80 * 2 + 1 + 20 + n + 6, k = 54; k < 74 + n; k += 2)
+			sum += (uint32_t)(got[k] << 8 | got[k + 1]);
+		while (sum >> 16)
+			sum = (sum & 0xffff) + (sum >> 16);
+		assert_int_equal(sum, 0xffff);
+	}
+	t_close(&p);
+	t_open(&p, NULL, &bo);
+	seg[1].addr = vnet_dma_alloc(p.v, 2500, 64);
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	t_close(&p);
+}
+
 static void test_vnet_checksum_offload_both_ways(void **state)
 {
 	struct vhostbe_meta meta;
@@ -962,6 +1018,7 @@ int main(void)
 		cmocka_unit_test(test_vnet_sends_without_copy_and_returns_the_cookie_once),
 		cmocka_unit_test(test_vnet_tx_refuses_what_it_cannot_send),
 		cmocka_unit_test(test_vnet_segmentation_is_left_to_the_device),
+		cmocka_unit_test(test_vnet_segmentation_of_ipv6),
 		cmocka_unit_test(test_vnet_no_segmentation_without_checksums),
 		cmocka_unit_test(test_vnet_checksum_offload_both_ways),
 		cmocka_unit_test(test_vnet_without_offloads_refuses_them),

@@ -35,9 +35,20 @@ void vnet__fail(struct vnet *v, const char *fmt, ...)
 	vsnprintf(v->reason, sizeof(v->reason), fmt, ap);
 	va_end(ap);
 	v->error = -EIO;
-	v->slow = true;
+	v->slow = v->rx_slow = true;
 	nomux_log(LOG_ERR, "vnet: %s; interface stopped", v->reason);
 	nomdrv_dev_reset(v->dev);
+}
+
+static uint64_t with_use(enum vnet_feature_use use)
+{
+	uint64_t mask = 0;
+	unsigned int i;
+
+	for (i = 0; i < vnet_nr_features; i++)
+		if (vnet_features_table[i].use == use)
+			mask |= 1ULL << vnet_features_table[i].bit;
+	return mask;
 }
 
 int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out)
@@ -55,6 +66,8 @@ int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out)
 		memcpy(out, opts, opts->sz < sizeof(*out) ? opts->sz : sizeof(*out));
 	}
 	out->sz = sizeof(*out);
+	if (out->features_on & ~with_use(VNET_FEATURE_ASKED))
+		return -EOPNOTSUPP;
 	if (out->queue_size && (out->queue_size < 2 || out->queue_size > NOMDRV_QUEUE_MAX ||
 				(out->queue_size & (out->queue_size - 1))))
 		return -EINVAL;
@@ -72,12 +85,8 @@ int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out)
 
 static uint64_t wanted_features(const struct vnet_opts *o)
 {
-	uint64_t mask = 0;
-	unsigned int i;
+	uint64_t mask = with_use(VNET_FEATURE_USED) | o->features_on;
 
-	for (i = 0; i < vnet_nr_features; i++)
-		if (vnet_features_table[i].use == VNET_FEATURE_USED)
-			mask |= 1ULL << vnet_features_table[i].bit;
 	return mask & ~(o->features_off & ~(1ULL << VIRTIO_F_VERSION_1));
 }
 
@@ -145,7 +154,11 @@ static int negotiate(struct vnet *v, const struct vnet_opts *o)
 
 	/* A device that cuts a frame up has to sum the pieces (5.1.3.1). */
 	if (!offers(v->dev, wanted, VIRTIO_NET_F_CSUM))
-		wanted &= ~(1ULL << VIRTIO_NET_F_HOST_TSO4);
+		wanted &= ~(1ULL << VIRTIO_NET_F_HOST_TSO4 | 1ULL << VIRTIO_NET_F_HOST_TSO6);
+	/* Large frames come with partial sums, and in many buffers: ours hold 2 KiB. */
+	if (!offers(v->dev, wanted, VIRTIO_NET_F_GUEST_CSUM) ||
+	    !offers(v->dev, wanted, VIRTIO_NET_F_MRG_RXBUF))
+		wanted &= ~(1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6);
 	/* A split ring would have to hand out descriptors in order (2.7.9); ours reuses the last freed. */
 	if (!offers(v->dev, wanted, VIRTIO_F_RING_PACKED))
 		wanted &= ~(1ULL << VIRTIO_F_IN_ORDER);
@@ -159,6 +172,11 @@ static int negotiate(struct vnet *v, const struct vnet_opts *o)
 		return err;
 	v->tx_csum = nomdrv_dev_has(v->dev, VIRTIO_NET_F_CSUM);
 	v->tx_tso = nomdrv_dev_has(v->dev, VIRTIO_NET_F_HOST_TSO4);
+	v->tx_tso6 = nomdrv_dev_has(v->dev, VIRTIO_NET_F_HOST_TSO6);
+	v->rx_mrg = nomdrv_dev_has(v->dev, VIRTIO_NET_F_MRG_RXBUF);
+	v->rx_gso = (uint8_t)(1u << VIRTIO_NET_HDR_GSO_NONE |
+		nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_TSO4) << VIRTIO_NET_HDR_GSO_TCPV4 |
+		nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_TSO6) << VIRTIO_NET_HDR_GSO_TCPV6);
 	v->rx_csum_mask = nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_CSUM) ?
 		VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID : 0;
 	v->tx_frame_max = v->mtu + VNET_ETH_BYTES + 4;
@@ -218,6 +236,11 @@ static int alloc_memory(struct vnet *v, const struct vnet_opts *o)
 			  bufs, size[VNET_RXQ]);
 		return -EINVAL;
 	}
+	if (v->rx_gso != 1u << VIRTIO_NET_HDR_GSO_NONE && size[VNET_RXQ] < VNET_RX_SEG_MAX) {
+		nomux_log(LOG_ERR, "vnet: a receive queue of %u entries cannot take a large frame, which needs %u",
+			  size[VNET_RXQ], VNET_RX_SEG_MAX);
+		return -EINVAL;
+	}
 	v->rx_nr_bufs = (uint16_t)bufs;
 
 	/* Each ring part may skip to the next chunk: a part is 512 KiB at most. */
@@ -268,6 +291,7 @@ static int set_up_queues(struct vnet *v)
 	int err;
 
 	v->slow = v->packed = how & VRING_PACKED;
+	v->rx_slow = v->packed || v->rx_mrg;
 	v->tx_announced = v->stats.tx_packets;
 	vring_reset(&v->rxq, how);
 	vring_reset(&v->txq, how);
@@ -346,7 +370,7 @@ void vnet_stop(struct vnet *v)
 	if (v->error)
 		return;
 	v->error = -ESHUTDOWN;
-	v->slow = true;
+	v->slow = v->rx_slow = true;
 	snprintf(v->reason, sizeof(v->reason), "stopped by its user");
 	nomdrv_dev_reset(v->dev);
 }
@@ -412,7 +436,7 @@ int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg)
 		if (v->dev->state != NOMDRV_CONSTRUCTED)
 			nomdrv_dev_reset(v->dev);
 		v->error = -EIO;
-		v->slow = true;
+		v->slow = v->rx_slow = true;
 		nomux_log(LOG_ERR, "vnet: %s: %s; interface stopped", v->reason, strerror(-err));
 		return err;
 	}

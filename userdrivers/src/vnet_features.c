@@ -7,6 +7,7 @@
 #include <linux/virtio_ring.h>
 
 #define USED(f, why)	{ f, #f, VNET_FEATURE_USED, why }
+#define ASKED(f, why)	{ f, #f, VNET_FEATURE_ASKED, why }
 #define LATER(f, why)	{ f, #f, VNET_FEATURE_PLANNED, why }
 #define NO(f, why)	{ f, #f, VNET_FEATURE_NO, why }
 
@@ -16,15 +17,15 @@ const struct vnet_feature vnet_features_table[] = {
 	NO(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, "offloads do not change while running"),
 	USED(VIRTIO_NET_F_MTU, "the link's MTU, where the buffers hold it"),
 	USED(VIRTIO_NET_F_MAC, "own address"),
-	LATER(VIRTIO_NET_F_GUEST_TSO4, "needs MRG_RXBUF and a stack that takes large frames"),
-	LATER(VIRTIO_NET_F_GUEST_TSO6, "as GUEST_TSO4"),
+	ASKED(VIRTIO_NET_F_GUEST_TSO4, "many TCP segments in one frame; with MRG_RXBUF and GUEST_CSUM only"),
+	ASKED(VIRTIO_NET_F_GUEST_TSO6, "as GUEST_TSO4"),
 	NO(VIRTIO_NET_F_GUEST_ECN, "part of GUEST_TSO"),
 	NO(VIRTIO_NET_F_GUEST_UFO, "part of UDP fragmentation"),
 	USED(VIRTIO_NET_F_HOST_TSO4, "the device cuts long frames into TCP packets; with CSUM only"),
-	LATER(VIRTIO_NET_F_HOST_TSO6, "as HOST_TSO4"),
+	USED(VIRTIO_NET_F_HOST_TSO6, "as HOST_TSO4, by the frame's Ethernet type"),
 	NO(VIRTIO_NET_F_HOST_ECN, "part of HOST_TSO"),
 	NO(VIRTIO_NET_F_HOST_UFO, "part of UDP fragmentation"),
-	LATER(VIRTIO_NET_F_MRG_RXBUF, "a buffer holds a full frame, so only large receive needs it"),
+	ASKED(VIRTIO_NET_F_MRG_RXBUF, "a frame in several buffers; one holds a full frame of MTU 1500"),
 	USED(VIRTIO_NET_F_STATUS, "link state"),
 	NO(VIRTIO_NET_F_CTRL_VQ, "no control queue"),
 	NO(VIRTIO_NET_F_CTRL_RX, "needs the control queue"),

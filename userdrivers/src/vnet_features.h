@@ -8,6 +8,7 @@
 
 enum vnet_feature_use {
 	VNET_FEATURE_USED,	/* accepted when offered */
+	VNET_FEATURE_ASKED,	/* accepted when offered and named in vnet_opts.features_on */
 	VNET_FEATURE_PLANNED,	/* worth having, not there yet */
 	VNET_FEATURE_NO,	/* no use for it here */
 };
@@ -25,6 +26,17 @@ struct vnet_feature {
 	enum vnet_feature_use use;
 	const char *why;
 };
+
+/* The column "used" of the matrix. */
+static inline const char *vnet_feature_mark(enum vnet_feature_use use)
+{
+	static const char *const mark[] = {
+		[VNET_FEATURE_USED] = "Y", [VNET_FEATURE_ASKED] = "R", [VNET_FEATURE_PLANNED] = "P",
+		[VNET_FEATURE_NO] = "--",
+	};
+
+	return mark[use];
+}
 
 extern const struct vnet_feature vnet_features_table[];
 extern const unsigned int vnet_nr_features;

@@ -61,6 +61,9 @@ enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
  * @packed: the rings are packed
  * @slow: not the common case of split rings and no error: all that the data
  *	path asks
+ * @rx_slow: the same for vnet_rx_burst(): also with @rx_mrg
+ * @rx_mrg: MRG_RXBUF was negotiated
+ * @rx_gso: bit n: frames of gso_type n were negotiated
  * @features: as negotiated, for vnet_restart() of a device that forgot
  * @error: 0, or -errno until vnet_restart()
  * @reason: why
@@ -80,9 +83,10 @@ struct vnet {
 	void **tx_cookie;
 	uint32_t tx_frame_max;
 	uint64_t tx_announced;
-	bool tx_csum, tx_tso;
+	bool tx_csum, tx_tso, tx_tso6;
 
-	bool slow, packed;
+	bool slow, rx_slow, packed, rx_mrg;
+	uint8_t rx_gso;
 	int error;
 	struct nomdrv_dev *dev;
 	uint64_t irq_seen, rx_seen, features;
@@ -104,6 +108,7 @@ void vnet__rx_fill(struct vnet *v);
 /* What the data path does with packed rings (vnet_packed.c), or when stopped. */
 unsigned int vnet__rx_pending_slow(const struct vnet *v);
 unsigned int vnet__rx_burst_slow(struct vnet *v, struct vnet_rx *out, unsigned int max);
+unsigned int vnet__rx_burst_mrg(struct vnet *v, struct vnet_rx *out, unsigned int max);
 void vnet__rx_post_packed(struct vnet *v, unsigned int n);
 unsigned int vnet__tx_reap_slow(struct vnet *v, vnet_tx_done_fn done, void *arg);
 /* All that the device had; it has been reset. */
@@ -111,6 +116,8 @@ unsigned int vnet__reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg)
 /* Why a received frame cannot be, in one place for both rings. */
 void vnet__rx_bad_id(struct vnet *v, unsigned int at, uint32_t id) __attribute__((cold));
 void vnet__rx_bad_len(struct vnet *v, uint32_t len) __attribute__((cold));
+/* Returns 0, so that vnet_rx_burst() can end in it. */
+unsigned int vnet__rx_ran_ahead(struct vnet *v) __attribute__((cold));
 /* Options with defaults for what the caller's struct lacks: 0, -EINVAL, -E2BIG. */
 int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out);
 

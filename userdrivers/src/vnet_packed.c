@@ -10,14 +10,6 @@
 
 #include <string.h>
 
-/* Marked used, though nothing is outstanding: the counterpart of a used index that ran ahead. */
-static unsigned int ran_ahead(struct vnet *v, const char *queue, const struct virtq *r)
-{
-	vnet__fail(v, "%s queue: device ran ahead, it marked descriptor %u used, which it was not given",
-		   queue, r->last_used & r->mask);
-	return 0;
-}
-
 unsigned int vnet__rx_pending_slow(const struct vnet *v)
 {
 	const struct virtq *r = &v->rxq;
@@ -44,7 +36,7 @@ unsigned int vnet__rx_burst_slow(struct vnet *v, struct vnet_rx *out, unsigned i
 		uint8_t *hdr;
 
 		if (!vring_outstanding(r)) {
-			ran_ahead(v, "receive", r);
+			vnet__rx_ran_ahead(v);
 			break;
 		}
 		id = vpacked_peek(r, &len);
@@ -136,7 +128,9 @@ unsigned int vnet__tx_reap_slow(struct vnet *v, vnet_tx_done_fn done, void *arg)
 		}
 		freed += reap_chain(v, id, done, arg);
 	}
+	/* Marked used, though nothing is outstanding: as a used index that ran ahead. */
 	if (!v->error && !left && vpacked_is_used(r, r->last_used))
-		ran_ahead(v, "transmit", r);
+		vnet__fail(v, "transmit queue: device ran ahead, it marked descriptor %u used, which it was not given",
+			   r->last_used & r->mask);
 	return v->error ? freed + vnet__reap_stopped(v, done, arg) : freed;
 }

@@ -40,12 +40,15 @@ unsigned int vnet_rx_size(const struct vnet *v)
 	return v->rxq.size;
 }
 
-__attribute__((cold, noinline))
-static unsigned int ran_ahead(struct vnet *v)
+unsigned int vnet__rx_ran_ahead(struct vnet *v)
 {
-	vnet__fail(v, "receive queue: used index ran ahead, %u announced, at %u, device says %u",
-		   vring_outstanding(&v->rxq), v->rxq.last_used,
-		   vb_load_used_idx(&v->rxq.used->idx));
+	if (v->packed)
+		vnet__fail(v, "receive queue: device ran ahead, it marked descriptor %u used, which it was not given",
+			   v->rxq.last_used & v->rxq.mask);
+	else
+		vnet__fail(v, "receive queue: used index ran ahead, %u announced, at %u, device says %u",
+			   vring_outstanding(&v->rxq), v->rxq.last_used,
+			   vb_load_used_idx(&v->rxq.used->idx));
 	return 0;
 }
 
@@ -144,13 +147,13 @@ unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max
 {
 	unsigned int n;
 
-	if (__builtin_expect(v->slow, 0))
-		return vnet__rx_burst_slow(v, out, max);
+	if (__builtin_expect(v->rx_slow, 0))
+		return v->rx_mrg ? vnet__rx_burst_mrg(v, out, max) : vnet__rx_burst_slow(v, out, max);
 	n = vring_pending(&v->rxq);
 	if (!n)
 		return 0;
 	if (__builtin_expect(n == VRING_BAD, 0))
-		return ran_ahead(v);
+		return vnet__rx_ran_ahead(v);
 	return take_frames(v, out, n < max ? n : max);
 }
 

@@ -23,12 +23,20 @@ static inline bool csum_valid(const struct vnet *v, uint32_t len, uint16_t start
 	return !start || (v->tx_csum && (uint32_t)start + offset + 2 <= len);
 }
 
+/* TCP over IPv6 by its Ethernet type; the caller's headers have that much. */
+static inline bool is_ipv6(const struct vnet_tx *tx)
+{
+	const uint8_t *type = (const uint8_t *)tx->seg[0].addr + 12;
+
+	return type[0] == 0x86 && type[1] == 0xdd;
+}
+
 /* Whether the device can cut the frame up as the caller says. */
 static bool tso_valid(const struct vnet *v, const struct vnet_tx *tx, uint32_t total)
 {
-	return v->tx_tso && tx->csum_start && tx->hdr_bytes >= VNET_ETH_BYTES + 20 + 20 &&
+	return tx->csum_start && tx->hdr_bytes >= VNET_ETH_BYTES + 20 + 20 &&
 	       tx->hdr_bytes == tx->seg[0].len && tx->hdr_bytes < total &&
-	       tx->csum_start < tx->hdr_bytes;
+	       tx->csum_start < tx->hdr_bytes && (is_ipv6(tx) ? v->tx_tso6 : v->tx_tso);
 }
 
 /* struct virtio_net_hdr_v1 in two stores: it lies at a multiple of 2 only. */
@@ -49,8 +57,9 @@ static inline void write_hdr(struct vnet *v, uint8_t *p, uint16_t csum_start, ui
 /* gso_type, hdr_len and gso_size where write_hdr() puts them. */
 static inline uint64_t tso_word(const struct vnet_tx *tx)
 {
-	return (uint64_t)VIRTIO_NET_HDR_GSO_TCPV4 << 8 | (uint64_t)tx->hdr_bytes << 16 |
-	       (uint64_t)tx->tso_bytes << 32;
+	uint64_t type = is_ipv6(tx) ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+
+	return type << 8 | (uint64_t)tx->hdr_bytes << 16 | (uint64_t)tx->tso_bytes << 32;
 }
 
 _Static_assert(offsetof(struct virtio_net_hdr_v1, flags) == 0 &&

@@ -64,12 +64,22 @@ struct be_part {
 	uint32_t len;
 };
 
+/* Buffers that one frame may be spread over, with MRG_RXBUF. */
+#define BE_MERGE_MAX	64
+
+/* A chain that holds a part of a frame: its id, descriptors, bytes written. */
+struct be_used {
+	uint16_t id, descs;
+	uint32_t written;
+};
+
 /* Where frames go; each returns whether the frame was taken (false: try later). */
 struct be_port_ops {
 	bool cuts;		/* takes frames that are still to be cut up */
 	bool (*tx)(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, uint8_t *frame,
 		   uint32_t len);
 	unsigned int (*poll)(struct vhostbe *be);	/* frames that came in; may be NULL */
+	void (*features)(struct vhostbe *be);	/* the front-end has chosen; may be NULL */
 };
 
 struct vhostbe {
@@ -126,6 +136,8 @@ int be_ring_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_pa
 		 uint16_t *head);
 /* The chain of be_ring_peek() is used; visible after be_ring_publish(). */
 void be_ring_use(struct be_ring *r, uint16_t head, uint32_t written);
+/* The same for the @n next chains, which hold one frame: all become visible together. */
+void be_ring_use_all(struct be_ring *r, const struct be_used *used, unsigned int n);
 void be_ring_publish(struct vhostbe *be, struct be_ring *r);
 /* Ask for doorbells; true: something became available meanwhile. */
 bool be_ring_kicks_on(struct vhostbe *be, struct be_ring *r);
@@ -136,6 +148,7 @@ int be_packed_avail(struct vhostbe *be, struct be_ring *r);
 int be_packed_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
 		   uint16_t *id);
 void be_packed_use(struct be_ring *r, uint16_t id, uint32_t written);
+void be_packed_use_all(struct be_ring *r, const struct be_used *used, unsigned int n);
 /* What is used is visible; whether the driver wants an interrupt for it. */
 bool be_packed_publish(struct be_ring *r, uint16_t old);
 bool be_packed_kicks_on(struct be_ring *r);

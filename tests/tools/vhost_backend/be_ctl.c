@@ -144,6 +144,8 @@ static void do_set_features(struct vhostbe *be)
 	}
 	be->features = f;
 	be->has_features = true;
+	if (be->port->features)
+		be->port->features(be);
 }
 
 static void do_set_protocol(struct vhostbe *be)

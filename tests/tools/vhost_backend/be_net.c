@@ -16,7 +16,9 @@
 #define BIT(n)		(1ULL << (n))
 #define FEATURES	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) | \
 			 BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | \
-			 BIT(VIRTIO_NET_F_HOST_TSO4) | \
+			 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | \
+			 BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | \
+			 BIT(VIRTIO_NET_F_MRG_RXBUF) | \
 			 BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MTU) | \
 			 BIT(VHU_F_PROTOCOL_FEATURES))
 
@@ -47,6 +49,56 @@ static void scatter(const struct be_part *part, int nr, uint32_t skip, const uin
 	}
 }
 
+/* A frame into as many chains as it takes (5.1.6.4), all but the last full; there are @avail. */
+static int deliver_merged(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr,
+			  const uint8_t *frame, uint32_t len, int avail)
+{
+	struct be_ring *r = &be->ring[BE_RXQ];
+	const uint16_t start = r->last_avail;
+	struct virtio_net_hdr_v1 h = *hdr;
+	struct be_used used[BE_MERGE_MAX];
+	struct be_part part[BE_IOV_MAX];
+	uint8_t *where = NULL;
+	uint32_t off = 0;
+	unsigned int n = 0;
+
+	while (off < len || !n) {
+		uint32_t skip = n ? 0 : BE_HDR_BYTES, room = 0, take;
+		int nr, i;
+
+		if (n == BE_MERGE_MAX || n == (unsigned int)avail)
+			break;
+		nr = be_ring_peek(be, r, true, part, &used[n].id);
+		if (nr < 0)
+			return -EAGAIN;
+		for (i = 0; i < nr; i++)
+			room += part[i].len;
+		if (!n) {
+			if (part[0].len < BE_HDR_BYTES) {
+				be_fail(be, "receive buffer starts with %u bytes", part[0].len);
+				return -EAGAIN;
+			}
+			where = part[0].va;
+		}
+		take = room - skip < len - off ? room - skip : len - off;
+		scatter(part, nr, skip, frame + off, take);
+		off += take;
+		used[n].written = skip + take;
+		used[n].descs = r->packed ? r->peeked : 1;
+		r->last_avail += used[n++].descs;
+	}
+	r->last_avail = start;
+	if (off < len) {
+		be->stats.rx_dropped++;
+		return -EAGAIN;
+	}
+	h.num_buffers = (uint16_t)n;
+	memcpy(where, &h, BE_HDR_BYTES);
+	be_ring_use_all(r, used, n);
+	be->stats.rx_frames++;
+	return 0;
+}
+
 int be_deliver(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, const void *frame,
 	       uint32_t len)
 {
@@ -54,12 +106,15 @@ int be_deliver(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, const vo
 	struct be_part part[BE_IOV_MAX];
 	uint64_t room = 0;
 	uint16_t head;
-	int n, i;
+	int n, i, avail;
 
-	if (!r->running || be->broken || be_ring_avail(be, r) <= 0) {
+	avail = !r->running || be->broken ? 0 : be_ring_avail(be, r);
+	if (avail <= 0) {
 		be->stats.rx_dropped++;
 		return -EAGAIN;
 	}
+	if (be->features & BIT(VIRTIO_NET_F_MRG_RXBUF))
+		return deliver_merged(be, hdr, frame, len, avail);
 	n = be_ring_peek(be, r, true, part, &head);
 	if (n < 0)
 		return -EAGAIN;
@@ -88,6 +143,9 @@ int vhostbe_inject(struct vhostbe *be, const void *frame, size_t len,
 		hdr.flags = meta->flags;
 		hdr.csum_start = meta->csum_start;
 		hdr.csum_offset = meta->csum_offset;
+		hdr.gso_type = meta->gso_type;
+		hdr.gso_size = meta->gso_size;
+		hdr.hdr_len = meta->hdr_len;
 	}
 	err = be_deliver(be, &hdr, frame, (uint32_t)len);
 	if (!err)
@@ -141,7 +199,8 @@ static int transmit(struct vhostbe *be, struct be_ring *r)
 		return -1;
 	}
 	memcpy(&hdr, be->bounce, BE_HDR_BYTES);
-	if ((hdr.gso_type && !(be->features & BIT(VIRTIO_NET_F_HOST_TSO4))) ||
+	if ((hdr.gso_type == VIRTIO_NET_HDR_GSO_TCPV4 && !(be->features & BIT(VIRTIO_NET_F_HOST_TSO4))) ||
+	    (hdr.gso_type == VIRTIO_NET_HDR_GSO_TCPV6 && !(be->features & BIT(VIRTIO_NET_F_HOST_TSO6))) ||
 	    (hdr.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) ||
 	    (hdr.flags && !(be->features & BIT(VIRTIO_NET_F_CSUM)))) {
 		be_fail(be, "header flags 0x%x, gso 0x%x were not negotiated", hdr.flags, hdr.gso_type);

@@ -115,6 +115,21 @@ void be_packed_use(struct be_ring *r, uint16_t id, uint32_t written)
 	r->last_avail += r->peeked;
 }
 
+/* The driver looks at the first one's flags first: they are written last. */
+void be_packed_use_all(struct be_ring *r, const struct be_used *used, unsigned int n)
+{
+	unsigned int at = r->used_idx, i;
+
+	for (i = 0; i < n; i++)
+		at += used[i].descs;
+	r->last_avail += (uint16_t)(at - r->used_idx);
+	r->used_idx = (uint16_t)at;
+	for (i = n; i-- > 0;) {
+		at -= used[i].descs;
+		write_used(r, at, used[i].id, used[i].written);
+	}
+}
+
 bool be_packed_publish(struct be_ring *r, uint16_t old)
 {
 	unsigned int laps = 2 * r->num - 1, event;

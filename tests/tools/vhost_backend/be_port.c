@@ -53,7 +53,9 @@ static bool queue_tx(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, ui
 	if (!f)
 		return false;
 	f->next = NULL;
-	f->meta = (struct vhostbe_meta){ hdr->flags, hdr->csum_start, hdr->csum_offset };
+	f->meta = (struct vhostbe_meta){
+		.flags = hdr->flags, .csum_start = hdr->csum_start, .csum_offset = hdr->csum_offset,
+	};
 	f->len = len;
 	memcpy(f->data, frame, len);
 	*be->fifo_tail = f;
@@ -205,7 +207,25 @@ static unsigned int tap_poll(struct vhostbe *be)
 	return n;
 }
 
-static const struct be_port_ops be_port_tap = { .cuts = true, .tx = tap_tx, .poll = tap_poll };
+/* Partial checksums and long frames may come in only if the driver takes them. */
+static void tap_features(struct vhostbe *be)
+{
+	unsigned int offload = 0;
+
+	if (be->features & (1ULL << VIRTIO_NET_F_GUEST_CSUM)) {
+		offload = TUN_F_CSUM;
+		if (be->features & (1ULL << VIRTIO_NET_F_GUEST_TSO4))
+			offload |= TUN_F_TSO4;
+		if (be->features & (1ULL << VIRTIO_NET_F_GUEST_TSO6))
+			offload |= TUN_F_TSO6;
+	}
+	if (ioctl(be->port_fd, TUNSETOFFLOAD, offload))
+		be_fail(be, "the TAP interface refuses offloads 0x%x", offload);
+}
+
+static const struct be_port_ops be_port_tap = {
+	.cuts = true, .tx = tap_tx, .poll = tap_poll, .features = tap_features,
+};
 
 int vhostbe_port_tap(struct vhostbe *be, const char *ifname)
 {
@@ -221,14 +241,14 @@ int vhostbe_port_tap(struct vhostbe *be, const char *ifname)
 		return -errno;
 	ifr.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
 	memcpy(ifr.ifr_name, ifname, strlen(ifname) + 1);
-	/* Partial checksums may come in only if the driver takes them. */
 	if (ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETVNETHDRSZ, &hdr_bytes) ||
-	    ioctl(fd, TUNSETOFFLOAD, be->offered & (1ULL << VIRTIO_NET_F_GUEST_CSUM) ?
-		  TUN_F_CSUM : 0)) {
+	    ioctl(fd, TUNSETOFFLOAD, 0)) {
 		err = -errno;
 		close(fd);
 		return err;
 	}
 	set_port(be, &be_port_tap, fd, true);
+	if (be->has_features)
+		tap_features(be);
 	return 0;
 }

@@ -153,6 +153,18 @@ void be_ring_use(struct be_ring *r, uint16_t head, uint32_t written)
 	r->last_avail++;
 }
 
+void be_ring_use_all(struct be_ring *r, const struct be_used *used, unsigned int n)
+{
+	unsigned int i;
+
+	if (r->packed) {
+		be_packed_use_all(r, used, n);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		be_ring_use(r, used[i].id, used[i].written);
+}
+
 void be_ring_publish(struct vhostbe *be, struct be_ring *r)
 {
 	static const uint64_t one = 1;

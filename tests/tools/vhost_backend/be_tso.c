@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * vhostbe: segmentation - what a device does to a frame that the driver leaves
- * it to cut up (virtio 1.2, 5.1.6.2; TCP over IPv4 without IP options).
+ * it to cut up (virtio 1.2, 5.1.6.2; TCP over IPv4 without IP options, or over
+ * IPv6 without extension headers).
  *
  * Each piece gets the headers with its own lengths, IP identification, sequence
  * number and sums; FIN and PSH stand in the last one only.
@@ -12,6 +13,7 @@
 
 #define ETH		14u
 #define IP		20u
+#define IP6		40u
 #define TCP_FIN_PSH	0x09
 
 static uint16_t get16(const uint8_t *p)
@@ -37,22 +39,30 @@ static uint32_t fold(uint32_t sum)
 	return sum;
 }
 
+static uint32_t ip_bytes(const struct virtio_net_hdr_v1 *hdr)
+{
+	return hdr->gso_type == VIRTIO_NET_HDR_GSO_TCPV6 ? IP6 : IP;
+}
+
 const char *be_tso_fault(const struct virtio_net_hdr_v1 *hdr, const uint8_t *f, uint32_t len)
 {
+	const uint32_t ip = ip_bytes(hdr);
 	uint32_t doff;
 
-	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_TCPV4)
+	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_TCPV4 && hdr->gso_type != VIRTIO_NET_HDR_GSO_TCPV6)
 		return "of an unknown kind";
 	if (!(hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || !hdr->gso_size)
 		return "without a checksum or a size";
-	if (len < ETH + IP + 20 || get16(f + 12) != 0x0800 || f[ETH] != 0x45 || f[ETH + 9] != 6)
-		return "of what is not TCP over IPv4";
-	doff = (f[ETH + IP + 12] >> 4) * 4u;
-	if (doff < 20 || hdr->hdr_len != ETH + IP + doff || hdr->hdr_len >= len)
+	if (len < ETH + ip + 20 || (ip == IP ?
+	    get16(f + 12) != 0x0800 || f[ETH] != 0x45 || f[ETH + 9] != 6 :
+	    get16(f + 12) != 0x86dd || f[ETH] >> 4 != 6 || f[ETH + 6] != 6))
+		return "of what is not TCP over the IP that it names";
+	doff = (f[ETH + ip + 12] >> 4) * 4u;
+	if (doff < 20 || hdr->hdr_len != ETH + ip + doff || hdr->hdr_len >= len)
 		return "with wrong header length";
-	if (hdr->csum_start != ETH + IP || hdr->csum_offset != 16)
+	if (hdr->csum_start != ETH + ip || hdr->csum_offset != 16)
 		return "with the checksum elsewhere";
-	if (get16(f + ETH + 2) != len - ETH)
+	if (ip == IP ? get16(f + ETH + 2) != len - ETH : get16(f + ETH + 4) != len - ETH - IP6)
 		return "with wrong IP length";
 	return NULL;
 }
@@ -66,27 +76,33 @@ uint32_t be_tso_piece(const struct virtio_net_hdr_v1 *hdr, const uint8_t *f, uin
 		      unsigned int i, uint8_t *out)
 {
 	uint32_t off = i * (uint32_t)hdr->gso_size, left = len - hdr->hdr_len - off, n, sum = 0, seq;
+	const uint32_t ip = ip_bytes(hdr);
+	uint8_t *tcp = out + ETH + ip;
 	bool last = left <= hdr->gso_size;
 	unsigned int k;
 
 	n = last ? left : hdr->gso_size;
 	memcpy(out, f, hdr->hdr_len);
 	memcpy(out + hdr->hdr_len, f + hdr->hdr_len + off, n);
-	put16(out + ETH + 2, hdr->hdr_len - ETH + n);
-	put16(out + ETH + 4, get16(f + ETH + 4) + i);
-	put16(out + ETH + 10, 0);
-	for (k = 0; k < IP; k += 2)
-		sum += get16(out + ETH + k);
-	put16(out + ETH + 10, ~fold(sum));
+	if (ip == IP) {
+		put16(out + ETH + 2, hdr->hdr_len - ETH + n);
+		put16(out + ETH + 4, get16(f + ETH + 4) + i);
+		put16(out + ETH + 10, 0);
+		for (k = 0; k < IP; k += 2)
+			sum += get16(out + ETH + k);
+		put16(out + ETH + 10, ~fold(sum));
+	} else {
+		put16(out + ETH + 4, hdr->hdr_len - ETH - IP6 + n);
+	}
 
-	seq = get32(f + ETH + IP + 4) + off;
-	put16(out + ETH + IP + 4, seq >> 16);
-	put16(out + ETH + IP + 6, seq);
+	seq = get32(f + ETH + ip + 4) + off;
+	put16(tcp + 4, seq >> 16);
+	put16(tcp + 6, seq);
 	if (!last)
-		out[ETH + IP + 13] &= (uint8_t)~TCP_FIN_PSH;
+		tcp[13] &= (uint8_t)~TCP_FIN_PSH;
 	/* The pseudo header's sum holds the whole length: take the difference out (RFC 1624). */
-	sum = get16(f + ETH + IP + 16) + (~(len - ETH - IP) & 0xffff) + (hdr->hdr_len - ETH - IP + n);
-	put16(out + ETH + IP + 16, fold(sum));
+	sum = get16(f + ETH + ip + 16) + (~(len - ETH - ip) & 0xffff) + (hdr->hdr_len - ETH - ip + n);
+	put16(tcp + 16, fold(sum));
 	vhostbe_csum_complete(out, hdr->hdr_len + n, hdr->csum_start, hdr->csum_offset);
 	return hdr->hdr_len + n;
 }

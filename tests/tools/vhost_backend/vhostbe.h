@@ -30,7 +30,7 @@
 
 struct vhostbe;
 
-#define VHOSTBE_FRAME_MAX	65550u	/* bytes, Ethernet header included */
+#define VHOSTBE_FRAME_MAX	65593u	/* bytes, Ethernet header included */
 
 /**
  * struct vhostbe_opts - what device to be
@@ -63,10 +63,13 @@ struct vhostbe_opts {
  * struct vhostbe_meta - what the virtio header says about a frame
  * @flags: VIRTIO_NET_HDR_F_*
  * @csum_start, @csum_offset: with NEEDS_CSUM
+ * @gso_type, @hdr_len, @gso_size: of a frame of several segments; injected only
  */
 struct vhostbe_meta {
 	uint8_t flags;
 	uint16_t csum_start, csum_offset;
+	uint8_t gso_type;
+	uint16_t hdr_len, gso_size;
 };
 
 /** struct vhostbe_stats - monotone counters */
@@ -78,7 +81,7 @@ struct vhostbe_stats {
 	uint64_t tx_frames;	/* sent by the front-end */
 	uint64_t tx_pieces;	/* packets that were cut from some of them */
 	uint64_t rx_frames;	/* delivered to it */
-	uint64_t rx_dropped;	/* for want of a buffer, or too long for one */
+	uint64_t rx_dropped;	/* for want of buffers, or too long for one */
 };
 
 /**

@@ -44,6 +44,8 @@ struct vnet;
 
 #define VNET_PRIV_BYTES		128	/* private area per receive buffer */
 #define VNET_FRAME_MAX_BYTES	2034	/* longest frame, Ethernet header included */
+#define VNET_RX_SEG_MAX		33	/* buffers of one frame, with MRG_RXBUF */
+#define VNET_RX_LARGE_MAX_BYTES	65593	/* longest frame then: 65,535 bytes behind Ethernet, VLAN and IPv6 headers */
 #define VNET_TX_SEG_MAX		16	/* segments of one frame */
 #define VNET_TSO_SEG_MAX	64	/* segments of a frame that the device cuts up */
 #define VNET_TSO_MAX_BYTES	65549	/* such a frame: 65,535 bytes of IP behind an Ethernet header */
@@ -65,6 +67,14 @@ struct vnet;
  * @wait: hosted mode only: called again and again while a reply of the
  *	back-end is awaited, so that one thread can play both; NULL: poll(2)
  * @wait_arg: handed to @wait
+ * @features_on: mask of feature bits to negotiate if offered that change what
+ *	the caller sees and are therefore off without being named here ("on
+ *	request" in Documentation/userdrivers.rst); any other bit: -EOPNOTSUPP.
+ *	VIRTIO_NET_F_MRG_RXBUF: a frame may come as several &struct vnet_rx;
+ *	VIRTIO_NET_F_GUEST_TSO4, _TSO6: and be as long as
+ *	VNET_RX_LARGE_MAX_BYTES, many TCP segments in one; they need MRG_RXBUF
+ *	and GUEST_CSUM and are left out without.  See vnet_features() for what
+ *	came of it.
  */
 struct vnet_opts {
 	size_t sz;
@@ -76,6 +86,7 @@ struct vnet_opts {
 	uint8_t reserved[2];
 	void (*wait)(void *arg);
 	void *wait_arg;
+	uint64_t features_on;
 };
 
 /**
@@ -200,14 +211,18 @@ bool vnet_dma_contains(const struct vnet *v, const void *p, size_t bytes);
 /* --------------------------------------------------------------- receive --- */
 
 #define VNET_RX_CSUM_OK	(1u << 0)	/* transport checksum verified, or partial from the same host: do not check it */
+#define VNET_RX_MORE	(1u << 1)	/* the frame goes on in the next struct; MRG_RXBUF only */
+#define VNET_RX_LARGE	(1u << 2)	/* several TCP segments in one; GUEST_TSO4 or _TSO6 only */
 
 /**
- * struct vnet_rx - one received frame
+ * struct vnet_rx - one received frame, or with MRG_RXBUF a part of one
  * @data: the Ethernet frame, in the buffer where the device put it; the IP
- *	header behind it is aligned to 4 bytes
- * @len: its length in bytes, 14 to VNET_FRAME_MAX_BYTES
+ *	header behind it is aligned to 4 bytes.  What follows a part with
+ *	VNET_RX_MORE is the rest of the same frame, without a header.
+ * @len: its length in bytes, 14 to VNET_FRAME_MAX_BYTES; a later part's 1 to
+ *	2046.  All parts together: at most VNET_RX_LARGE_MAX_BYTES.
  * @id: the buffer, for vnet_rx_release() and vnet_rx_priv()
- * @flags: VNET_RX_*
+ * @flags: VNET_RX_*; of a later part only VNET_RX_MORE
  */
 struct vnet_rx {
 	void *data;
@@ -239,9 +254,26 @@ unsigned int vnet_rx_size(const struct vnet *v);
  * driver could use (shorter than an Ethernet header, segmentation that was
  * never negotiated) are counted in rx_bad and recycled.
  *
- * Return: frames in @out; 0 when nothing arrived or the driver has stopped.
+ * With MRG_RXBUF @max is at least VNET_RX_SEG_MAX (less is the caller's bug and
+ * aborts) and no frame is torn: one that does not fit waits for the next call.
+ * Each part is released by itself.
+ *
+ * Return: filled structs in @out; 0 when nothing arrived or the driver has stopped.
  */
 unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max);
+
+/**
+ * vnet_rx_gso_bytes - payload of the segments that a large frame is made of
+ * @rx: a first part with VNET_RX_LARGE, not yet released
+ *
+ * To tell how many segments to acknowledge.  The device's word for it, read
+ * now: any value, 0 included.
+ */
+static inline unsigned int vnet_rx_gso_bytes(const struct vnet_rx *rx)
+{
+	/* gso_size, 4 bytes into the 12 of struct virtio_net_hdr_v1 that lie before the frame. */
+	return __atomic_load_n((const uint16_t *)((const uint8_t *)rx->data - 8), __ATOMIC_RELAXED);
+}
 
 /**
  * vnet_rx_release - give a buffer back
@@ -282,8 +314,8 @@ struct vnet_seg {
  * @csum_offset: where the sum goes, from @csum_start; the caller has put the
  *	pseudo header's sum there
  * @tso_bytes: 0, or TCP payload per packet: the device cuts the frame into as
- *	many TCP/IPv4 packets as that makes (virtio 1.2, 5.1.6.2).  Needs
- *	VIRTIO_NET_F_HOST_TSO4, @csum_start, and lengths and pseudo header of
+ *	many TCP packets as that makes (virtio 1.2, 5.1.6.2).  Needs
+ *	VIRTIO_NET_F_HOST_TSO4, for IPv6 _TSO6, @csum_start, and lengths and pseudo header of
  *	the whole; nr_seg may be VNET_TSO_SEG_MAX, the length VNET_TSO_MAX_BYTES
  * @hdr_bytes: with @tso_bytes: Ethernet, IP and TCP header together
  * @cookie: handed to the function given to vnet_tx_reap(); NULL: none wanted
@@ -431,6 +463,8 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @tx_csum_offload: frames whose sum was left to the device
  * @tx_tso: frames that were left to the device to cut up
  * @restarts: of vnet_restart(), successful ones
+ * @rx_merged: frames of more than one buffer
+ * @rx_large: frames with VNET_RX_LARGE
  */
 struct vnet_stats {
 	uint64_t rx_packets, rx_bytes, rx_bad;
@@ -439,6 +473,7 @@ struct vnet_stats {
 	uint64_t interrupts;
 	uint64_t rx_csum_ok, tx_csum_offload, tx_tso;
 	uint64_t restarts;
+	uint64_t rx_merged, rx_large;
 };
 
 /** vnet_stats - the live counters */
