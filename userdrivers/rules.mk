@@ -2,7 +2,7 @@
 # only its log).
 
 NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
-	vnet.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_irq.c vnet_packed.c vnet_features.c \
+	vnet.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_irq.c vnet_ctl.c vnet_packed.c vnet_features.c \
 	vtrans_pci_modern.c pci_fn_vfio.c vnet_open_vfio.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c)
 
@@ -10,7 +10,7 @@ $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
 
 # The test device: a library for unit tests, and a program.
 VHOSTBE_DIR := tests/tools/vhost_backend
-VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_packed.c be_net.c be_port.c be_tso.c)
+VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_packed.c be_net.c be_port.c be_tso.c be_cmd.c)
 
 $(eval $(call nom_lib,vhostbe,$(VHOSTBE_SRCS),-Iuserdrivers/src))
 $(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_DIR)/main.c,vhostbe,))
@@ -26,6 +26,7 @@ $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nom
 $(eval $(call nom_unit,test_vnet_fuzz,tests/unit/test_vnet_fuzz.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c,vhostbe nomdrvfake nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))

@@ -207,8 +207,8 @@ static void test_vhostbe_bad_values(void **state)
 	t_u64(s, VHU_SET_PROTOCOL_FEATURES, BIT(0), -1);
 	t_dropped(s, "not offered");
 	s = t_connect();
-	t_state(s, VHU_SET_VRING_NUM, 2, 16);
-	t_dropped(s, "ring 2");
+	t_state(s, VHU_SET_VRING_NUM, 3, 16);
+	t_dropped(s, "ring 3");
 	s = t_connect();
 	t_state(s, VHU_SET_VRING_NUM, 0, 24);
 	t_dropped(s, "size 24");

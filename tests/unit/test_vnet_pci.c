@@ -11,6 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <unistd.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
@@ -39,14 +40,14 @@ struct dev {
 	struct pci_fn fn;
 	uint8_t cfg[256];
 	uint8_t *bar;	/* a plain array; registers are answered by reg_read() */
-	uint64_t offered, accepted;
+	uint64_t offered, accepted, on;
 	uint32_t dfsel, gfsel;
 	uint16_t qsel, num_queues;
 	uint8_t status, generation;
 	struct {
 		uint16_t size, vector, enable, notify_off;
 		uint64_t desc, avail, used;
-	} q[2];
+	} q[3];
 	struct virtio_net_config config;
 	/* lies */
 	bool keep_features_ok_clear, stuck_reset, refuse_vector, generation_runs, refuse_start;
@@ -56,7 +57,8 @@ struct dev {
 	int nr_irqs, map_err;
 	/* what happened */
 	unsigned int resets, irq_sets, closed, config_reads, reads;
-	int irq_fd;
+	int irq_fd[2];
+	uint16_t config_vector;
 	bool dma_live;
 	uint8_t *dma;
 };
@@ -101,6 +103,8 @@ static uint32_t t_common_read(struct dev *d, unsigned int off)
 		return (uint32_t)(d->dfsel < 2 ? d->offered >> (32 * d->dfsel) : 0);
 	case VIRTIO_PCI_COMMON_NUMQ:
 		return d->num_queues;
+	case VIRTIO_PCI_COMMON_MSIX:
+		return d->config_vector;
 	case VIRTIO_PCI_COMMON_STATUS:
 		return d->status;
 	case VIRTIO_PCI_COMMON_CFGGENERATION:
@@ -154,7 +158,8 @@ static void t_status_write(struct dev *d, uint8_t v)
 {
 	if (!v) {
 		d->resets++;
-		d->q[0].enable = d->q[1].enable = 0;
+		d->q[0].enable = d->q[1].enable = d->q[2].enable = 0;
+		d->config_vector = VIRTIO_MSI_NO_VECTOR;
 		d->q[0].vector = d->q[1].vector = VIRTIO_MSI_NO_VECTOR;
 		d->status = d->stuck_reset && (d->status & VIRTIO_CONFIG_S_DRIVER_OK) ? 0xf : 0;
 		return;
@@ -166,6 +171,7 @@ static void t_status_write(struct dev *d, uint8_t v)
 	if ((v & VIRTIO_CONFIG_S_DRIVER_OK) && !d->garbage) {	/* both queues first */
 		assert_int_equal(d->q[0].enable, 1);
 		assert_int_equal(d->q[1].enable, 1);
+		assert_int_equal(d->q[2].enable, d->accepted >> VIRTIO_NET_F_CTRL_VQ & 1);
 		assert_true(v & VIRTIO_CONFIG_S_FEATURES_OK);
 	}
 	d->status = v;
@@ -193,13 +199,13 @@ static void t_mmio_write(struct pci_fn *fn, volatile void *reg, unsigned int wid
 		set64(&d->accepted, d->gfsel == 1, v);
 		break;
 	case VIRTIO_PCI_COMMON_MSIX:
-		assert_int_equal(v, VIRTIO_MSI_NO_VECTOR);
+		d->config_vector = d->refuse_vector ? VIRTIO_MSI_NO_VECTOR : (uint16_t)v;
 		break;
 	case VIRTIO_PCI_COMMON_STATUS:
 		t_status_write(d, (uint8_t)v);
 		break;
 	case VIRTIO_PCI_COMMON_Q_SELECT:
-		assert_true(v < 2);
+		assert_true(v < 3);
 		d->qsel = (uint16_t)v;
 		break;
 	case VIRTIO_PCI_COMMON_Q_SIZE:
@@ -235,21 +241,21 @@ static int t_nr_irqs(struct pci_fn *fn)
 
 static int t_irq(struct pci_fn *fn, unsigned int vector, int eventfd)
 {
-	assert_int_equal(vector, 0);
+	assert_true(vector < 2);
 	to_dev(fn)->irq_sets++;
-	to_dev(fn)->irq_fd = eventfd;
+	to_dev(fn)->irq_fd[vector] = eventfd;
 	return 0;
 }
 
-static int t_irq_bind(struct pci_fn *fn, struct nomux_core *core, unsigned int event, int eventfd,
-		      uint64_t *count)
+static int t_irq_bind(struct pci_fn *fn, unsigned int vector, struct nomux_core *core,
+		      unsigned int event, int eventfd, uint64_t *count)
 {
-	assert_int_equal(eventfd, to_dev(fn)->irq_fd);
+	assert_int_equal(eventfd, to_dev(fn)->irq_fd[vector]);
 	*count += event;
 	return 0;
 }
 
-static void t_irq_unbind(struct pci_fn *fn)
+static void t_irq_unbind(struct pci_fn *fn, unsigned int vector)
 {
 }
 
@@ -341,7 +347,8 @@ static void t_init(struct dev *d)
 	d->q[1].notify_off = 1;
 	d->q[0].vector = d->q[1].vector = VIRTIO_MSI_NO_VECTOR;
 	d->nr_irqs = 3;
-	d->irq_fd = -1;
+	d->irq_fd[0] = d->irq_fd[1] = -1;
+	d->config_vector = VIRTIO_MSI_NO_VECTOR;
 	d->status = 0xf;	/* as the last driver left it */
 	memcpy(d->config.mac, mac, 6);
 	d->config.status = VIRTIO_NET_S_LINK_UP;
@@ -349,7 +356,7 @@ static void t_init(struct dev *d)
 
 static int t_open(struct dev *d, struct vnet **v)
 {
-	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 4096 };
+	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 4096, .features_on = d->on };
 	struct nomdrv_dev *dev;
 	int err;
 
@@ -368,7 +375,7 @@ static void t_refused(struct dev *d, int want)
 	assert_int_equal(t_open(d, &v), want);
 	assert_null(v);
 	assert_int_equal(d->closed, 1);
-	assert_int_equal(d->irq_fd, -1);
+	assert_true(d->irq_fd[0] == -1 && d->irq_fd[1] == -1);
 	free(d->bar);
 }
 
@@ -377,7 +384,7 @@ static void t_end(struct dev *d, struct vnet *v)
 	vnet_close(v);
 	assert_int_equal(d->closed, 1);
 	assert_int_equal(d->status, 0);
-	assert_int_equal(d->irq_fd, -1);
+	assert_true(d->irq_fd[0] == -1 && d->irq_fd[1] == -1);
 	free(d->bar);
 }
 
@@ -398,7 +405,7 @@ static void test_pci_opens_a_modern_device(void **state)
 	assert_int_equal(d.q[0].desc >> 32, 0x1234);
 	assert_true(d.q[0].avail > d.q[0].desc && d.q[0].used > d.q[0].avail);
 	assert_true(d.q[1].desc > d.q[0].used);
-	assert_int_equal(vnet_irq_fd(v), d.irq_fd);
+	assert_int_equal(vnet_irq_fd(v), d.irq_fd[0]);
 	assert_int_equal(vnet_irq_bind(v, NULL, 5), 0);
 	assert_int_equal(vnet_irq_bind(v, NULL, 5), -EBUSY);
 	assert_int_equal(vnet_stats(v)->interrupts, 5);
@@ -407,6 +414,85 @@ static void test_pci_opens_a_modern_device(void **state)
 	assert_int_equal(vnet_mac(v)[5], 7);
 	assert_true(vnet_link_up(v));
 	t_end(&d, v);
+}
+
+static void t_count(unsigned int what, void *arg)
+{
+	*(unsigned int *)arg += what;
+}
+
+/* The second vector: by its eventfd, and as an upcall. */
+static void test_pci_configuration_interrupts(void **state)
+{
+	unsigned int what = 0;
+	uint64_t one = 1;
+	struct vnet *v;
+	struct dev d;
+
+	t_init(&d);
+	assert_int_equal(t_open(&d, &v), 0);
+	assert_int_equal(d.config_vector, 1);
+	assert_int_equal(vnet_config_fd(v), d.irq_fd[1]);
+	assert_int_not_equal(d.irq_fd[0], d.irq_fd[1]);
+	vnet_on_event(v, t_count, &what);
+	d.config.status = 0;
+	assert_false(vnet_config_changed(v));	/* nothing was signalled: registers are not read */
+	assert_true(vnet_link_up(v));
+	assert_int_equal(write(d.irq_fd[1], &one, sizeof(one)), sizeof(one));
+	assert_true(vnet_config_changed(v));
+	assert_false(vnet_link_up(v));
+	assert_int_equal(what, VNET_EVENT_LINK);
+	assert_false(vnet_config_changed(v));
+	assert_int_equal(vnet_stats(v)->config_interrupts, 1);
+	d.config.status = VIRTIO_NET_S_LINK_UP;
+	assert_int_equal(vnet_config_bind(v, NULL, 7), 0);	/* t_irq_bind() counts as if 7 came */
+	assert_int_equal(vnet_config_bind(v, NULL, 7), -EBUSY);
+	assert_true(vnet_config_changed(v));
+	assert_true(vnet_link_up(v));
+	assert_int_equal(vnet_stats(v)->config_interrupts, 8);
+	assert_int_equal(vnet_stats(v)->interrupts, 0);
+	/* A restart puts both vectors where they were. */
+	assert_int_equal(vnet_restart(v, NULL, NULL), 0);
+	assert_int_equal(d.config_vector, 1);
+	assert_int_equal(d.q[0].vector, 0);
+	t_end(&d, v);
+
+	t_init(&d);	/* a single vector goes to the receive queue */
+	d.nr_irqs = 1;
+	assert_int_equal(t_open(&d, &v), 0);
+	assert_int_equal(vnet_irq_fd(v), d.irq_fd[0]);
+	assert_int_equal(vnet_config_fd(v), -EOPNOTSUPP);
+	assert_int_equal(vnet_config_bind(v, NULL, 7), -EOPNOTSUPP);
+	assert_int_equal(d.config_vector, VIRTIO_MSI_NO_VECTOR);
+	t_end(&d, v);
+}
+
+/* The control queue is the third, without an interrupt, and has a doorbell of its own. */
+static void test_pci_control_queue(void **state)
+{
+	struct vnet *v;
+	struct dev d;
+
+	t_init(&d);
+	d.offered |= BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX);
+	d.on = BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX);
+	d.num_queues = 3;
+	d.q[2].size = 128;
+	d.q[2].notify_off = 2;
+	assert_int_equal(t_open(&d, &v), 0);
+	assert_int_equal(d.q[2].enable, 1);
+	assert_int_equal(d.q[2].size, 64);	/* more is of no use */
+	assert_int_equal(d.q[2].vector, VIRTIO_MSI_NO_VECTOR);
+	assert_true(d.q[2].desc > d.q[1].used);
+	memset(d.bar + NOTIFY_OFF, 0xff, 16);
+	assert_int_equal(vnet_set_rx_mode(v, VNET_RX_MODE_PROMISC), -EIO);	/* nobody answers here */
+	assert_int_equal(*(uint16_t *)(void *)(d.bar + NOTIFY_OFF + 2 * MULT), 2);
+	t_end(&d, v);
+
+	t_init(&d);
+	d.offered |= BIT(VIRTIO_NET_F_CTRL_VQ);
+	d.on = BIT(VIRTIO_NET_F_CTRL_VQ);
+	t_refused(&d, -EPROTO);	/* two queues */
 }
 
 static void test_pci_doorbells_land_in_their_registers(void **state)
@@ -606,7 +692,7 @@ static void test_pci_without_interrupts_polls(void **state)
 	d.refuse_vector = true;
 	assert_int_equal(t_open(&d, &v), 0);
 	assert_int_equal(vnet_irq_fd(v), -EOPNOTSUPP);
-	assert_int_equal(d.irq_fd, -1);
+	assert_true(d.irq_fd[0] == -1 && d.irq_fd[1] == -1);
 	t_end(&d, v);
 }
 
@@ -644,7 +730,7 @@ static void test_pci_removal_at_each_register_read(void **state)
 		else
 			assert_null(v);
 		assert_int_equal(d.closed, 1);
-		assert_int_equal(d.irq_fd, -1);
+		assert_true(d.irq_fd[0] == -1 && d.irq_fd[1] == -1);
 		assert_false(d.dma_live);
 		free(d.bar);
 	}
@@ -690,7 +776,7 @@ static void test_pci_registers_that_read_as_anything(void **state)
 			vnet_close(v);
 		}
 		assert_int_equal(d.closed, 1);
-		assert_int_equal(d.irq_fd, -1);
+		assert_true(d.irq_fd[0] == -1 && d.irq_fd[1] == -1);
 		assert_false(d.dma_live);
 		free(d.bar);
 	}
@@ -717,6 +803,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pci_opens_a_modern_device),
+		cmocka_unit_test(test_pci_configuration_interrupts),
+		cmocka_unit_test(test_pci_control_queue),
 		cmocka_unit_test(test_pci_doorbells_land_in_their_registers),
 		cmocka_unit_test(test_pci_legacy_and_foreign_devices_are_refused),
 		cmocka_unit_test(test_pci_blocks_outside_of_their_bar_are_refused),

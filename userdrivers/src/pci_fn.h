@@ -28,9 +28,10 @@ struct pci_fn_ops {
 	void (*mmio_write)(struct pci_fn *fn, volatile void *reg, unsigned int width, uint32_t value);
 	int (*nr_irqs)(struct pci_fn *fn);
 	int (*irq)(struct pci_fn *fn, unsigned int vector, int eventfd);
-	int (*irq_bind)(struct pci_fn *fn, struct nomux_core *core, unsigned int event, int eventfd,
-			uint64_t *count);
-	void (*irq_unbind)(struct pci_fn *fn);
+	/* Vectors below NOMDRV_NR_IRQS, each to one event. */
+	int (*irq_bind)(struct pci_fn *fn, unsigned int vector, struct nomux_core *core,
+			unsigned int event, int eventfd, uint64_t *count);
+	void (*irq_unbind)(struct pci_fn *fn, unsigned int vector);
 	int (*dma_alloc)(struct pci_fn *fn, size_t bytes, struct nomdrv_dma *dma_out);
 	void (*dma_free)(struct pci_fn *fn, struct nomdrv_dma *dma);
 	void (*close)(struct pci_fn *fn);

@@ -15,9 +15,11 @@
 struct fn_vfio {
 	struct pci_fn fn;
 	struct nomux_vfio *dev;
-	struct nomux_core *core;	/* bound to, or NULL */
-	unsigned int event;
-	int eventfd;
+	struct {
+		struct nomux_core *core;	/* bound to, or NULL */
+		unsigned int event;
+		int eventfd;
+	} bound[NOMDRV_NR_IRQS];
 };
 
 static struct fn_vfio *to_vfio(struct pci_fn *fn)
@@ -83,8 +85,8 @@ static void count_interrupt(unsigned int event, uint64_t count, void *arg)
 	*(uint64_t *)arg += count;
 }
 
-static int vfio_irq_bind(struct pci_fn *fn, struct nomux_core *core, unsigned int event, int eventfd,
-			 uint64_t *count)
+static int vfio_irq_bind(struct pci_fn *fn, unsigned int vector, struct nomux_core *core,
+			 unsigned int event, int eventfd, uint64_t *count)
 {
 	struct fn_vfio *f = to_vfio(fn);
 	int err;
@@ -97,21 +99,22 @@ static int vfio_irq_bind(struct pci_fn *fn, struct nomux_core *core, unsigned in
 		nomux_on_event(core, event, NULL, NULL);
 		return err;
 	}
-	f->core = core;
-	f->event = event;
-	f->eventfd = eventfd;
+	f->bound[vector].core = core;
+	f->bound[vector].event = event;
+	f->bound[vector].eventfd = eventfd;
 	return 0;
 }
 
-static void vfio_irq_unbind(struct pci_fn *fn)
+static void vfio_irq_unbind(struct pci_fn *fn, unsigned int vector)
 {
 	struct fn_vfio *f = to_vfio(fn);
+	struct nomux_core *core = f->bound[vector].core;
 
-	if (!f->core)
+	if (!core)
 		return;
-	nomux_event_unbind(f->core, f->event, f->eventfd);
-	nomux_on_event(f->core, f->event, NULL, NULL);
-	f->core = NULL;
+	nomux_event_unbind(core, f->bound[vector].event, f->bound[vector].eventfd);
+	nomux_on_event(core, f->bound[vector].event, NULL, NULL);
+	f->bound[vector].core = NULL;
 }
 
 static int vfio_dma_alloc(struct pci_fn *fn, size_t bytes, struct nomdrv_dma *dma_out)

@@ -21,7 +21,13 @@
 
 #include "vnet_features.h"
 
+/* What makes sense with a control queue only (5.1.3.1). */
+#define CTRL_FEATURES	(1ULL << VIRTIO_NET_F_CTRL_RX | 1ULL << VIRTIO_NET_F_CTRL_VLAN | \
+			 1ULL << VIRTIO_NET_F_CTRL_RX_EXTRA | 1ULL << VIRTIO_NET_F_CTRL_MAC_ADDR | \
+			 1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE)
+
 #define ARENA_DEFAULT_BYTES	(16UL << 20)
+#define CTLQ_SIZE		64u	/* a command takes two, and there is one at a time */
 #define MTU_MIN			68u
 #define MTU_MAX			(VNET_FRAME_MAX_BYTES - VNET_ETH_BYTES - 4u)	/* 4: a VLAN tag */
 
@@ -112,7 +118,7 @@ static int choose_mtu(struct vnet *v, uint64_t *wanted)
 		nomux_log(LOG_ERR, "vnet: device claims an MTU of %u bytes, below %u", mtu, MTU_MIN);
 		return -EPROTO;
 	}
-	if (mtu > MTU_MAX) {
+	if (mtu > MTU_MAX && !offers(v->dev, *wanted, VIRTIO_NET_F_MRG_RXBUF)) {
 		nomux_log(LOG_NOTICE, "vnet: MTU %u of the device exceeds the buffers, using %u",
 			  mtu, VNET_MTU_DEFAULT);
 		*wanted &= ~(1ULL << VIRTIO_NET_F_MTU);
@@ -159,6 +165,11 @@ static int negotiate(struct vnet *v, const struct vnet_opts *o)
 	if (!offers(v->dev, wanted, VIRTIO_NET_F_GUEST_CSUM) ||
 	    !offers(v->dev, wanted, VIRTIO_NET_F_MRG_RXBUF))
 		wanted &= ~(1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6);
+	if (!offers(v->dev, wanted, VIRTIO_NET_F_CTRL_VQ))
+		wanted &= ~CTRL_FEATURES;
+	/* The request to announce is a bit of the status. */
+	if (!offers(v->dev, wanted, VIRTIO_NET_F_STATUS))
+		wanted &= ~(1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE);
 	/* A split ring would have to hand out descriptors in order (2.7.9); ours reuses the last freed. */
 	if (!offers(v->dev, wanted, VIRTIO_F_RING_PACKED))
 		wanted &= ~(1ULL << VIRTIO_F_IN_ORDER);
@@ -180,10 +191,22 @@ static int negotiate(struct vnet *v, const struct vnet_opts *o)
 	v->rx_csum_mask = nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_CSUM) ?
 		VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID : 0;
 	v->tx_frame_max = v->mtu + VNET_ETH_BYTES + 4;
+	v->tx_copy_max = v->tx_frame_max < VNET_FRAME_MAX_BYTES ? v->tx_frame_max : VNET_FRAME_MAX_BYTES;
 	return 0;
 }
 
 /* ---------------------------------------------------------------- memory --- */
+
+/* The control queue is the last one, behind a single pair (5.1.2). */
+static unsigned int nr_queues(const struct vnet *v)
+{
+	return nomdrv_dev_has(v->dev, VIRTIO_NET_F_CTRL_VQ) ? VNET_NR_QUEUES : VNET_CTLQ;
+}
+
+static struct virtq *ring_of(struct vnet *v, unsigned int index)
+{
+	return index == VNET_RXQ ? &v->rxq : index == VNET_TXQ ? &v->txq : &v->ctl->q;
+}
 
 static int queue_size(struct vnet *v, unsigned int index, const struct vnet_opts *o,
 		      unsigned int *size_out)
@@ -220,10 +243,10 @@ static int alloc_memory(struct vnet *v, const struct vnet_opts *o)
 {
 	unsigned int size[VNET_NR_QUEUES] = { 0 };
 	size_t bytes;
-	unsigned int i, bufs;
+	unsigned int i, bufs, longest;
 	int err;
 
-	for (i = 0; i < VNET_NR_QUEUES; i++) {
+	for (i = 0; i < nr_queues(v); i++) {
 		err = queue_size(v, i, o, &size[i]);
 		if (err)
 			return err;
@@ -236,17 +259,20 @@ static int alloc_memory(struct vnet *v, const struct vnet_opts *o)
 			  bufs, size[VNET_RXQ]);
 		return -EINVAL;
 	}
-	if (v->rx_gso != 1u << VIRTIO_NET_HDR_GSO_NONE && size[VNET_RXQ] < VNET_RX_SEG_MAX) {
-		nomux_log(LOG_ERR, "vnet: a receive queue of %u entries cannot take a large frame, which needs %u",
-			  size[VNET_RXQ], VNET_RX_SEG_MAX);
+	longest = v->rx_gso != 1u << VIRTIO_NET_HDR_GSO_NONE ? VNET_RX_LARGE_MAX_BYTES : v->tx_frame_max;
+	if (v->rx_mrg && size[VNET_RXQ] < (longest + VNET_HDR_BYTES + VNET_DESC_BYTES - 1) / VNET_DESC_BYTES) {
+		nomux_log(LOG_ERR, "vnet: a receive queue of %u entries cannot take a frame of %u bytes",
+			  size[VNET_RXQ], longest);
 		return -EINVAL;
 	}
 	v->rx_nr_bufs = (uint16_t)bufs;
 
 	/* Each ring part may skip to the next chunk: a part is 512 KiB at most. */
-	bytes = vring_bytes(size[VNET_RXQ]) + vring_bytes(size[VNET_TXQ]) +
+	if (size[VNET_CTLQ] > CTLQ_SIZE)
+		size[VNET_CTLQ] = CTLQ_SIZE;
+	bytes = vring_bytes(size[VNET_RXQ]) + vring_bytes(size[VNET_TXQ]) + vring_bytes(CTLQ_SIZE) +
 		(size_t)(bufs + size[VNET_TXQ] + 2) * VNET_BUF_BYTES + 6 * (512UL << 10) +
-		o->arena_bytes;
+		VNET_CTL_BYTES + o->arena_bytes;
 	bytes = (bytes + NOMDRV_CHUNK_BYTES - 1) & ~(NOMDRV_CHUNK_BYTES - 1);
 	err = v->dev->ops->dma_alloc(v->dev, bytes, &v->mem.m);
 	if (err) {
@@ -256,6 +282,8 @@ static int alloc_memory(struct vnet *v, const struct vnet_opts *o)
 	err = vring_create(&v->rxq, size[VNET_RXQ], &v->mem);
 	if (!err)
 		err = vring_create(&v->txq, size[VNET_TXQ], &v->mem);
+	if (!err && size[VNET_CTLQ])
+		err = vnet__ctl_create(v, o, size[VNET_CTLQ]);
 	if (err)
 		return err;
 	/* Aligned to their size, buffers of 2 KiB never straddle a chunk. */
@@ -273,6 +301,9 @@ static void free_all(struct vnet *v)
 	free(v->rx_spare);
 	free(v->rx_state);
 	free(v->rx_dma);
+	if (v->ctl)
+		vring_destroy(&v->ctl->q);
+	free(v->ctl);
 	vring_destroy(&v->txq);
 	vring_destroy(&v->rxq);
 	if (v->mem.m.va)
@@ -288,19 +319,18 @@ static int set_up_queues(struct vnet *v)
 		(nomdrv_dev_has(v->dev, VIRTIO_F_RING_PACKED) ? VRING_PACKED : 0) |
 		(nomdrv_dev_has(v->dev, VIRTIO_F_IN_ORDER) ? VRING_IN_ORDER : 0);
 	struct nomdrv_queue q;
-	int err;
+	unsigned int i;
+	int err = 0;
 
 	v->slow = v->packed = how & VRING_PACKED;
 	v->rx_slow = v->packed || v->rx_mrg;
 	v->tx_announced = v->stats.tx_packets;
-	vring_reset(&v->rxq, how);
-	vring_reset(&v->txq, how);
-	vring_describe(&v->rxq, &v->mem, VNET_RXQ, &q);
-	err = v->dev->ops->queue_setup(v->dev, &q);
-	if (err)
-		return err;
-	vring_describe(&v->txq, &v->mem, VNET_TXQ, &q);
-	return v->dev->ops->queue_setup(v->dev, &q);
+	for (i = 0; !err && i < nr_queues(v); i++) {
+		vring_reset(ring_of(v, i), how);
+		vring_describe(ring_of(v, i), &v->mem, i, &q);
+		err = v->dev->ops->queue_setup(v->dev, &q);
+	}
+	return err;
 }
 
 /* From a device whose queues are set up to one that runs; only now may a doorbell ring (3.1.1). */
@@ -318,7 +348,7 @@ static int go(struct vnet *v)
 		v->dev->ops->kick(v->dev, VNET_RXQ);
 		v->stats.doorbells_rx++;
 	}
-	return vnet_check(v);
+	return vnet__ctl_restore(v);
 }
 
 int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vnet **out)
@@ -335,7 +365,7 @@ int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vne
 		return -ENOMEM;
 	v->dev = dev;
 	v->link_up = true;
-	v->irq_fd = -EOPNOTSUPP;
+	v->irq_fd = v->config_fd = -EOPNOTSUPP;
 	err = nomdrv_dev_probe(dev);
 	if (err)
 		goto err_free;
@@ -348,6 +378,8 @@ int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vne
 		goto err_reset;
 	if (dev->ops->irq_fd)
 		v->irq_fd = dev->ops->irq_fd(dev);
+	if (dev->ops->config_fd)
+		v->config_fd = dev->ops->config_fd(dev);
 	err = go(v);
 	if (err)
 		goto err_reset;
@@ -388,8 +420,8 @@ static int same_device(struct vnet *v, uint64_t features)
 			 features & ~v->dev->offered);
 		return -EPROTO;
 	}
-	for (i = 0; i < VNET_NR_QUEUES; i++) {
-		const struct virtq *r = i == VNET_RXQ ? &v->rxq : &v->txq;
+	for (i = 0; i < (v->ctl ? VNET_NR_QUEUES : VNET_CTLQ); i++) {
+		const struct virtq *r = ring_of(v, i);
 
 		err = ops->queue_size(v->dev, i, &size);
 		if (!err && (size < r->size || size > NOMDRV_QUEUE_MAX)) {
@@ -454,6 +486,7 @@ void vnet_close(struct vnet *v)
 	dev = v->dev;
 	nomdrv_dev_reset(dev);
 	vnet_irq_unbind(v);
+	vnet_config_unbind(v);
 	free_all(v);
 	nomdrv_dev_destroy(dev);
 }
@@ -490,6 +523,25 @@ bool vnet_dma_contains(const struct vnet *v, const void *p, size_t bytes)
 	return vdma_contains(&v->mem, p, bytes);
 }
 
+static void read_status(struct vnet *v)
+{
+	unsigned int what = 0;
+	uint16_t status;
+	bool up;
+
+	if (v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, status), &status,
+				     sizeof(status)))
+		return;
+	up = status & VIRTIO_NET_S_LINK_UP;
+	if (up != v->link_up)
+		what |= VNET_EVENT_LINK;
+	v->link_up = up;
+	if ((status & VIRTIO_NET_S_ANNOUNCE) && nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_ANNOUNCE))
+		what |= VNET_EVENT_ANNOUNCE;
+	if (what && v->event_fn)
+		v->event_fn(what, v->event_arg);
+}
+
 int vnet_check(struct vnet *v)
 {
 	int status;
@@ -503,14 +555,15 @@ int vnet_check(struct vnet *v)
 		vnet__fail(v, "device asks for a reset, status 0x%x", (unsigned int)status);
 	if (v->error)
 		return v->error;
-	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_STATUS)) {
-		uint16_t link;
-
-		if (!v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, status),
-					      &link, sizeof(link)))
-			v->link_up = link & VIRTIO_NET_S_LINK_UP;
-	}
+	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_STATUS))
+		read_status(v);
 	return v->error;
+}
+
+void vnet_on_event(struct vnet *v, vnet_event_fn fn, void *arg)
+{
+	v->event_fn = fn;
+	v->event_arg = arg;
 }
 
 int vnet_error(const struct vnet *v, const char **reason_out)

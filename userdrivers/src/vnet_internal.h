@@ -13,7 +13,7 @@
 #include "vring_packed.h"
 #include "vring_split.h"
 
-enum { VNET_RXQ, VNET_TXQ, VNET_NR_QUEUES };
+enum { VNET_RXQ, VNET_TXQ, VNET_CTLQ, VNET_NR_QUEUES };
 
 /*
  * A buffer is 2 KiB; the virtio header starts at byte 2 so that the IP header,
@@ -26,6 +26,7 @@ enum { VNET_RXQ, VNET_TXQ, VNET_NR_QUEUES };
 #define VNET_HDR_BYTES	((uint32_t)sizeof(struct virtio_net_hdr_v1))
 #define VNET_DESC_BYTES	(VNET_BUF_BYTES - VNET_BUF_SKIP)
 #define VNET_ETH_BYTES	14u
+#define VNET_CTL_BYTES	4096u	/* a command's, answer included */
 
 /*
  * So many interrupts in a row with nothing behind them are no accident: an
@@ -42,6 +43,28 @@ _Static_assert((VNET_BUF_SKIP + 12 + 14) % 4 == 0, "alignment of the IP header")
 enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
 
 /**
+ * struct vnet_ctl - the control queue, and what was set by it
+ *
+ * @q: its ring; @mem: one page for a command and the answer
+ * @wait, @wait_arg: of struct vnet_opts: called while an answer is awaited
+ * @mac_set: vnet_set_mac() was called
+ * @mode, @mode_set: receive modes, and of which the device was told
+ * @filter_set, @nr_unicast, @nr_multicast, @addr: of vnet_set_filter()
+ * @vlan: bit map
+ */
+struct vnet_ctl {
+	struct virtq q;
+	uint8_t *mem;
+	void (*wait)(void *arg);
+	void *wait_arg;
+	bool mac_set, filter_set;
+	uint8_t mode, mode_set;
+	uint16_t nr_unicast, nr_multicast;
+	uint8_t addr[VNET_FILTER_MAX][6];
+	uint8_t vlan[4096 / 8];
+};
+
+/**
  * struct vnet - an interface
  *
  * @rxq, @rx_base: receive ring; start of the buffers
@@ -54,7 +77,7 @@ enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
  * @txq, @tx_base: transmit ring; a buffer per descriptor, used by the head of
  *	a chain for the header and what is copied
  * @tx_cookie: by head
- * @tx_frame_max: longest frame accepted, bytes
+ * @tx_frame_max, @tx_copy_max: longest frame accepted, bytes; and to be copied
  * @tx_announced: tx_packets at the last announcement; packed rings only
  * @irq_seen, @rx_seen: interrupts and frames at the last disarming
  * @irq_empty: interrupts in a row that brought nothing
@@ -65,6 +88,9 @@ enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
  * @rx_mrg: MRG_RXBUF was negotiated
  * @rx_gso: bit n: frames of gso_type n were negotiated
  * @features: as negotiated, for vnet_restart() of a device that forgot
+ * @ctl: control queue, NULL without
+ * @config_seen: config_interrupts at the last vnet_config_changed()
+ * @event_fn, @event_arg: of vnet_on_event()
  * @error: 0, or -errno until vnet_restart()
  * @reason: why
  */
@@ -81,7 +107,7 @@ struct vnet {
 	struct virtq txq;
 	uint8_t *tx_base;
 	void **tx_cookie;
-	uint32_t tx_frame_max;
+	uint32_t tx_frame_max, tx_copy_max;
 	uint64_t tx_announced;
 	bool tx_csum, tx_tso, tx_tso6;
 
@@ -89,15 +115,18 @@ struct vnet {
 	uint8_t rx_gso;
 	int error;
 	struct nomdrv_dev *dev;
-	uint64_t irq_seen, rx_seen, features;
+	uint64_t irq_seen, rx_seen, config_seen, features;
 	unsigned int irq_empty;
 	struct vdma mem;
 	struct vnet_stats stats;
 
 	uint8_t mac[6];
 	uint16_t mtu;
-	bool link_up, irq_bound;
-	int irq_fd;
+	bool link_up, irq_bound, config_bound;
+	int irq_fd, config_fd;
+	struct vnet_ctl *ctl;
+	vnet_event_fn event_fn;
+	void *event_arg;
 	char reason[160];
 };
 
@@ -118,6 +147,10 @@ void vnet__rx_bad_id(struct vnet *v, unsigned int at, uint32_t id) __attribute__
 void vnet__rx_bad_len(struct vnet *v, uint32_t len) __attribute__((cold));
 /* Returns 0, so that vnet_rx_burst() can end in it. */
 unsigned int vnet__rx_ran_ahead(struct vnet *v) __attribute__((cold));
+/* Memory of the control queue, once; -ENOMEM. */
+int vnet__ctl_create(struct vnet *v, const struct vnet_opts *o, unsigned int size);
+/* Tell a device that was reset what had been set: 0 or an error of the functions that set it. */
+int vnet__ctl_restore(struct vnet *v);
 /* Options with defaults for what the caller's struct lacks: 0, -EINVAL, -E2BIG. */
 int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out);
 

@@ -27,7 +27,7 @@ int vnet_irq_bind(struct vnet *v, struct nomux_core *core, unsigned int event)
 		return -EOPNOTSUPP;
 	if (v->irq_bound)
 		return -EBUSY;
-	err = v->dev->ops->irq_bind(v->dev, core, event, &v->stats.interrupts);
+	err = v->dev->ops->irq_bind(v->dev, NOMDRV_IRQ_RX, core, event, &v->stats.interrupts);
 	if (!err)
 		v->irq_bound = true;
 	return err;
@@ -38,7 +38,49 @@ void vnet_irq_unbind(struct vnet *v)
 	if (!v->irq_bound)
 		return;
 	v->irq_bound = false;
-	v->dev->ops->irq_unbind(v->dev);
+	v->dev->ops->irq_unbind(v->dev, NOMDRV_IRQ_RX);
+}
+
+int vnet_config_bind(struct vnet *v, struct nomux_core *core, unsigned int event)
+{
+	int err;
+
+	if (!v->dev->ops->irq_bind || v->config_fd < 0)
+		return -EOPNOTSUPP;
+	if (v->config_bound)
+		return -EBUSY;
+	err = v->dev->ops->irq_bind(v->dev, NOMDRV_IRQ_CONFIG, core, event, &v->stats.config_interrupts);
+	if (!err)
+		v->config_bound = true;
+	return err;
+}
+
+void vnet_config_unbind(struct vnet *v)
+{
+	if (!v->config_bound)
+		return;
+	v->config_bound = false;
+	v->dev->ops->irq_unbind(v->dev, NOMDRV_IRQ_CONFIG);
+}
+
+int vnet_config_fd(struct vnet *v)
+{
+	return v->config_fd;
+}
+
+bool vnet_config_changed(struct vnet *v)
+{
+	uint64_t n;
+
+	if (!v->config_bound && v->config_fd >= 0 &&
+	    read(v->config_fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
+		v->stats.config_interrupts += n;
+	n = __atomic_load_n(&v->stats.config_interrupts, __ATOMIC_RELAXED);
+	if (n == v->config_seen)
+		return false;
+	v->config_seen = n;
+	vnet_check(v);
+	return true;
 }
 
 int vnet_irq_fd(struct vnet *v)

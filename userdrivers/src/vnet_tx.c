@@ -135,7 +135,7 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 	for (i = 0; i < nr_seg; i++) {
 		uint32_t len = seg[i].len;
 
-		if (!len || len > (tso ? VNET_TSO_MAX_BYTES : VNET_FRAME_MAX_BYTES))
+		if (!len || len > VNET_TSO_MAX_BYTES)	/* so that the total cannot wrap */
 			return -EINVAL;
 		total += len;
 		if (!i && first)
@@ -202,7 +202,7 @@ ALWAYS int do_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int n
 			return -EINVAL;
 		total += seg[i].len;
 	}
-	if (total - VNET_ETH_BYTES > v->tx_frame_max - VNET_ETH_BYTES ||
+	if (total - VNET_ETH_BYTES > v->tx_copy_max - VNET_ETH_BYTES ||
 	    !csum_valid(v, (uint32_t)total, csum_start, csum_offset))
 		return -EINVAL;
 	if (!r->nr_free) {

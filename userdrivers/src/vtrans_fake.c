@@ -197,7 +197,7 @@ struct vtrans_fake *vtrans_fake_create(void)
 	memcpy(f->config.mac, mac, 6);
 	f->config.mtu = 1500;
 	f->config.status = VIRTIO_NET_S_LINK_UP;
-	f->queue_size[0] = f->queue_size[1] = 8;
+	f->queue_size[0] = f->queue_size[1] = f->queue_size[2] = 8;
 	f->fail_err = -ENXIO;
 	f->irq_fd = -EOPNOTSUPP;
 	return f;

@@ -37,15 +37,15 @@ struct vtrans_fake {
 	struct nomdrv_dev dev;
 	uint64_t offered;
 	struct virtio_net_config config;
-	unsigned int queue_size[2];
+	unsigned int queue_size[3];
 	int status_bits;
 	enum vtrans_fake_op fail_op;
 	unsigned int fail_skip;
 	int fail_err;
 	bool contiguous;
-	struct nomdrv_queue queue[2];
+	struct nomdrv_queue queue[3];
 	unsigned int nr_queues;
-	unsigned int kicks[2];
+	unsigned int kicks[3];
 	int irq_fd;	/* an eventfd of the test's, which stays its own; negative: none */
 	unsigned int resets;
 	bool dma_live, started;

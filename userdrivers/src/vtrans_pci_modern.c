@@ -10,9 +10,10 @@
  * Legacy registers are not driven.  A transitional device is used through its
  * modern half, one without that half is refused with the reason.
  *
- * Interrupts: MSI-X vector 0 belongs to the receive queue, is set up before the
- * queue is enabled and signals an eventfd from then on; the transmit queue and
- * configuration changes have none.
+ * Interrupts: MSI-X vector 0 belongs to the receive queue, vector 1 to changes of
+ * the configuration (a device with a single vector has none for those).  Both are
+ * set up before the queue is enabled and signal an eventfd from then on; the
+ * other queues have none.
  */
 #include "pci_fn.h"
 
@@ -36,8 +37,7 @@
 #define VENDOR_VIRTIO		0x1af4
 #define DEVICE_MODERN_NET	(0x1040 + VIRTIO_ID_NET)
 #define DEVICE_LEGACY_NET	0x1000
-#define NR_QUEUES		2
-#define RX_VECTOR		0
+#define NR_QUEUES		3
 #define CAPS_MAX		48	/* as many as fit into 192 bytes */
 #define RESET_TIMEOUT_NS	2000000000LL
 #define CONFIG_TRIES		16
@@ -57,7 +57,7 @@ struct vpci {
 	unsigned int nr_queues;
 	bool has_caps;
 	volatile uint16_t *doorbell[NR_QUEUES];
-	int irq_fd;
+	int irq_fd[NOMDRV_NR_IRQS];
 };
 
 static struct vpci *to_vpci(struct nomdrv_dev *dev)
@@ -382,35 +382,41 @@ static int vpci_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned 
 	return 0;
 }
 
-/* An eventfd on vector 0, and that vector on the receive queue; without one: polling only. */
-static void route_irq(struct vpci *p)
+/* What a vector has to be written into: the receive queue's register (selected), or the device's. */
+static const unsigned int vector_reg[NOMDRV_NR_IRQS] = {
+	[NOMDRV_IRQ_RX] = COMMON(queue_msix_vector), [NOMDRV_IRQ_CONFIG] = COMMON(msix_config),
+};
+
+/* An eventfd on vector @irq, and that vector where it belongs; without one: polling only. */
+static void route_irq(struct vpci *p, enum nomdrv_irq irq)
 {
-	uint32_t got = VIRTIO_MSI_NO_VECTOR;
+	int *fd = &p->irq_fd[irq];
 	int err = -EOPNOTSUPP;
 
-	if (p->irq_fd >= 0) {	/* a restart: somebody may be bound to it */
-		wr(p, COMMON(queue_msix_vector), 2, RX_VECTOR);
-		if (rd(p, COMMON(queue_msix_vector), 2) != RX_VECTOR)
-			complain(p, "no interrupt after the restart");
+	if (*fd >= 0) {	/* a restart: somebody may be bound to it */
+		wr(p, vector_reg[irq], 2, irq);
+		if (rd(p, vector_reg[irq], 2) != irq)
+			complain(p, "no interrupt %u after the restart", irq);
 		return;
 	}
-	if (p->fn->ops->nr_irqs(p->fn) > 0) {
-		p->irq_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		err = p->irq_fd < 0 ? -errno : p->fn->ops->irq(p->fn, RX_VECTOR, p->irq_fd);
+	if (p->fn->ops->nr_irqs(p->fn) > (int)irq) {
+		*fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		err = *fd < 0 ? -errno : p->fn->ops->irq(p->fn, irq, *fd);
 		if (!err) {
-			wr(p, COMMON(queue_msix_vector), 2, RX_VECTOR);
-			got = rd(p, COMMON(queue_msix_vector), 2);
-			if (got == RX_VECTOR)
+			wr(p, vector_reg[irq], 2, irq);
+			if (rd(p, vector_reg[irq], 2) == irq)
 				return;
-			p->fn->ops->irq(p->fn, RX_VECTOR, -1);
+			p->fn->ops->irq(p->fn, irq, -1);
 			err = -ENOSPC;
 		}
-		if (p->irq_fd >= 0)
-			close(p->irq_fd);
+		if (*fd >= 0)
+			close(*fd);
 	}
-	p->irq_fd = -1;
-	wr(p, COMMON(queue_msix_vector), 2, VIRTIO_MSI_NO_VECTOR);
-	nomux_log(LOG_WARNING, "virtio-pci: no interrupt, polling only, device=%s: %s", p->fn->name,
+	*fd = -1;
+	wr(p, vector_reg[irq], 2, VIRTIO_MSI_NO_VECTOR);
+	nomux_log(irq == NOMDRV_IRQ_RX ? LOG_WARNING : LOG_INFO,
+		  "virtio-pci: no interrupt for %s, polling only, device=%s: %s",
+		  irq == NOMDRV_IRQ_RX ? "received frames" : "changes of the configuration", p->fn->name,
 		  strerror(-err));
 }
 
@@ -436,8 +442,8 @@ static int vpci_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *q
 	wr64(p, COMMON(queue_avail_lo), q->avail_dma);
 	wr64(p, COMMON(queue_used_lo), q->used_dma);
 	if (q->index == 0) {
-		wr(p, COMMON(msix_config), 2, VIRTIO_MSI_NO_VECTOR);
-		route_irq(p);
+		route_irq(p, NOMDRV_IRQ_CONFIG);
+		route_irq(p, NOMDRV_IRQ_RX);
 	} else {
 		wr(p, COMMON(queue_msix_vector), 2, VIRTIO_MSI_NO_VECTOR);
 	}
@@ -461,11 +467,15 @@ static int vpci_start(struct nomdrv_dev *dev)
 
 static void irq_off(struct vpci *p)
 {
-	if (p->irq_fd < 0)
-		return;
-	p->fn->ops->irq(p->fn, RX_VECTOR, -1);
-	close(p->irq_fd);
-	p->irq_fd = -1;
+	unsigned int i;
+
+	for (i = 0; i < NOMDRV_NR_IRQS; i++) {
+		if (p->irq_fd[i] < 0)
+			continue;
+		p->fn->ops->irq(p->fn, i, -1);
+		close(p->irq_fd[i]);
+		p->irq_fd[i] = -1;
+	}
 }
 
 /* A device that does not finish its reset loses the bus instead. */
@@ -494,24 +504,31 @@ static void vpci_kick(struct nomdrv_dev *dev, unsigned int index)
 
 static int vpci_irq_fd(struct nomdrv_dev *dev)
 {
-	int fd = to_vpci(dev)->irq_fd;
+	int fd = to_vpci(dev)->irq_fd[NOMDRV_IRQ_RX];
 
 	return fd < 0 ? -EOPNOTSUPP : fd;
 }
 
-static int vpci_irq_bind(struct nomdrv_dev *dev, struct nomux_core *core, unsigned int event,
-			 uint64_t *count)
+static int vpci_config_fd(struct nomdrv_dev *dev)
 {
-	struct vpci *p = to_vpci(dev);
+	int fd = to_vpci(dev)->irq_fd[NOMDRV_IRQ_CONFIG];
 
-	return p->fn->ops->irq_bind(p->fn, core, event, p->irq_fd, count);
+	return fd < 0 ? -EOPNOTSUPP : fd;
 }
 
-static void vpci_irq_unbind(struct nomdrv_dev *dev)
+static int vpci_irq_bind(struct nomdrv_dev *dev, enum nomdrv_irq irq, struct nomux_core *core,
+			 unsigned int event, uint64_t *count)
 {
 	struct vpci *p = to_vpci(dev);
 
-	p->fn->ops->irq_unbind(p->fn);
+	return p->fn->ops->irq_bind(p->fn, irq, core, event, p->irq_fd[irq], count);
+}
+
+static void vpci_irq_unbind(struct nomdrv_dev *dev, enum nomdrv_irq irq)
+{
+	struct vpci *p = to_vpci(dev);
+
+	p->fn->ops->irq_unbind(p->fn, irq);
 }
 
 static int vpci_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dma *dma_out)
@@ -552,6 +569,7 @@ static const struct nomdrv_trans_ops vpci_ops = {
 	.dma_free = vpci_dma_free,
 	.destroy = vpci_destroy,
 	.irq_fd = vpci_irq_fd,
+	.config_fd = vpci_config_fd,
 	.irq_bind = vpci_irq_bind,
 	.irq_unbind = vpci_irq_unbind,
 };
@@ -564,7 +582,7 @@ int vtrans_pci_modern_create(struct pci_fn *fn, struct nomdrv_dev **out)
 		return -ENOMEM;
 	nomdrv_dev_init(&p->dev, &vpci_ops);
 	p->fn = fn;
-	p->irq_fd = -1;
+	p->irq_fd[NOMDRV_IRQ_RX] = p->irq_fd[NOMDRV_IRQ_CONFIG] = -1;
 	*out = &p->dev;
 	return 0;
 }

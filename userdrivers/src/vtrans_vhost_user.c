@@ -38,7 +38,7 @@
 #include "internal.h"
 #include "vhost_user_msg.h"
 
-#define NR_QUEUES		2
+#define NR_QUEUES		3
 #define GUEST_BASE		(1ULL << 32)
 #define REPLY_TIMEOUT_NS	5000000000LL
 #define QUEUE_SIZE_DEFAULT	256
@@ -439,7 +439,8 @@ static int front_start(struct nomdrv_dev *dev)
 
 	/* Without protocol features a ring runs as soon as it has a kick descriptor. */
 	for (i = 0; f->has_protocol && !err && i < NR_QUEUES; i++)
-		err = set_state(f, VHU_SET_VRING_ENABLE, i, 1);
+		if (f->running[i])
+			err = set_state(f, VHU_SET_VRING_ENABLE, i, 1);
 	return err ? err : get_u64(f, VHU_GET_FEATURES, &unused);
 }
 

@@ -9,7 +9,10 @@
 #include "vhost_user_msg.h"
 #include "vhostbe.h"
 
-enum { BE_RXQ, BE_TXQ, BE_NR_QUEUES };
+enum { BE_RXQ, BE_TXQ, BE_CTLQ, BE_NR_QUEUES };
+
+/* What the parts of a chain may be. */
+enum be_dir { BE_READ, BE_WRITE, BE_BOTH };
 
 #define BE_FDS_MAX	8
 #define BE_FIFO_FRAMES	1024
@@ -62,6 +65,7 @@ struct be_frame {
 struct be_part {
 	uint8_t *va;
 	uint32_t len;
+	bool write;
 };
 
 /* Buffers that one frame may be spread over, with MRG_RXBUF. */
@@ -108,6 +112,7 @@ struct vhostbe {
 	uint8_t bounce[BE_HDR_BYTES + VHOSTBE_FRAME_MAX];
 	uint8_t piece[VHOSTBE_FRAME_MAX];
 
+	struct vhostbe_rx rx_state;
 	struct vhostbe_stats stats;
 	bool broken;		/* error holds a reason for this connection to end */
 	char error[160];
@@ -129,10 +134,10 @@ void be_ring_stop(struct be_ring *r);
 /* Entries available, or -1 after be_fail(). */
 int be_ring_avail(struct vhostbe *be, struct be_ring *r);
 /*
- * The next chain's parts, all writable or none as @write says.  Returns how
+ * The next chain's parts, all of the kind that @dir says.  Returns how
  * many, with the head; or -1 after be_fail().  There must be one available.
  */
-int be_ring_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
+int be_ring_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struct be_part *part,
 		 uint16_t *head);
 /* The chain of be_ring_peek() is used; visible after be_ring_publish(). */
 void be_ring_use(struct be_ring *r, uint16_t head, uint32_t written);
@@ -145,7 +150,7 @@ void be_ring_kicks_off(struct be_ring *r);
 
 /* be_packed.c: what the functions above do for packed rings */
 int be_packed_avail(struct vhostbe *be, struct be_ring *r);
-int be_packed_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
+int be_packed_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struct be_part *part,
 		   uint16_t *id);
 void be_packed_use(struct be_ring *r, uint16_t id, uint32_t written);
 void be_packed_use_all(struct be_ring *r, const struct be_used *used, unsigned int n);
@@ -164,6 +169,9 @@ void be_fifo_clear(struct vhostbe *be);
 int be_deliver(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, const void *frame,
 	       uint32_t len);
 extern const struct be_port_ops be_port_queue;
+
+/* be_cmd.c: all commands that are there; how many */
+unsigned int be_serve_commands(struct vhostbe *be);
 
 /* be_tso.c */
 /* Why the frame cannot be cut up, or NULL. */

@@ -144,6 +144,7 @@ static void do_set_features(struct vhostbe *be)
 	}
 	be->features = f;
 	be->has_features = true;
+	memset(&be->rx_state, 0, sizeof(be->rx_state));	/* as a reset would */
 	if (be->port->features)
 		be->port->features(be);
 }

@@ -18,7 +18,10 @@
 			 BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | \
 			 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | \
 			 BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | \
-			 BIT(VIRTIO_NET_F_MRG_RXBUF) | \
+			 BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_CTRL_VQ) | \
+			 BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | \
+			 BIT(VIRTIO_NET_F_CTRL_VLAN) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | \
+			 BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | \
 			 BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MTU) | \
 			 BIT(VHU_F_PROTOCOL_FEATURES))
 
@@ -68,7 +71,7 @@ static int deliver_merged(struct vhostbe *be, const struct virtio_net_hdr_v1 *hd
 
 		if (n == BE_MERGE_MAX || n == (unsigned int)avail)
 			break;
-		nr = be_ring_peek(be, r, true, part, &used[n].id);
+		nr = be_ring_peek(be, r, BE_WRITE, part, &used[n].id);
 		if (nr < 0)
 			return -EAGAIN;
 		for (i = 0; i < nr; i++)
@@ -115,7 +118,7 @@ int be_deliver(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, const vo
 	}
 	if (be->features & BIT(VIRTIO_NET_F_MRG_RXBUF))
 		return deliver_merged(be, hdr, frame, len, avail);
-	n = be_ring_peek(be, r, true, part, &head);
+	n = be_ring_peek(be, r, BE_WRITE, part, &head);
 	if (n < 0)
 		return -EAGAIN;
 	for (i = 0; i < n; i++)
@@ -183,7 +186,7 @@ static int transmit(struct vhostbe *be, struct be_ring *r)
 	uint16_t head;
 	int n, i;
 
-	n = be_ring_peek(be, r, false, part, &head);
+	n = be_ring_peek(be, r, BE_READ, part, &head);
 	if (n < 0)
 		return -1;
 	for (i = 0; i < n; i++) {
@@ -279,6 +282,8 @@ unsigned int be_net_step(struct vhostbe *be)
 		tx->kicked = true;
 	if (tx->kicked)
 		done += serve_tx(be);
+	if (!be->broken && be->ring[BE_CTLQ].running && drain_kick(&be->ring[BE_CTLQ]))
+		done += be_serve_commands(be);
 	if (!be->broken && be->port->poll)
 		done += be->port->poll(be);
 	if (!be->broken && rx->running)
@@ -301,7 +306,7 @@ unsigned int vhostbe_step(struct vhostbe *be)
 
 void vhostbe_wait(struct vhostbe *be, int timeout_ms)
 {
-	struct pollfd pfd[4];
+	struct pollfd pfd[5];
 	nfds_t n = 0;
 	bool room = be->ring[BE_RXQ].running;
 
@@ -312,6 +317,8 @@ void vhostbe_wait(struct vhostbe *be, int timeout_ms)
 		pfd[n++] = (struct pollfd){ .fd = be->ring[BE_TXQ].kick_fd, .events = POLLIN };
 	if (room)
 		pfd[n++] = (struct pollfd){ .fd = be->ring[BE_RXQ].kick_fd, .events = POLLIN };
+	if (be->ring[BE_CTLQ].running)
+		pfd[n++] = (struct pollfd){ .fd = be->ring[BE_CTLQ].kick_fd, .events = POLLIN };
 	if (be->port_fd >= 0 && room)
 		pfd[n++] = (struct pollfd){ .fd = be->port_fd, .events = POLLIN };
 	poll(pfd, n, timeout_ms);
@@ -339,7 +346,18 @@ const struct vhostbe_stats *vhostbe_stats(const struct vhostbe *be)
 
 void vhostbe_set_link(struct vhostbe *be, bool up)
 {
-	be->config.status = up ? VIRTIO_NET_S_LINK_UP : 0;
+	be->config.status = (uint16_t)((be->config.status & ~VIRTIO_NET_S_LINK_UP) |
+				       (up ? VIRTIO_NET_S_LINK_UP : 0));
+}
+
+void vhostbe_announce(struct vhostbe *be)
+{
+	be->config.status |= VIRTIO_NET_S_ANNOUNCE;
+}
+
+const struct vhostbe_rx *vhostbe_rx_state(const struct vhostbe *be)
+{
+	return &be->rx_state;
 }
 
 static int listen_at(const char *path)

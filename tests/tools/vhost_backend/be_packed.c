@@ -55,7 +55,7 @@ int be_packed_avail(struct vhostbe *be, struct be_ring *r)
 	return n;
 }
 
-int be_packed_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
+int be_packed_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struct be_part *part,
 		   uint16_t *id)
 {
 	unsigned int idx = r->last_avail;
@@ -72,13 +72,15 @@ int be_packed_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_
 			be_fail(be, "chain at %u: longer than %d", r->last_avail & (r->num - 1), n);
 			return -1;
 		}
-		if ((flags & VRING_DESC_F_INDIRECT) || !(flags & VRING_DESC_F_WRITE) != !write) {
+		if ((flags & VRING_DESC_F_INDIRECT) ||
+		    (dir != BE_BOTH && !(flags & VRING_DESC_F_WRITE) != (dir == BE_READ))) {
 			be_fail(be, "descriptor %u: flags 0x%x in a %s ring", idx & (r->num - 1), flags,
-				write ? "receive" : "transmit");
+				dir == BE_WRITE ? "receive" : "transmit or control");
 			return -1;
 		}
 		part[n].va = be_guest(be, addr, len);
 		part[n].len = len;
+		part[n].write = flags & VRING_DESC_F_WRITE;
 		if (!part[n].va || !len) {
 			be_fail(be, "descriptor %u: %u bytes at 0x%llx", idx & (r->num - 1), len,
 				(unsigned long long)addr);

@@ -97,14 +97,14 @@ int be_ring_avail(struct vhostbe *be, struct be_ring *r)
 	return -1;
 }
 
-int be_ring_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_part *part,
+int be_ring_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struct be_part *part,
 		 uint16_t *head)
 {
 	uint16_t d;
 	int n = 0;
 
 	if (r->packed)
-		return be_packed_peek(be, r, write, part, head);
+		return be_packed_peek(be, r, dir, part, head);
 	d = load16(&r->avail->ring[r->last_avail & (r->num - 1)]);
 	*head = d;
 	for (;;) {
@@ -119,13 +119,14 @@ int be_ring_peek(struct vhostbe *be, struct be_ring *r, bool write, struct be_pa
 		copy.flags = load16(&r->desc[d].flags);
 		copy.next = load16(&r->desc[d].next);
 		if ((copy.flags & VRING_DESC_F_INDIRECT) ||
-		    !(copy.flags & VRING_DESC_F_WRITE) != !write) {
+		    (dir != BE_BOTH && !(copy.flags & VRING_DESC_F_WRITE) != (dir == BE_READ))) {
 			be_fail(be, "descriptor %u: flags 0x%x in a %s ring", d, copy.flags,
-				write ? "receive" : "transmit");
+				dir == BE_WRITE ? "receive" : "transmit or control");
 			return -1;
 		}
 		part[n].va = be_guest(be, copy.addr, copy.len);
 		part[n].len = copy.len;
+		part[n].write = copy.flags & VRING_DESC_F_WRITE;
 		if (!part[n].va || !copy.len) {
 			be_fail(be, "descriptor %u: %u bytes at 0x%llx", d, copy.len,
 				(unsigned long long)copy.addr);

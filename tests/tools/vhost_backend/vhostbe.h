@@ -118,6 +118,32 @@ const char *vhostbe_last_error(const struct vhostbe *be);
 
 const struct vhostbe_stats *vhostbe_stats(const struct vhostbe *be);
 
+#define VHOSTBE_ADDR_MAX	64
+
+/**
+ * struct vhostbe_rx - what the front-end has asked for on the control queue
+ * @commands, @refused: answered with OK, with ERR
+ * @mac: address that was set, or zero
+ * @mode: bit n: command n of class RX is on (VIRTIO_NET_CTRL_RX_...)
+ * @nr_unicast, @nr_multicast, @addr: address table, groups last
+ * @vlan: bit map
+ * @acks: announcements acknowledged
+ *
+ * Remembered, not acted upon: frames are injected by a test.
+ */
+struct vhostbe_rx {
+	unsigned int commands, refused, acks;
+	uint8_t mac[6], mode;
+	unsigned int nr_unicast, nr_multicast;
+	uint8_t addr[VHOSTBE_ADDR_MAX][6];
+	uint8_t vlan[512];
+};
+
+const struct vhostbe_rx *vhostbe_rx_state(const struct vhostbe *be);
+
+/** vhostbe_announce - ask to be announced, until the front-end acknowledges it */
+void vhostbe_announce(struct vhostbe *be);
+
 /** vhostbe_set_link - what the link status in configuration space says; up at first */
 void vhostbe_set_link(struct vhostbe *be, bool up);
 

@@ -40,6 +40,9 @@ enum nomdrv_state {
 	NOMDRV_STOPPED,
 };
 
+/* Interrupts that a driver may have; also their MSI-X vectors. */
+enum nomdrv_irq { NOMDRV_IRQ_RX, NOMDRV_IRQ_CONFIG, NOMDRV_NR_IRQS };
+
 /**
  * struct nomdrv_queue - where a ring lies
  * @index: number of the queue
@@ -103,10 +106,12 @@ struct nomdrv_trans_ops {
 
 	/* Optional; NULL: polling only.  Eventfd of the receive queue's interrupt. */
 	int (*irq_fd)(struct nomdrv_dev *dev);
+	/* Optional; NULL: none.  Eventfd of the interrupt for a changed configuration, -EOPNOTSUPP: none. */
+	int (*config_fd)(struct nomdrv_dev *dev);
 	/* Optional, both or none; NULL: no upcalls.  @count is advanced from the upcall. */
-	int (*irq_bind)(struct nomdrv_dev *dev, struct nomux_core *core, unsigned int event,
-			uint64_t *count);
-	void (*irq_unbind)(struct nomdrv_dev *dev);
+	int (*irq_bind)(struct nomdrv_dev *dev, enum nomdrv_irq irq, struct nomux_core *core,
+			unsigned int event, uint64_t *count);
+	void (*irq_unbind)(struct nomdrv_dev *dev, enum nomdrv_irq irq);
 };
 
 /**

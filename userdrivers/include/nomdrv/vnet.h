@@ -73,8 +73,11 @@ struct vnet;
  *	VIRTIO_NET_F_MRG_RXBUF: a frame may come as several &struct vnet_rx;
  *	VIRTIO_NET_F_GUEST_TSO4, _TSO6: and be as long as
  *	VNET_RX_LARGE_MAX_BYTES, many TCP segments in one; they need MRG_RXBUF
- *	and GUEST_CSUM and are left out without.  See vnet_features() for what
- *	came of it.
+ *	and GUEST_CSUM and are left out without.
+ *	VIRTIO_NET_F_CTRL_VQ: a control queue, which the other CTRL features and
+ *	VIRTIO_NET_F_GUEST_ANNOUNCE need.  With VIRTIO_NET_F_CTRL_VLAN a device
+ *	drops tagged frames until vnet_vlan() lets them in.
+ *	See vnet_features() for what came of it.
  */
 struct vnet_opts {
 	size_t sz;
@@ -180,7 +183,7 @@ void vnet_close(struct vnet *v);
 /** vnet_mac - own Ethernet address, 6 bytes */
 const uint8_t *vnet_mac(const struct vnet *v);
 
-/** vnet_mtu - largest IP packet in bytes, 68 to 2016 */
+/** vnet_mtu - largest IP packet in bytes, 68 to 2016; with MRG_RXBUF to 65535 */
 unsigned int vnet_mtu(const struct vnet *v);
 
 /** vnet_features - negotiated feature bits */
@@ -188,6 +191,94 @@ uint64_t vnet_features(const struct vnet *v);
 
 /** vnet_link_up - link state at the last vnet_check(); true where unknown */
 bool vnet_link_up(const struct vnet *v);
+
+/* --------------------------------------------------------- control queue --- */
+/*
+ * Asked for with VIRTIO_NET_F_CTRL_VQ and the feature that each function names
+ * in &vnet_opts.features_on.  They wait for the device's answer, some
+ * microseconds where a device is an emulator, and are not for the data path.
+ * What was set is set again by vnet_restart().
+ *
+ * Return, all of them: 0, -EOPNOTSUPP (feature not negotiated), -EINVAL,
+ * -EREMOTEIO (the device refused; nothing has changed), -EIO (stopped, also
+ * because no answer came within 2 s).
+ */
+
+/** vnet_set_mac - own address: one station's, not zero (CTRL_MAC_ADDR) */
+int vnet_set_mac(struct vnet *v, const uint8_t mac[6]);
+
+#define VNET_RX_MODE_PROMISC	(1u << 0)	/* all frames */
+#define VNET_RX_MODE_ALLMULTI	(1u << 1)	/* all multicast */
+#define VNET_RX_MODE_ALLUNI	(1u << 2)	/* all unicast; from here on CTRL_RX_EXTRA */
+#define VNET_RX_MODE_NOMULTI	(1u << 3)	/* no multicast */
+#define VNET_RX_MODE_NOUNI	(1u << 4)	/* no unicast */
+#define VNET_RX_MODE_NOBCAST	(1u << 5)	/* no broadcast */
+
+/**
+ * vnet_set_rx_mode - which frames to let in (CTRL_RX)
+ * @v: the interface
+ * @mode: VNET_RX_MODE_*, all that is to hold from now on
+ *
+ * One command for each bit that changes; when one is refused, those before it
+ * hold.  Until the first call the mode is the device's: QEMU's lets all in.
+ */
+int vnet_set_rx_mode(struct vnet *v, unsigned int mode);
+
+#define VNET_FILTER_MAX	64
+
+/**
+ * vnet_set_filter - further addresses to let in, instead of those before (CTRL_RX)
+ * @v: the interface
+ * @unicast, @nr_unicast: addresses of single stations besides vnet_mac()
+ * @multicast, @nr_multicast: groups; altogether at most VNET_FILTER_MAX
+ */
+int vnet_set_filter(struct vnet *v, const uint8_t (*unicast)[6], unsigned int nr_unicast,
+		    const uint8_t (*multicast)[6], unsigned int nr_multicast);
+
+/** vnet_vlan - let frames of VLAN @vid (0 to 4095) in, or not any more (CTRL_VLAN) */
+int vnet_vlan(struct vnet *v, unsigned int vid, bool on);
+
+/** vnet_announce_ack - gratuitous ARP has been sent, see VNET_EVENT_ANNOUNCE (GUEST_ANNOUNCE) */
+int vnet_announce_ack(struct vnet *v);
+
+/* ---------------------------------------------- changes of configuration --- */
+
+#define VNET_EVENT_LINK		(1u << 0)	/* vnet_link_up() has changed */
+#define VNET_EVENT_ANNOUNCE	(1u << 1)	/* the device asks to be announced, until vnet_announce_ack() */
+
+/** typedef vnet_event_fn - @what: VNET_EVENT_*; called from within vnet_check(), by its caller */
+typedef void (*vnet_event_fn)(unsigned int what, void *arg);
+
+/** vnet_on_event - call @fn when vnet_check() finds a change; NULL: nobody */
+void vnet_on_event(struct vnet *v, vnet_event_fn fn, void *arg);
+
+/**
+ * vnet_config_fd - eventfd that the device signals when its configuration changes
+ *
+ * For poll(2), then vnet_config_changed().
+ * Return: the descriptor (borrowed, non-blocking), or -EOPNOTSUPP (hosted mode,
+ * or a device with a single interrupt).
+ */
+int vnet_config_fd(struct vnet *v);
+
+/**
+ * vnet_config_bind - that interrupt becomes an upcall (VFIO)
+ *
+ * Parameters, return value and the end as of vnet_irq_bind(), with an event of
+ * its own; vnet_config_changed() costs no system call then.
+ */
+int vnet_config_bind(struct vnet *v, struct nomux_core *core, unsigned int event);
+void vnet_config_unbind(struct vnet *v);
+
+/**
+ * vnet_config_changed - vnet_check(), if the device has signalled a change
+ * @v: the interface
+ *
+ * Without an interrupt for it always false: call vnet_check() from a timer.
+ *
+ * Return: whether it was called; for what it found see vnet_error().
+ */
+bool vnet_config_changed(struct vnet *v);
 
 /* ------------------------------------------------------------ DMA memory --- */
 
@@ -348,7 +439,7 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx);
  * vnet_tx_copy - copy a frame into an own buffer and queue it
  *
  * Parameters as in &struct vnet_tx; segments may lie anywhere and are free at
- * return.  Takes one descriptor.
+ * return.  Takes one descriptor, and at most VNET_FRAME_MAX_BYTES.
  *
  * Return: as vnet_tx().
  */
@@ -465,6 +556,8 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @restarts: of vnet_restart(), successful ones
  * @rx_merged: frames of more than one buffer
  * @rx_large: frames with VNET_RX_LARGE
+ * @config_interrupts: changes of configuration that the device signalled
+ * @commands: answered on the control queue
  */
 struct vnet_stats {
 	uint64_t rx_packets, rx_bytes, rx_bad;
@@ -474,6 +567,7 @@ struct vnet_stats {
 	uint64_t rx_csum_ok, tx_csum_offload, tx_tso;
 	uint64_t restarts;
 	uint64_t rx_merged, rx_large;
+	uint64_t config_interrupts, commands;
 };
 
 /** vnet_stats - the live counters */
