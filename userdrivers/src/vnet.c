@@ -366,6 +366,7 @@ int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vne
 	v->dev = dev;
 	v->link_up = true;
 	v->irq_fd = v->config_fd = -EOPNOTSUPP;
+	vnet_auto_set(v, VNET_AUTO_MIN_NS, VNET_AUTO_MAX_NS);
 	err = nomdrv_dev_probe(dev);
 	if (err)
 		goto err_free;

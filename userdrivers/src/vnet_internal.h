@@ -65,6 +65,19 @@ struct vnet_ctl {
 };
 
 /**
+ * struct vnet_auto - when to poll and when to sleep (vnet_auto.c)
+ * @min_ns, @max_ns: bounds of stats.auto_spin_ns
+ * @idle_since: time of the last work
+ * @slept_at: of the sleep that is under way
+ * @work: frames seen, at the last turn
+ * @refused: vnet_irq_arm() said no since the last sleep began
+ */
+struct vnet_auto {
+	uint64_t min_ns, max_ns, idle_since, slept_at, work;
+	bool refused;
+};
+
+/**
  * struct vnet - an interface
  *
  * @rxq, @rx_base: receive ring; start of the buffers
@@ -88,6 +101,7 @@ struct vnet_ctl {
  * @rx_mrg: MRG_RXBUF was negotiated
  * @rx_gso: bit n: frames of gso_type n were negotiated
  * @features: as negotiated, for vnet_restart() of a device that forgot
+ * @idle: of vnet_auto()
  * @ctl: control queue, NULL without
  * @config_seen: config_interrupts at the last vnet_config_changed()
  * @event_fn, @event_arg: of vnet_on_event()
@@ -124,6 +138,7 @@ struct vnet {
 	uint16_t mtu;
 	bool link_up, irq_bound, config_bound;
 	int irq_fd, config_fd;
+	struct vnet_auto idle;
 	struct vnet_ctl *ctl;
 	vnet_event_fn event_fn;
 	void *event_arg;

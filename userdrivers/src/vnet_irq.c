@@ -90,7 +90,10 @@ int vnet_irq_fd(struct vnet *v)
 
 bool vnet_irq_arm(struct vnet *v)
 {
-	return !v->error && (v->packed ? vpacked_irq_on(&v->rxq) : vring_irq_on(&v->rxq));
+	bool sleep = !v->error && (v->packed ? vpacked_irq_on(&v->rxq) : vring_irq_on(&v->rxq));
+
+	v->idle.refused = !sleep;
+	return sleep;
 }
 
 /* A device that interrupts without end would keep the core awake for nothing. */

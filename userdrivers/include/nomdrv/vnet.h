@@ -514,6 +514,62 @@ bool vnet_irq_arm(struct vnet *v);
 /** vnet_irq_disarm - interrupts off, poll again; harmless when not armed */
 void vnet_irq_disarm(struct vnet *v);
 
+/* ------------------------------------------------------------ automatic --- */
+/*
+ * Poll while it pays, sleep when it does not.  To sleep and be woken costs some
+ * time; to poll for as long as that before sleeping costs at most twice what
+ * knowing the future would (ski rental), and where the past tells that nothing
+ * comes so soon, polling is cut short:
+ *
+ *	for (;;) {
+ *		turn();
+ *		if (!vnet_auto(v, nomux_now_ns(), busy))
+ *			continue;
+ *		nomux_mask(core);
+ *		if (vnet_irq_arm(v))
+ *			nomux_wait(core, max_ns);
+ *		vnet_irq_disarm(v);
+ *		nomux_unmask(core);
+ *		vnet_auto_woke(v, nomux_now_ns());
+ *	}
+ *
+ * Whoever has other threads for the core gives it to them where this one
+ * sleeps.  Nothing here reads a clock or sleeps by itself.
+ */
+
+#define VNET_AUTO_MIN_NS	0
+#define VNET_AUTO_MAX_NS	50000
+
+/**
+ * vnet_auto_set - bounds for polling without work
+ * @v: the interface
+ * @min_ns: at least so long before each sleep; at first VNET_AUTO_MIN_NS
+ * @max_ns: and at most, what a sleep costs; at first VNET_AUTO_MAX_NS
+ *
+ * Between the two it adapts: a frame that comes within @max_ns of falling
+ * asleep doubles the time, a sleep of more than twice @max_ns halves it.
+ * @min_ns = @max_ns: no adaption; both 0: interrupts only; both UINT64_MAX:
+ * poll only.
+ *
+ * Return: 0 or -EINVAL (@min_ns above @max_ns).
+ */
+int vnet_auto_set(struct vnet *v, uint64_t min_ns, uint64_t max_ns);
+
+/**
+ * vnet_auto - whether to sleep now
+ * @v: the interface
+ * @now_ns: any clock that does not go back; the same in each call
+ * @busy: the caller has something to do, or waits for room to transmit, of which
+ *	no interrupt tells
+ *
+ * To be called once a turn.  Frames received and queued since the last call are
+ * work, too, and so is a sleep that vnet_irq_arm() refused.
+ */
+bool vnet_auto(struct vnet *v, uint64_t now_ns, bool busy);
+
+/** vnet_auto_woke - the sleep that vnet_auto() allowed is over, or was refused */
+void vnet_auto_woke(struct vnet *v, uint64_t now_ns);
+
 /* --------------------------------------------------- health and counters --- */
 
 /**
@@ -558,6 +614,11 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @rx_large: frames with VNET_RX_LARGE
  * @config_interrupts: changes of configuration that the device signalled
  * @commands: answered on the control queue
+ * @auto_sleeps: times that vnet_auto() said to sleep: switches from polling
+ * @auto_refused: of these, those that vnet_irq_arm() refused, for a frame was there
+ * @auto_timeouts: of these, those that ended without a frame
+ * @auto_asleep_ns: time between vnet_auto()'s word and vnet_auto_woke()
+ * @auto_spin_ns: how long it polls without work now; goes up and down
  */
 struct vnet_stats {
 	uint64_t rx_packets, rx_bytes, rx_bad;
@@ -568,6 +629,7 @@ struct vnet_stats {
 	uint64_t restarts;
 	uint64_t rx_merged, rx_large;
 	uint64_t config_interrupts, commands;
+	uint64_t auto_sleeps, auto_refused, auto_timeouts, auto_asleep_ns, auto_spin_ns;
 };
 
 /** vnet_stats - the live counters */
