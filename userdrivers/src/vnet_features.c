@@ -38,7 +38,7 @@ const struct vnet_feature vnet_features_table[] = {
 	USED(VIRTIO_RING_F_EVENT_IDX, "doorbells and interrupts only when the other side sleeps"),
 	USED(VIRTIO_F_VERSION_1, "required: the modern device"),
 	USED(VIRTIO_F_ACCESS_PLATFORM, "addresses are what VFIO says, with and without an IOMMU"),
-	USED(VIRTIO_F_RING_PACKED, "hosted mode only: one ring instead of three tables"),
+	USED(VIRTIO_F_RING_PACKED, "one ring instead of three tables"),
 	USED(VIRTIO_F_IN_ORDER, "with packed rings only: one descriptor reports a batch as sent"),
 	USED(VIRTIO_F_ORDER_PLATFORM, "barriers are those of a real device"),
 	NO(VIRTIO_F_SR_IOV, "physical functions only"),

@@ -100,8 +100,7 @@ struct vnet_opts {
  * @out: the running interface; unchanged on failure
  *
  * Only modern devices: one with legacy registers alone is refused with a log
- * line that says so (start QEMU with disable-legacy=on).  Split rings, also where
- * packed ones are offered: Documentation/caveats.rst.
+ * line that says so (start QEMU with disable-legacy=on).
  *
  * Return: 0, what nomux_vfio_open() returns (-EBUSY: in use or its network
  * interface is up; -EPERM; -ENODEV: no such function; -ENOENT: no vfio-pci),
