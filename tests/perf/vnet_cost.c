@@ -3,7 +3,10 @@
  * What a frame costs the driver, for tests/perf/vnet-cost, which runs this
  * under callgrind and counts the instructions below each turn_*() function.
  *
- *	vnet_cost rx|tx-copy|tx-zero-copy|idle BATCH [packed]
+ *	vnet_cost rx|rx-large|tx-copy|tx-zero-copy|idle BATCH [packed] [merged]
+ *
+ * "merged" negotiates MRG_RXBUF and GUEST_TSO4, which rx-large needs: frames of
+ * LARGE_LEN bytes.
  *
  * The device polls, so no doorbell (a system call in hosted mode) is counted;
  * prints the frames that the counted turns moved.
@@ -13,16 +16,18 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 
 #include "nomdrv/vnet.h"
 #include "../tools/vhost_backend/vhostbe.h"
 
 #define FRAMES	32768
 #define LEN	60	/* a small request with its headers, or an ACK */
+#define LARGE_LEN	60000
 
 static struct vhostbe *be;
 static struct vnet *v;
-static unsigned int batch;
+static unsigned int batch, most;	/* frames offered a turn; most structs wanted of a burst */
 static uint8_t *mem;
 
 static void step(void *arg)
@@ -38,7 +43,7 @@ __attribute__((noinline)) void turn_idle(void);
 void turn_rx(void)
 {
 	struct vnet_rx rx[64];
-	unsigned int i, n = vnet_rx_burst(v, rx, batch);
+	unsigned int i, n = vnet_rx_burst(v, rx, most);
 
 	for (i = 0; i < n; i++)
 		vnet_rx_release(v, rx[i].id);
@@ -79,7 +84,7 @@ void turn_idle(void)
 {
 	struct vnet_rx rx[64];
 
-	vnet_rx_burst(v, rx, batch);
+	vnet_rx_burst(v, rx, most);
 	vnet_rx_flush(v);
 	vnet_tx_reap(v, done, NULL);
 	vnet_tx_flush(v);
@@ -89,24 +94,36 @@ int main(int argc, char **argv)
 {
 	struct vhostbe_opts bo = { .sz = sizeof(bo), .flags = VHOSTBE_BUSY };
 	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 64 << 10, .wait = step };
-	static uint8_t frame[LEN], buf[2048];
-	unsigned int i, n;
+	static uint8_t frame[LARGE_LEN], buf[2048];
+	const struct vhostbe_meta meta = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34,
+		.csum_offset = 16, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = 1460, .hdr_len = 54 };
+	unsigned int i, n, frames = FRAMES;
+	bool large = argc > 1 && !strcmp(argv[1], "rx-large");
 	char path[64];
 
-	if (argc == 4 && !strcmp(argv[3], "packed"))
-		bo.features_on = 1ULL << VIRTIO_F_RING_PACKED | 1ULL << VIRTIO_F_IN_ORDER;
-	else if (argc != 3)
+	if (argc < 3)
 		return 2;
+	for (i = 3; i < (unsigned int)argc; i++) {
+		if (!strcmp(argv[i], "packed"))
+			bo.features_on = 1ULL << VIRTIO_F_RING_PACKED | 1ULL << VIRTIO_F_IN_ORDER;
+		else if (!strcmp(argv[i], "merged"))
+			o.features_on = 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4;
+		else
+			return 2;
+	}
 	if ((batch = (unsigned int)atoi(argv[2])) < 1 || batch > 64)
 		return 2;
 	snprintf(path, sizeof(path), "/tmp/vnet_cost.%d", (int)getpid());
 	if (vhostbe_create(path, &bo, &be) || vnet_open_vhost_user(path, &o, &v))
 		return 1;
 	mem = vnet_dma_alloc(v, 2048, 64);
-	for (n = 0; n < FRAMES; n += batch) {
-		if (!strcmp(argv[1], "rx")) {
+	most = o.features_on && batch < VNET_RX_SEG_MAX ? VNET_RX_SEG_MAX : batch;
+	if (large)
+		frames = FRAMES / 32;
+	for (n = 0; n < frames; n += batch) {
+		if (large || !strcmp(argv[1], "rx")) {
 			for (i = 0; i < batch; i++)
-				if (vhostbe_inject(be, frame, LEN, NULL))
+				if (vhostbe_inject(be, frame, large ? LARGE_LEN : LEN, large ? &meta : NULL))
 					return 1;
 			turn_rx();
 		} else if (!strcmp(argv[1], "tx-copy")) {
@@ -124,5 +141,5 @@ int main(int argc, char **argv)
 	n = (unsigned int)(vnet_stats(v)->rx_packets + vnet_stats(v)->tx_packets);
 	vnet_close(v);
 	vhostbe_destroy(be);
-	return strcmp(argv[1], "idle") && n < FRAMES;
+	return strcmp(argv[1], "idle") && n < frames;
 }

@@ -5,6 +5,9 @@
  * The control queue against a device that filters by what it is told, frames in
  * several buffers, a restart with all of that, and automatic mode on a leased
  * core: asleep when idle, woken by each frame, polling under load.
+ *
+ * With --link it waits for what tests/scripts/vnet_link has QEMU do instead: the
+ * link goes down and comes back, and the device asks to be announced.
  */
 #include <sys/ioctl.h>
 
@@ -315,15 +318,83 @@ static void test_config(struct vnet *v)
 	t_is((long)vnet_stats(v)->config_interrupts, 0, "none at all");
 }
 
+/* ---------------------------------------------------- changes from outside --- */
+
+/* What happened, in order: 'd'own, 'u'p, 'a'nnounce. */
+struct heard {
+	struct vnet *v;
+	char what[64];
+	size_t nr;
+};
+
+static void hear(unsigned int what, void *arg)
+{
+	struct heard *h = arg;
+
+	if ((what & VNET_EVENT_LINK) && h->nr < sizeof(h->what) - 2)
+		h->what[h->nr++] = vnet_link_up(h->v) ? 'u' : 'd';
+	if (what & VNET_EVENT_ANNOUNCE)
+		h->what[h->nr++] = 'a';
+}
+
+/* Asleep on a leased core until the device's second vector wakes it. */
+static void test_link(struct vnet *v, struct nomux_core *core)
+{
+	const struct vnet_stats *s = vnet_stats(v);
+	struct heard h = { .v = v };
+	unsigned int looks = 0, wakes = 0;
+	uint64_t end;
+	int event = nomux_event_alloc(core);
+
+	t_ok(vnet_features(v) & BIT(VIRTIO_NET_F_GUEST_ANNOUNCE), "GUEST_ANNOUNCE is negotiated");
+	T_NEED(event);
+	t_is(vnet_config_bind(v, core, (unsigned int)event), 0, "the second vector becomes an upcall");
+	vnet_on_event(v, hear, &h);
+	T_NEED(nomux_core_enter(core));
+	printf("# ready\n");
+	end = nomux_now_ns() + 60000 * MS;
+	while (!strchr(h.what, 'a') && nomux_now_ns() < end) {
+		nomux_mask(core);
+		if (vnet_config_changed(v)) {
+			looks++;
+		} else {
+			nomux_wait(core, 60000 * MS);
+			wakes++;
+		}
+		nomux_unmask(core);
+	}
+	t_ok(!strcmp(h.what, "dua"), "it hears of the link's end, its return and the request, once each (\"%s\")",
+	     h.what);
+	t_ok(s->config_interrupts >= 3 && looks <= 3 && wakes <= 4,
+	     "by %llu interrupts, %u wake-ups and %u looks at the registers",
+	     (unsigned long long)s->config_interrupts, wakes, looks);
+	t_is(vnet_announce_ack(v), 0, "the request is acknowledged");
+	h.nr = 0;
+	memset(h.what, 0, sizeof(h.what));
+	t_is(vnet_check(v), 0, "the device is well");
+	t_ok(!h.nr, "and asks no more");
+	t_ok(vnet_link_up(v) && comes(v, mac_vnet, -1), "frames come in again");
+	vnet_config_unbind(v);
+	T_NEED(nomux_core_release(core));
+}
+
 int main(int argc, char **argv)
 {
 	struct vnet_opts o = { .sz = sizeof(o), .features_on = CONTROL | BIT(VIRTIO_NET_F_MRG_RXBUF) };
+	bool link = has_arg(argc, argv, "--link");
 	struct nomux_core *core = NULL;
 	struct vnet *v = NULL;
 
 	pair_up(170);
 	T_NEED(nomux_core_claim(nom, NULL, &core));
+	if (link)
+		o.features_on |= BIT(VIRTIO_NET_F_GUEST_ANNOUNCE);
 	T_NEED(vnet_open_vfio(nom, bdf[1], &o, &v));
+	if (link) {
+		test_link(v, core);
+		vnet_close(v);
+		return t_end();
+	}
 	t_is(!!(vnet_features(v) & BIT(VIRTIO_F_RING_PACKED)), has_arg(argc, argv, "--packed"),
 	     "packed rings where they are offered");
 	test_control(v);

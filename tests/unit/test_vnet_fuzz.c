@@ -39,6 +39,7 @@
 #define BIT(n)		(1ULL << (n))
 #define RX		0
 #define TX		1
+#define CTL		2
 #define STEPS_MAX	400
 #define STEP_BYTES	4
 #define BYTES_MAX	(STEPS_MAX * STEP_BYTES)
@@ -46,6 +47,8 @@
 #define REASONS_MAX	32
 #define BUFS		128
 #define BURST_MAX	64
+#define CTRL		(BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | \
+			 BIT(VIRTIO_NET_F_CTRL_VLAN) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR))
 #define MERGE		(BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_TSO4))
 #define COOKIES		4096
 
@@ -59,7 +62,9 @@ struct run {
 	struct vtrans_fake *f;
 	struct vnet *v;
 	int irq_fd;
-	bool packed, merge;
+	bool packed, merge, ctrl;
+	uint8_t answer[STEP_BYTES];	/* how commands are answered */
+	uint64_t ctl_base;	/* commands before the last restart */
 	unsigned int at[2];	/* packed: the device's position in each ring, free-running */
 	bool held[BUFS];
 	unsigned int nr_held;
@@ -210,6 +215,45 @@ static void interrupt(struct run *r, uint8_t n)
 	(void)done;
 }
 
+/*
+ * Called while the driver waits for an answer: always one, for to wait for none
+ * takes two seconds.  True ones mostly; else another id, a used index out of
+ * nowhere, or the ring overwritten before.
+ */
+static void answer(void *arg)
+{
+	struct run *r = arg;
+	const uint8_t *s = r->answer;
+	unsigned int mask = r->f->queue[CTL].size - 1;
+	/* Where the driver looks for the answer, if the ring is packed: a command takes two. */
+	unsigned int at = 2 * (unsigned int)(vnet_stats(r->v)->commands - r->ctl_base);
+	struct vring_desc *d = vtrans_fake_desc(r->f, CTL);
+	unsigned int id, second;
+	uint8_t *byte;
+
+	if (s[1] & 0x40)
+		((uint8_t *)d)[s[2] % 64] = s[3];
+	if (r->packed) {
+		id = vtrans_fake_packed(r->f, CTL)[at & mask].id;
+		second = (at + 1) & mask;
+	} else {
+		id = vtrans_fake_avail(r->f, CTL)->ring[vtrans_fake_used(r->f, CTL)->idx & mask] & mask;
+		second = d[id].next & mask;
+	}
+	byte = vtrans_fake_va(r->f, d[second].addr);
+	if (byte)
+		*byte = s[1] & 2 ? s[3] : 0;
+	if ((s[1] & 0x3c) == 4)
+		id = s[3];
+	if (r->packed) {
+		vtrans_fake_use_packed(r->f, CTL, at, id, 1);
+		return;
+	}
+	vtrans_fake_use(r->f, CTL, id, 1);
+	if ((s[1] & 0x3c) == 8)
+		vtrans_fake_used(r->f, CTL)->idx = (uint16_t)(s[2] | 1);
+}
+
 /* -------------------------------------------------------- the application --- */
 
 static void burst(struct run *r, uint8_t max)
@@ -284,6 +328,32 @@ static void t_done(void *cookie, void *arg)
 	r->back++;
 }
 
+/* A command, and what is done with its answer: nothing, or it is remembered for a restart. */
+static void command(struct run *r, const uint8_t *s)
+{
+	uint8_t mac[6] = { (uint8_t)(s[2] & 0xfe), 0, 0, 1, s[3], s[2] };
+	const uint8_t (*table)[6] = (const void *)mac;
+	int err;
+
+	memcpy(r->answer, s, STEP_BYTES);
+	switch (s[2] & 3) {
+	case 0:
+		err = vnet_set_mac(r->v, mac);
+		break;
+	case 1:
+		err = vnet_set_rx_mode(r->v, s[3] & 3);
+		break;
+	case 2:
+		err = vnet_set_filter(r->v, table, 1, NULL, 0);
+		break;
+	default:
+		err = vnet_vlan(r->v, s[3] * 17u, s[1] & 1);
+	}
+	assert_true(!err || err == -EINVAL || err == -EREMOTEIO || err == -EIO);
+	assert_true(err == -EIO || err == -EINVAL || !vnet_error(r->v, NULL));
+	assert_true(err != -EIO || vnet_error(r->v, NULL));
+}
+
 static void nap(struct run *r)
 {
 	vnet_irq_arm(r->v);
@@ -297,6 +367,8 @@ static void restart(struct run *r, uint8_t well)
 
 	if (well & 1)
 		r->f->status_bits = 0xf;
+	r->ctl_base = vnet_stats(r->v)->commands;
+	memset(r->answer, 0, sizeof(r->answer));	/* what was set is told again, and taken */
 	if (vnet_restart(r->v, t_done, r)) {
 		assert_false(r->f->started);
 		return;
@@ -357,7 +429,10 @@ static void step(struct run *r, const uint8_t *s)
 		vnet_tx_reap(r->v, t_done, r);
 		break;
 	case 14:
-		nap(r);
+		if (r->ctrl && s[1] & 1)
+			command(r, s);
+		else
+			nap(r);
 		break;
 	default:
 		vnet_check(r->v);
@@ -385,6 +460,13 @@ static unsigned int t_run(const struct program *p, char *why_out, size_t why_byt
 	r.f->offered |= (p->b[0] & 1 ? BIT(VIRTIO_RING_F_EVENT_IDX) : 0) |
 		(p->b[0] & 2 ? BIT(VIRTIO_F_RING_PACKED) : 0) | (p->b[0] & 4 ? BIT(VIRTIO_F_IN_ORDER) : 0);
 	r.packed = p->b[0] & 2;
+	r.ctrl = p->b[0] & 16;
+	if (r.ctrl) {
+		r.f->offered |= CTRL;
+		o.features_on |= CTRL;
+		o.wait = answer;
+		o.wait_arg = &r;
+	}
 	r.irq_fd = r.f->irq_fd = eventfd(0, EFD_NONBLOCK);
 	assert_int_equal(vnet_create(&r.f->dev, &o, &r.v), 0);
 	r.arena = vnet_dma_alloc(r.v, 4096, 64);

@@ -125,8 +125,6 @@ static int command(struct vnet *v, unsigned int class, unsigned int cmd, const v
 {
 	uint8_t *mem = v->ctl->mem, answer;
 
-	if (v->error)
-		return -EIO;
 	mem[0] = (uint8_t)class;
 	mem[1] = (uint8_t)cmd;
 	memcpy(mem + 2, data, bytes);
@@ -144,6 +142,14 @@ static int command(struct vnet *v, unsigned int class, unsigned int cmd, const v
 
 /* ----------------------------------------------------------------- setting --- */
 
+/* Stopped comes first: a device that failed to restart has no features. */
+static int may(const struct vnet *v, unsigned int feature)
+{
+	if (v->error)
+		return -EIO;
+	return v->ctl && nomdrv_dev_has(v->dev, feature) ? 0 : -EOPNOTSUPP;
+}
+
 static int tell_mac(struct vnet *v, const uint8_t mac[6])
 {
 	return command(v, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6);
@@ -152,10 +158,10 @@ static int tell_mac(struct vnet *v, const uint8_t mac[6])
 int vnet_set_mac(struct vnet *v, const uint8_t mac[6])
 {
 	static const uint8_t none[6];
-	int err;
+	int err = may(v, VIRTIO_NET_F_CTRL_MAC_ADDR);
 
-	if (!nomdrv_dev_has(v->dev, VIRTIO_NET_F_CTRL_MAC_ADDR) || !v->ctl)
-		return -EOPNOTSUPP;
+	if (err)
+		return err;
 	if ((mac[0] & 1) || !memcmp(mac, none, 6))
 		return -EINVAL;
 	err = tell_mac(v, mac);
@@ -201,12 +207,15 @@ static int tell_modes(struct vnet *v, unsigned int mode, unsigned int which)
 int vnet_set_rx_mode(struct vnet *v, unsigned int mode)
 {
 	bool extra = nomdrv_dev_has(v->dev, VIRTIO_NET_F_CTRL_RX_EXTRA);
+	int err = may(v, VIRTIO_NET_F_CTRL_RX);
 	unsigned int which;
 
-	if (!nomdrv_dev_has(v->dev, VIRTIO_NET_F_CTRL_RX) || !v->ctl || (!extra && (mode & MODES_EXTRA)))
-		return -EOPNOTSUPP;
+	if (err)
+		return err;
 	if (mode & ~MODES_ALL)
 		return -EINVAL;
+	if (!extra && (mode & MODES_EXTRA))
+		return -EOPNOTSUPP;
 	/* What the device was never told may be anything, but for what it cannot be told. */
 	which = (mode ^ v->ctl->mode) | (unsigned int)~v->ctl->mode_set;
 	return tell_modes(v, mode, which & (extra ? MODES_ALL : MODES_ALL & ~MODES_EXTRA));
@@ -241,10 +250,10 @@ int vnet_set_filter(struct vnet *v, const uint8_t (*unicast)[6], unsigned int nr
 		    const uint8_t (*multicast)[6], unsigned int nr_multicast)
 {
 	struct vnet_ctl *c = v->ctl, before;
-	int err;
+	int err = may(v, VIRTIO_NET_F_CTRL_RX);
 
-	if (!nomdrv_dev_has(v->dev, VIRTIO_NET_F_CTRL_RX) || !c)
-		return -EOPNOTSUPP;
+	if (err)
+		return err;
 	if (nr_unicast > VNET_FILTER_MAX || nr_multicast > VNET_FILTER_MAX - nr_unicast ||
 	    !are_groups(unicast, nr_unicast, false) || !are_groups(multicast, nr_multicast, true))
 		return -EINVAL;
@@ -277,10 +286,10 @@ static int tell_vlan(struct vnet *v, unsigned int vid, bool on)
 int vnet_vlan(struct vnet *v, unsigned int vid, bool on)
 {
 	uint8_t *byte, bit = (uint8_t)(1u << (vid & 7));
-	int err;
+	int err = may(v, VIRTIO_NET_F_CTRL_VLAN);
 
-	if (!nomdrv_dev_has(v->dev, VIRTIO_NET_F_CTRL_VLAN) || !v->ctl)
-		return -EOPNOTSUPP;
+	if (err)
+		return err;
 	if (vid > 4095)
 		return -EINVAL;
 	err = tell_vlan(v, vid, on);
@@ -293,9 +302,9 @@ int vnet_vlan(struct vnet *v, unsigned int vid, bool on)
 
 int vnet_announce_ack(struct vnet *v)
 {
-	if (!nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_ANNOUNCE) || !v->ctl)
-		return -EOPNOTSUPP;
-	return command(v, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, "", 0);
+	int err = may(v, VIRTIO_NET_F_GUEST_ANNOUNCE);
+
+	return err ? err : command(v, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, "", 0);
 }
 
 int vnet__ctl_restore(struct vnet *v)

@@ -3,6 +3,7 @@
 #ifndef NOMDRV_VNET_INTERNAL_H
 #define NOMDRV_VNET_INTERNAL_H
 
+#include <string.h>
 #include <linux/virtio_net.h>
 
 #include "nomdrv/dev.h"
@@ -153,6 +154,8 @@ void vnet__rx_fill(struct vnet *v);
 unsigned int vnet__rx_pending_slow(const struct vnet *v);
 unsigned int vnet__rx_burst_slow(struct vnet *v, struct vnet_rx *out, unsigned int max);
 unsigned int vnet__rx_burst_mrg(struct vnet *v, struct vnet_rx *out, unsigned int max);
+/* At most @n used entries of a split ring, ending before a frame that is not in one buffer. */
+unsigned int vnet__rx_singles(struct vnet *v, struct vnet_rx *out, unsigned int n);
 void vnet__rx_post_packed(struct vnet *v, unsigned int n);
 unsigned int vnet__tx_reap_slow(struct vnet *v, vnet_tx_done_fn done, void *arg);
 /* All that the device had; it has been reset. */
@@ -160,7 +163,8 @@ unsigned int vnet__reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg)
 /* Why a received frame cannot be, in one place for both rings. */
 void vnet__rx_bad_id(struct vnet *v, unsigned int at, uint32_t id) __attribute__((cold));
 void vnet__rx_bad_len(struct vnet *v, uint32_t len) __attribute__((cold));
-void vnet__rx_ran_ahead(struct vnet *v) __attribute__((cold));
+/* Returns 0, so that vnet_rx_burst() can end in it. */
+unsigned int vnet__rx_ran_ahead(struct vnet *v) __attribute__((cold));
 /* Memory of the control queue, once; -ENOMEM. */
 int vnet__ctl_create(struct vnet *v, const struct vnet_opts *o, unsigned int size);
 /* Tell a device that was reset what had been set: 0 or an error of the functions that set it. */
@@ -176,6 +180,37 @@ static inline uint8_t *vnet__rx_buf(const struct vnet *v, unsigned int id)
 static inline uint8_t *vnet__tx_buf(const struct vnet *v, unsigned int head)
 {
 	return v->tx_base + ((size_t)head << VNET_BUF_SHIFT) + VNET_BUF_SKIP;
+}
+
+/*
+ * The header's first two bytes, flags and gso_type, are read at once; the
+ * device must not write any more, and if it does, any value is handled.
+ */
+static inline unsigned int vnet__rx_header_word(const uint8_t *hdr)
+{
+	uint16_t w;
+
+	memcpy(&w, hdr, sizeof(w));
+	return w;
+}
+
+/* MRG_RXBUF: buffers that the frame takes, as the device says; read once. */
+static inline unsigned int vnet__rx_nr_buffers(const uint8_t *hdr)
+{
+	uint16_t nr;
+
+	memcpy(&nr, hdr + offsetof(struct virtio_net_hdr_v1, num_buffers), sizeof(nr));
+	return nr;
+}
+
+_Static_assert(VIRTIO_NET_HDR_GSO_TCPV4 < 8 && VIRTIO_NET_HDR_GSO_TCPV6 < 8, "vnet.rx_gso has 8 bits");
+
+/* Whether frames of the gso_type in this header word were negotiated. */
+static inline bool vnet__rx_gso_ok(const struct vnet *v, unsigned int word)
+{
+	unsigned int gso = word >> 8;
+
+	return gso < 8 && (v->rx_gso >> gso & 1);
 }
 
 static inline void vnet__spare(struct vnet *v, unsigned int buf)

@@ -3,9 +3,7 @@
  * vnet on VFIO.  In a file of its own, so that programs of hosted mode link
  * without libnomux's kernel half.
  */
-#include "nomdrv/vnet.h"
-
-#include "nomdrv/dev.h"
+#include "vnet_internal.h"
 
 #include "pci_fn.h"
 #include "pci_fn_vfio.h"
@@ -14,9 +12,13 @@ int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opt
 		   struct vnet **out)
 {
 	struct nomdrv_dev *dev;
+	struct vnet_opts o;
 	struct pci_fn *fn;
 	int err;
 
+	err = vnet__opts(opts, &o);	/* before a function changes hands */
+	if (err)
+		return err;
 	err = pci_fn_vfio_open(ctx, bdf, &fn);
 	if (err)
 		return err;
@@ -25,7 +27,7 @@ int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opt
 		fn->ops->close(fn);
 		return err;
 	}
-	err = vnet_create(dev, opts, out);
+	err = vnet_create(dev, &o, out);
 	if (err)
 		nomdrv_dev_destroy(dev);
 	return err;

@@ -40,7 +40,7 @@ unsigned int vnet_rx_size(const struct vnet *v)
 	return v->rxq.size;
 }
 
-void vnet__rx_ran_ahead(struct vnet *v)
+unsigned int vnet__rx_ran_ahead(struct vnet *v)
 {
 	if (v->packed)
 		vnet__fail(v, "receive queue: device ran ahead, it marked descriptor %u used, which it was not given",
@@ -49,6 +49,7 @@ void vnet__rx_ran_ahead(struct vnet *v)
 		vnet__fail(v, "receive queue: used index ran ahead, %u announced, at %u, device says %u",
 			   vring_outstanding(&v->rxq), v->rxq.last_used,
 			   vb_load_used_idx(&v->rxq.used->idx));
+	return 0;
 }
 
 void vnet__rx_bad_id(struct vnet *v, unsigned int at, uint32_t id)
@@ -63,22 +64,14 @@ void vnet__rx_bad_len(struct vnet *v, uint32_t len)
 		   len, VNET_DESC_BYTES, VNET_HDR_BYTES);
 }
 
+_Static_assert(VIRTIO_NET_HDR_GSO_NONE == 0 && VNET_RX_CSUM_OK == 1, "vnet__rx_header_word() users");
+
 /*
- * The header's first two bytes, flags and gso_type, are read at once; the
- * device must not write any more, and if it does, any value is handled.
+ * Written once, and compiled for buffers that are whole frames (@mrg false), and
+ * for MRG_RXBUF, where it ends before the first frame that is not in one buffer.
  */
-static inline unsigned int header_word(const uint8_t *hdr)
-{
-	uint16_t w;
-
-	memcpy(&w, hdr, sizeof(w));
-	return w;
-}
-
-_Static_assert(VIRTIO_NET_HDR_GSO_NONE == 0 && VNET_RX_CSUM_OK == 1, "header_word() users");
-
-__attribute__((noinline))
-static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned int n)
+static inline __attribute__((always_inline))
+unsigned int do_take(struct vnet *v, struct vnet_rx *out, unsigned int n, const bool mrg)
 {
 	struct virtq *const r = &v->rxq;
 	const vring_used_elem_t *const ring = r->used->ring;
@@ -86,12 +79,12 @@ static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned in
 	uint8_t *const base = v->rx_base + VNET_BUF_SKIP, *const state = v->rx_state;
 	const unsigned int mask = r->mask, csum_mask = v->rx_csum_mask;
 	unsigned int used = r->last_used, free_head = r->free_head, left, got = 0;
-	uint32_t len = 0, bytes = 0, csum_ok = 0, id = 0;
+	uint32_t len = 0, bytes = 0, csum_ok = 0, large = 0, id = 0;
 	enum { FINE, BAD_ID, BAD_LEN } lie = FINE;
 
 	for (left = n; left; left--) {
 		const vring_used_elem_t *e = &ring[used & mask];
-		unsigned int buf, word;
+		unsigned int buf, word, gso;
 		uint8_t *hdr;
 
 		id = vb_load_used_elem(&e->id);
@@ -101,6 +94,9 @@ static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned in
 			break;
 		}
 		buf = slot[id].user;
+		hdr = base + ((size_t)buf << VNET_BUF_SHIFT);
+		if (mrg && __builtin_expect(vnet__rx_nr_buffers(hdr) != 1, 0))
+			break;
 		slot[id] = (struct vring_slot){ .next = (uint16_t)free_head };
 		free_head = id;
 		used++;
@@ -111,21 +107,22 @@ static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned in
 			break;
 		}
 		len -= VNET_HDR_BYTES;
-		hdr = base + ((size_t)buf << VNET_BUF_SHIFT);
-		word = header_word(hdr);
-		if (__builtin_expect(len < VNET_ETH_BYTES || word >> 8, 0)) {
+		word = vnet__rx_header_word(hdr);
+		if (__builtin_expect(len < VNET_ETH_BYTES || (mrg ? !vnet__rx_gso_ok(v, word) : word >> 8), 0)) {
 			v->stats.rx_bad++;
 			vnet__spare(v, buf);
 			continue;
 		}
 		state[buf] = VNET_BUF_HELD;
+		gso = mrg && word >> 8;
 		word = (word & csum_mask) != 0;
 		out[got].data = hdr + VNET_HDR_BYTES;
 		out[got].len = len;
 		out[got].id = (uint16_t)buf;
-		out[got].flags = (uint16_t)word;
+		out[got].flags = (uint16_t)(word | (gso ? VNET_RX_LARGE : 0));
 		bytes += len;
 		csum_ok += word;
+		large += gso;
 		got++;
 	}
 	r->last_used = (uint16_t)used;
@@ -134,12 +131,25 @@ static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned in
 	v->stats.rx_packets += got;
 	v->stats.rx_bytes += bytes;
 	v->stats.rx_csum_ok += csum_ok;
+	if (mrg)
+		v->stats.rx_large += large;
 	vring_irq_quiet(r);
 	if (__builtin_expect(lie == BAD_ID, 0))
 		vnet__rx_bad_id(v, used, id);
 	else if (__builtin_expect(lie == BAD_LEN, 0))
 		vnet__rx_bad_len(v, len);
 	return got;
+}
+
+__attribute__((noinline))
+static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned int n)
+{
+	return do_take(v, out, n, false);
+}
+
+unsigned int vnet__rx_singles(struct vnet *v, struct vnet_rx *out, unsigned int n)
+{
+	return do_take(v, out, n, true);
 }
 
 unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max)
@@ -151,10 +161,8 @@ unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max
 	n = vring_pending(&v->rxq);
 	if (!n)
 		return 0;
-	if (__builtin_expect(n == VRING_BAD, 0)) {
-		vnet__rx_ran_ahead(v);
-		return 0;
-	}
+	if (__builtin_expect(n == VRING_BAD, 0))
+		return vnet__rx_ran_ahead(v);
 	return take_frames(v, out, n < max ? n : max);
 }
 

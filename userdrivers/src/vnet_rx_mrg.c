@@ -12,25 +12,13 @@
  *     and by at least a byte;
  *   - VNET_RX_LARGE_MAX_BYTES altogether.
  *
- * The header lies where the device may change it: it is read once.
+ * The header lies where the device may change it: each word is read once by who
+ * acts on it.
+ *
+ * Most frames take one buffer even so; those of a split ring are taken by the
+ * loop that is there for them (vnet_rx.c).
  */
 #include "vnet_internal.h"
-
-#include <string.h>
-
-/* Of the header: flags and gso_type in one word, num_buffers. */
-struct head {
-	uint16_t word, nr;
-};
-
-static inline struct head read_head(const uint8_t *hdr)
-{
-	struct head h;
-
-	memcpy(&h.word, hdr, sizeof(h.word));
-	memcpy(&h.nr, hdr + offsetof(struct virtio_net_hdr_v1, num_buffers), sizeof(h.nr));
-	return h;
-}
 
 /* Used buffers that are there, as far as @want. */
 static inline unsigned int used_now(const struct vnet *v, unsigned int pending, unsigned int want)
@@ -111,11 +99,10 @@ static int bad_number(struct vnet *v, unsigned int nr, unsigned int there)
 static int frame(struct vnet *v, unsigned int pending, struct vnet_rx *out, unsigned int max)
 {
 	uint16_t buf[VNET_RX_SEG_MAX];
+	unsigned int id, i, there, word = 0, nr = 1;
 	uint32_t len, total = 0, csum_ok;
-	unsigned int id, i, there, gso;
-	struct head h = { .nr = 1 };
 
-	for (i = 0; i < h.nr; i++) {
+	for (i = 0; i < nr; i++) {
 		uint8_t *p;
 
 		id = look(v, &len);
@@ -126,27 +113,28 @@ static int frame(struct vnet *v, unsigned int pending, struct vnet_rx *out, unsi
 		buf[i] = v->rxq.slot[id].user;
 		p = vnet__rx_buf(v, buf[i]);
 		if (!i) {
-			h = read_head(p);
-			if (__builtin_expect(h.nr - 1u >= VNET_RX_SEG_MAX, 0))
-				return bad_number(v, h.nr, 0);
-			if (h.nr > max)
+			word = vnet__rx_header_word(p);
+			nr = vnet__rx_nr_buffers(p);
+			if (__builtin_expect(nr - 1u >= VNET_RX_SEG_MAX, 0))
+				return bad_number(v, nr, 0);
+			if (nr > max)
 				return -1;
-			there = h.nr == 1 ? 1 : used_now(v, pending, h.nr);
-			if (__builtin_expect(there < h.nr, 0))
-				return bad_number(v, h.nr, there);
+			there = nr == 1 ? 1 : used_now(v, pending, nr);
+			if (__builtin_expect(there < nr, 0))
+				return bad_number(v, nr, there);
 		}
 		if (__builtin_expect(len > VNET_DESC_BYTES || len < (i ? 1 : VNET_HDR_BYTES), 0)) {
 			vnet__rx_bad_len(v, len);
 			return -1;
 		}
-		if (__builtin_expect(len != VNET_DESC_BYTES && i + 1 < h.nr, 0)) {
+		if (__builtin_expect(len != VNET_DESC_BYTES && i + 1 < nr, 0)) {
 			vnet__fail(v, "receive queue: device wrote %u of %u bytes of buffer %u and went on in the next",
 				   len, VNET_DESC_BYTES, i);
 			return -1;
 		}
 		take(v, id);
 		out[i] = (struct vnet_rx){
-			.data = p, .len = len, .id = buf[i], .flags = i + 1 < h.nr ? VNET_RX_MORE : 0,
+			.data = p, .len = len, .id = buf[i], .flags = i + 1 < nr ? VNET_RX_MORE : 0,
 		};
 		total += len;
 	}
@@ -156,26 +144,24 @@ static int frame(struct vnet *v, unsigned int pending, struct vnet_rx *out, unsi
 			   VNET_RX_LARGE_MAX_BYTES);
 		return -1;
 	}
-	gso = h.word >> 8;
-	if (__builtin_expect(total < VNET_ETH_BYTES || gso > 7 || !(v->rx_gso >> gso & 1), 0)) {
-		drop(v, buf, h.nr);
+	if (__builtin_expect(total < VNET_ETH_BYTES || !vnet__rx_gso_ok(v, word), 0)) {
+		drop(v, buf, nr);
 		return 0;
 	}
-	for (i = 0; i < h.nr; i++)
+	for (i = 0; i < nr; i++)
 		v->rx_state[buf[i]] = VNET_BUF_HELD;
-	csum_ok = (h.word & v->rx_csum_mask) != 0;
+	csum_ok = (word & v->rx_csum_mask) != 0;
 	out[0].data = (uint8_t *)out[0].data + VNET_HDR_BYTES;
 	out[0].len -= VNET_HDR_BYTES;
-	out[0].flags |= (uint16_t)((csum_ok ? VNET_RX_CSUM_OK : 0) | (gso ? VNET_RX_LARGE : 0));
+	out[0].flags |= (uint16_t)((csum_ok ? VNET_RX_CSUM_OK : 0) | (word >> 8 ? VNET_RX_LARGE : 0));
 	v->stats.rx_packets++;
 	v->stats.rx_bytes += total;
 	v->stats.rx_csum_ok += csum_ok;
-	v->stats.rx_large += gso != 0;
-	v->stats.rx_merged += h.nr > 1;
-	return (int)h.nr;
+	v->stats.rx_large += word >> 8 != 0;
+	v->stats.rx_merged += nr > 1;
+	return (int)nr;
 }
 
-_Static_assert(VIRTIO_NET_HDR_GSO_TCPV4 < 8 && VIRTIO_NET_HDR_GSO_TCPV6 < 8, "vnet.rx_gso has 8 bits");
 _Static_assert((VNET_RX_LARGE_MAX_BYTES + sizeof(struct virtio_net_hdr_v1) + VNET_DESC_BYTES - 1) /
 	       VNET_DESC_BYTES == VNET_RX_SEG_MAX, "buffers of the longest frame");
 
@@ -195,21 +181,26 @@ unsigned int vnet__rx_burst_mrg(struct vnet *v, struct vnet_rx *out, unsigned in
 			return 0;
 		}
 	}
-	for (;;) {
+	while (!v->error) {
 		uint16_t at = r->last_used;
+		unsigned int room = max - got;
 		int n;
 
-		if (!v->packed && !pending)
-			break;
-		if (v->packed && !vpacked_is_used(r, at))
+		if (v->packed ? !vpacked_is_used(r, at) : !pending)
 			break;
 		if (v->packed && !vring_outstanding(r)) {
 			vnet__rx_ran_ahead(v);
 			break;
 		}
-		if (got == max)
+		if (!room)
 			break;
-		n = frame(v, pending, out + got, max - got);
+		if (!v->packed) {
+			got += vnet__rx_singles(v, out + got, pending < room ? pending : room);
+			pending -= (uint16_t)(r->last_used - at);
+			if (at != r->last_used)	/* it may have ended for any reason: look again */
+				continue;
+		}
+		n = frame(v, pending, out + got, room);
 		if (n < 0)
 			break;
 		got += (unsigned int)n;

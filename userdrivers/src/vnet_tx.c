@@ -135,7 +135,7 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 	for (i = 0; i < nr_seg; i++) {
 		uint32_t len = seg[i].len;
 
-		if (!len || len > (tso ? VNET_TSO_MAX_BYTES : v->tx_frame_max))
+		if (!len || len > VNET_TSO_MAX_BYTES)	/* so that the total cannot wrap */
 			return -EINVAL;
 		total += len;
 		if (!i && first)
