@@ -290,8 +290,9 @@ int econ_cursor_next(const struct econ_prices *p, const struct econ_cursor *c,
 {
 	if (p->loops && c->loop >= p->loops)
 		return 0;
-	*at_ns_out = c->loop * p->period_ns + p->steps[c->step].at_ns;
-	return 1;
+	/* Its end, after 584 years, is that of nanoseconds in 64 bits. */
+	return !__builtin_mul_overflow(c->loop, p->period_ns, at_ns_out) &&
+	       !__builtin_add_overflow(*at_ns_out, p->steps[c->step].at_ns, at_ns_out);
 }
 
 void econ_cursor_advance(const struct econ_prices *p, struct econ_cursor *c)

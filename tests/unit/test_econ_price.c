@@ -153,6 +153,24 @@ static void test_trace_once_by_default_and_without_end(void **state)
 	econ_prices_destroy(p);
 }
 
+/* A year again and again: time does not begin anew in the 585th. */
+static void test_trace_without_end_ends_before_time_wraps(void **state)
+{
+	struct econ_cursor c = { 0 };
+	struct econ_prices *p;
+	uint64_t at, last = 0;
+	unsigned n;
+
+	assert_int_equal(parse("{\"steps\":[" S("2") "," S("40") "],\"loops\":0,\"period_s\":31536000}", &p, NULL, 0), 0);
+	for (n = 0; n < 2000 && econ_cursor_next(p, &c, &at); n++) {
+		assert_true(!n || at > last);
+		last = at;
+		econ_cursor_advance(p, &c);
+	}
+	assert_int_equal(n, 585 * 2);
+	econ_prices_destroy(p);
+}
+
 /* Seeking and playing the rest leaves the prices that playing all leaves. */
 static void test_trace_seek_is_the_same_as_playing(void **state)
 {
@@ -232,6 +250,7 @@ int main(void)
 		cmocka_unit_test(test_price_errors_name_the_place),
 		cmocka_unit_test(test_trace_plays_in_time_order),
 		cmocka_unit_test(test_trace_once_by_default_and_without_end),
+		cmocka_unit_test(test_trace_without_end_ends_before_time_wraps),
 		cmocka_unit_test(test_trace_seek_is_the_same_as_playing),
 		cmocka_unit_test(test_samples_of_the_tree_load),
 		cmocka_unit_test(test_price_survives_damaged_files),

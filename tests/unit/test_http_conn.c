@@ -194,6 +194,24 @@ static void test_http_conn_answers_in_pieces(void **state)
 	assert_int_equal(c->in_len, 0);
 }
 
+/* Held to the end, the peer's FIN was not read, and the connection stayed for 2 s. */
+static void test_http_conn_listens_again_when_it_closes(void **state)
+{
+	struct conn *c = open_conn();
+
+	wire.room = 8192;
+	input(c, "GET /big HTTP/1.0\r\n\r\n");
+	assert_true(wire.held);
+	while (!wire.finished) {
+		assert_true(c->pending > 0);
+		wire.room += c->pending;
+		conn_sent(c, c->pending);
+	}
+	assert_false(wire.held);
+	assert_true(c->linger);
+	assert_true(wire.len > 50000);
+}
+
 static void test_http_conn_waits_for_room(void **state)
 {
 	struct conn *c = open_conn();
@@ -437,6 +455,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_http_conn_answers_in_pieces),
 		CASE(test_http_conn_waits_for_room),
+		CASE(test_http_conn_listens_again_when_it_closes),
 		CASE(test_http_conn_bounds_its_input),
 		CASE(test_http_conn_timeouts),
 		CASE(test_http_conn_progress_counts),

@@ -298,10 +298,18 @@ static uint32_t serve(struct conn *c, const char *data, uint32_t len)
 	return used;
 }
 
+static void set_hold(struct conn *c, bool hold)
+{
+	if (hold == c->held)
+		return;
+	c->held = hold;
+	c->srv->net->hold(c, hold);
+}
+
 /* After input or output moved: hold, resume, or close. */
 static void settle(struct conn *c)
 {
-	bool hold, last;
+	bool last;
 
 	if (c->phase == CONN_CLOSING)
 		return;
@@ -311,14 +319,11 @@ static void settle(struct conn *c)
 		/* Requests it sent meanwhile are lost; the answers on their way must not be. */
 		if (c->in_len || c->held || c->srv->drain_until_ns)
 			c->linger = true;
+		set_hold(c, false);	/* or its FIN would not be heard */
 		finish(c);
 		return;
 	}
-	hold = c->phase == CONN_BODY;
-	if (hold != c->held) {
-		c->held = hold;
-		c->srv->net->hold(c, hold);
-	}
+	set_hold(c, c->phase == CONN_BODY);
 }
 
 static void serve_kept(struct conn *c)
