@@ -152,12 +152,19 @@ unsigned int vnet__rx_singles(struct vnet *v, struct vnet_rx *out, unsigned int 
 	return do_take(v, out, n, true);
 }
 
+/* Apart, so that the common case below is small enough to be inlined. */
+__attribute__((noinline))
+static unsigned int burst_slow(struct vnet *v, struct vnet_rx *out, unsigned int max)
+{
+	return v->rx_mrg ? vnet__rx_burst_mrg(v, out, max) : vnet__rx_burst_slow(v, out, max);
+}
+
 unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max)
 {
 	unsigned int n;
 
 	if (__builtin_expect(v->rx_slow, 0))
-		return v->rx_mrg ? vnet__rx_burst_mrg(v, out, max) : vnet__rx_burst_slow(v, out, max);
+		return burst_slow(v, out, max);
 	n = vring_pending(&v->rxq);
 	if (!n)
 		return 0;
