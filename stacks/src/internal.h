@@ -132,6 +132,8 @@ struct nomstack {
 	bool dhcp;
 	bool nagle;			/* for all connections */
 	uint32_t keepalive_ms;		/* likewise; 0: none */
+	uint32_t icmp_per_s;		/* ICMP messages sent on average; 0: none */
+	uint64_t icmp_due_ns;		/* when the next one would be due at that pace */
 
 	struct nomstack_conn *dirty;
 	struct nomstack_conn *free_conns, *zombies;

@@ -17,6 +17,7 @@
 #include "core/pbuf.c"
 #include "core/stats.c"
 #include "core/tcp.c"
+#include "core/tcp_cubic.c"
 #include "core/tcp_in.c"
 #include "core/tcp_out.c"
 #include "core/timeouts.c"

@@ -18,4 +18,8 @@ u32_t nomstack__tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_ad
 u16_t nomstack__ooseq_limit(void);
 #define TCP_OOSEQ_PBUFS_LIMIT(pcb) nomstack__ooseq_limit()
 
+/* Whether one more ICMP message may be sent: knob icmp_per_s. */
+int nomstack__icmp_allowed(void);
+#define LWIP_HOOK_ICMP_ANSWER nomstack__icmp_allowed
+
 #endif

@@ -4,14 +4,17 @@
  */
 #include "internal.h"
 
+#include "lwip/priv/tcp_priv.h"
+
 #include <errno.h>
 #include <string.h>
 
 #define US 1000
 #define W_MAX_US 100000
 #define KEEPALIVE_MAX_S 86400
+#define ICMP_MAX 1000000
 
-enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, NAGLE, KEEPALIVE_S };
+enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, NAGLE, KEEPALIVE_S, CC, ICMP_PER_S };
 
 static const struct nomstack_knob knobs[] = {
 	[W_US] = { "w_us", "us",
@@ -34,6 +37,12 @@ static const struct nomstack_knob knobs[] = {
 	[KEEPALIVE_S] = { "keepalive_s", "s",
 		"probe a peer that has been silent for this long, give it up 60 s later; 0: never",
 		0, KEEPALIVE_MAX_S, 0 },
+	[CC] = { "cc", "",
+		"congestion control of all connections, 0: NewReno (RFC 6582), 1: CUBIC (RFC 9438), faster where round trips are long",
+		TCP_CC_NEWRENO, TCP_CC_CUBIC, TCP_CC_NEWRENO },
+	[ICMP_PER_S] = { "icmp_per_s", "1/s",
+		"echo replies and ICMP errors sent per second, bursts of a tenth of that; 0: none. Less is less work for floods",
+		0, ICMP_MAX, 1000 },
 };
 
 #define NR_KNOBS (sizeof(knobs) / sizeof(knobs[0]))
@@ -89,6 +98,12 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 		s->keepalive_ms = (uint32_t)v * 1000;
 		nomstack__tcp_knobs(s);
 		break;
+	case CC:
+		tcp_set_congestion_control((u8_t)v);
+		break;
+	case ICMP_PER_S:
+		s->icmp_per_s = (uint32_t)v;
+		break;
 	}
 	return 0;
 }
@@ -123,6 +138,12 @@ int nomstack_knob_get(struct nomstack *s, const char *name, int64_t *out)
 		break;
 	case KEEPALIVE_S:
 		*out = s->keepalive_ms / 1000;
+		break;
+	case CC:
+		*out = tcp_cc ? TCP_CC_CUBIC : TCP_CC_NEWRENO;
+		break;
+	case ICMP_PER_S:
+		*out = s->icmp_per_s;
 		break;
 	}
 	return 0;

@@ -342,6 +342,9 @@ void nomstack_stats(struct nomstack *s, struct nomstack_stats *out)
 	out->tcp_refused += l->tcp.refused;
 	out->tcp_retransmits = l->tcp.rexmit;
 	out->tcp_predicted = l->tcp.predicted;
+	out->drop_arp = l->etharp.limited;
+	out->drop_icmp = l->icmp.limited;
+	out->drop_fragment = l->ip.limited;
 	out->drop_csum = (uint64_t)l->ip.chkerr + l->icmp.chkerr + l->udp.chkerr + l->tcp.chkerr;
 	out->drop_mem = (uint64_t)l->link.memerr + l->etharp.memerr + l->ip.memerr + l->icmp.memerr + l->udp.memerr +
 			l->tcp.memerr + nomstack__heap_failures();

@@ -66,6 +66,26 @@ u32_t nomstack__tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_ad
 	return (u32_t)(siphash(addrs, ports) + nomstack__the->now_ns / 4000);
 }
 
+/*
+ * The rate of ICMP messages, as a virtual queue that empties at the knob's pace and
+ * holds a tenth of a second's worth: pings of a few pass, floods are thinned.
+ */
+#define ICMP_BURST_NS 100000000u
+
+int nomstack__icmp_allowed(void)
+{
+	struct nomstack *s = nomstack__the;
+
+	if (!s->icmp_per_s)
+		return 0;
+	if (s->icmp_due_ns < s->now_ns)
+		s->icmp_due_ns = s->now_ns;
+	if (s->icmp_due_ns - s->now_ns > ICMP_BURST_NS)
+		return 0;
+	s->icmp_due_ns += 1000000000u / s->icmp_per_s;
+	return 1;
+}
+
 u32_t sys_now(void)
 {
 	return nomstack__the ? (u32_t)(nomstack__the->now_ns / 1000000) : 0;

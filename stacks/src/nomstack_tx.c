@@ -96,11 +96,11 @@ void nomstack__tx_announce(struct nomstack *s)
 {
 	if (s->tso.open)
 		nomstack__tso_flush(s);
-	s->tx_waiting = false;
 	s->answered_gen++;
 	s->nr_answered = 0;
-	if (!vnet_tx_queued(s->v))
-		return;
+	if (!s->tx_waiting)
+		return;		/* nothing was queued since */
+	s->tx_waiting = false;
 	s->st.tx_batches++;
 	vnet_tx_flush(s->v);
 }

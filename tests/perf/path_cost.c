@@ -2,7 +2,7 @@
 /*
  * path_cost - what a request costs in driver and stack, in instructions
  *
- * usage: path-cost [CONNECTIONS [REQUESTS [BATCH [BYTES]]]]
+ * usage: path-cost [CONNECTIONS [REQUESTS [BATCH [BYTES [KNOB VALUE]]]]]
  *
  * A request of BYTES and an answer of as many, on established connections,
  * round robin, BATCH of them per poll.  The real driver on split rings with all
@@ -81,7 +81,7 @@ int main(int argc, char **argv)
 	char path[64];
 
 	if (!conns || conns > COST_PEER_CONNS || !batch || batch > 64 || !len || len > sizeof(bytes)) {
-		fprintf(stderr, "usage: path-cost [CONNECTIONS [REQUESTS [BATCH [BYTES]]]]\n");
+		fprintf(stderr, "usage: path-cost [CONNECTIONS [REQUESTS [BATCH [BYTES [KNOB VALUE]]]]]\n");
 		return 2;
 	}
 	snprintf(path, sizeof(path), "/tmp/path_cost.%d", (int)getpid());
@@ -91,6 +91,10 @@ int main(int argc, char **argv)
 	cost_peer_answer = len;
 	if (nomstack_open(&so, &stack) || nomstack_tcp_listen(stack, 80, 255, &ops, bytes))
 		return 1;
+	if (argc > 6 && nomstack_knob_set(stack, argv[5], atoi(argv[6]))) {
+		fprintf(stderr, "path-cost: no knob %s, or not %s\n", argv[5], argv[6]);
+		return 2;
+	}
 	inject(f, cost_peer_arp(f));
 	nomstack_poll(stack);
 	for (i = 0; i < conns; i++) {

@@ -248,6 +248,7 @@ static void talk(uint64_t with, bool short_way)
 	if (!short_way)
 		rig.s->predict_min = UINT32_MAX;
 	rig_knob(&rig, "nagle", with % 5 == 0);
+	rig_knob(&rig, "cc", with / 2 % 2);
 	rig_knob(&rig, "w_us", with % 7 == 0 ? 2000 : 0);
 	{
 		static uint8_t bytes[16384];

@@ -298,6 +298,9 @@ static void show_stats(struct server *srv)
 	metric_set(m, M_INTERRUPTS, v->interrupts);
 	metric_set(m, M_RX_BAD, v->rx_bad);
 	metric_set(m, M_DROPS, s.drop_csum + s.drop_mem + s.drop_proto);
+	metric_set(m, M_DROP_ARP, s.drop_arp);
+	metric_set(m, M_DROP_ICMP, s.drop_icmp);
+	metric_set(m, M_DROP_FRAGMENT, s.drop_fragment);
 	metric_set(m, M_RETRANSMITS, s.tcp_retransmits);
 	metric_set(m, M_PREDICTED, s.tcp_predicted);
 	metric_set(m, M_TX_ZERO_COPY, s.tx_zero_copy);

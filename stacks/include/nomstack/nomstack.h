@@ -453,6 +453,10 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  * @tx_ring_full: frames lost or delayed for want of room in the transmit ring
  * @tcp_predicted: segments that were what their connection expected next, and took
  *	the short way: nearly all on a busy server whose device vouches for checksums
+ * @drop_arp: for a limit of the ARP cache: packets that waited for a neighbour in
+ *	vain or gave way to a newer one, neighbours not asked for, or not noted
+ * @drop_icmp: echo requests not answered and errors not sent, for knob icmp_per_s
+ * @drop_fragment: of @drop_proto, IP fragments, which are not put together
  * @tx_long: frames that the device cut into segments, and @tx_joined the
  *	segments in them; @tx_packets and @tx_zero_copy count each segment
  */
@@ -465,6 +469,7 @@ struct nomstack_stats {
 	uint64_t ooseq_dropped, tx_zero_copy, tx_ring_full;
 	uint64_t tx_long, tx_joined;
 	uint64_t tcp_predicted;
+	uint64_t drop_arp, drop_icmp, drop_fragment;
 };
 
 /**

@@ -65,6 +65,7 @@
 #define TCP_INITIAL_RTO			1500	/* ms: 3 ticks, so 1 to 1.5 s (RFC 6298) */
 #define TCP_KEEPINTVL_DEFAULT		10000UL	/* ms; knob keepalive_s */
 #define TCP_KEEPCNT_DEFAULT		6U
+#define LWIP_TCP_CUBIC			1	/* knob cc */
 #define LWIP_TCP_SACK_OUT		1	/* receive and, with our patch, send */
 #define TCP_MAXRTX			8	/* a vanished peer is given up after some minutes */
 #define SO_REUSE			1	/* listen again while old connections end */
