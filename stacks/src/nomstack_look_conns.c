@@ -85,6 +85,10 @@ static void fill(struct nomstack *s, const struct tcp_pcb *pcb, struct nomstack_
 	row->ssthresh = pcb->ssthresh;
 	row->snd_wnd = pcb->snd_wnd;
 	row->rcv_wnd = pcb->rcv_wnd;
+#if LWIP_WND_SCALE
+	row->snd_scale = pcb->snd_scale;
+	row->rcv_scale = pcb->rcv_scale;
+#endif
 	fill_w(s, row);
 	if (pcb->state == TIME_WAIT)
 		return;		/* what its sender had is over */

@@ -89,6 +89,7 @@ static void the_stack(struct facts *f)
 	number(f, "accepted", st.tcp_accepted, "connections");
 	number(f, "refused", st.tcp_refused, "connections");
 	number(f, "retransmits", st.tcp_retransmits, "segments");
+	number(f, "predicted", st.tcp_predicted, "segments");
 	number(f, "arp_requests", st.arp_requests, "requests");
 	number(f, "timers_run", st.timers_run, "timers");
 	number(f, "heap_used", nomstack__heap_used(), "bytes");
@@ -112,6 +113,8 @@ static void rx_queue(struct facts *f)
 	number(f, "doorbells", v->doorbells_rx, "doorbells");
 	number(f, "interrupts", v->interrupts, "interrupts");
 	number(f, "csum_ok", v->rx_csum_ok, "packets");
+	number(f, "merged", v->rx_merged, "packets");
+	number(f, "large", v->rx_large, "packets");
 	number(f, "delay_max", s->st.delay_max_ns_rx, "ns");
 }
 
@@ -194,6 +197,18 @@ static void batching(struct facts *f)
 	number(f, "transmit_ring_met_full", s->tx_blocked, "");
 }
 
+/* How the driver decides between polling and sleeping: vnet_auto(). */
+static void idling(struct facts *f)
+{
+	const struct vnet_stats *v = vnet_stats(f->s->v);
+
+	number(f, "sleeps", v->auto_sleeps, "sleeps");
+	number(f, "refused", v->auto_refused, "sleeps");
+	number(f, "timeouts", v->auto_timeouts, "sleeps");
+	number(f, "asleep", v->auto_asleep_ns, "ns");
+	number(f, "polls_before", v->auto_spin_ns, "ns");
+}
+
 static void neighbours(struct facts *f)
 {
 	char ip[IP4ADDR_STRLEN_MAX];
@@ -231,6 +246,7 @@ static const struct {
 	{ "drop", drops },
 	{ "knob", knobs },
 	{ "batching", batching },
+	{ "idle", idling },
 	{ "arp", neighbours },
 	{ "udp", ports },
 };

@@ -480,6 +480,8 @@ static void test_queues_and_the_rest_are_there(void **state)
 	assert_int_equal(fact("stack", "connections"), 1);
 	fact("arp", "10.0.0.1");
 	fact("batching", "taking_part");
+	fact("idle", "sleeps");
+	assert_int_equal(fact("stack", "predicted"), rig_stats(&rig).tcp_predicted);
 	end();
 }
 

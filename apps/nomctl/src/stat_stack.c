@@ -164,6 +164,7 @@ static int conn_json(const struct nomstack_lk_conn *c, json_t *list)
 	const struct { const char *name; uint32_t value; } numbers[] = {
 		{ "recv_q", c->recv_q }, { "send_q", c->send_q }, { "unacked", c->unacked }, { "ooseq", c->ooseq },
 		{ "cwnd", c->cwnd }, { "ssthresh", c->ssthresh }, { "snd_wnd", c->snd_wnd }, { "rcv_wnd", c->rcv_wnd },
+		{ "snd_scale", c->snd_scale }, { "rcv_scale", c->rcv_scale },
 		{ "mss", c->mss }, { "rto_ms", c->rto_ms }, { "retries", c->retries }, { "dupacks", c->dupacks },
 		{ "resent", c->resent }, { "w_rx_us", c->w_rx_us }, { "w_tx_us", c->w_tx_us }, { "idle_ms", c->idle_ms },
 	};

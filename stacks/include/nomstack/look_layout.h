@@ -111,7 +111,9 @@ struct nomstack_lk_conn {
 	uint32_t resent;		/* segments sent again in that time */
 	uint32_t w_rx_us, w_tx_us;	/* batching delays in force */
 	uint32_t idle_ms;		/* since the peer's last data; with NOMSTACK_LK_F_APP only */
-	uint64_t reserved[4];
+	uint8_t snd_scale, rcv_scale;	/* of windows (RFC 7323), of which those above are free */
+	uint8_t pad[6];
+	uint64_t reserved[3];
 };
 
 /* One thing the stack knows about itself. */

@@ -95,9 +95,10 @@ static void follow(struct peer *p)
 
 static void handshake(struct nomstack *s, struct peer *p, unsigned options)
 {
-	static const uint8_t opt[] = { 2, 4, 0x05, 0xb4, 4, 2, 1, 1 };	/* MSS 1460, SACK permitted */
+	/* MSS 1460; SACK permitted; window scale 7 */
+	static const uint8_t opt[] = { 2, 4, 0x05, 0xb4, 4, 2, 1, 1, 3, 3, 7, 1 };
 
-	segment(p, TCP_SYN, p->seq, 0, 65535, opt, options & 4 ? 8 : 4, NULL, 0);
+	segment(p, TCP_SYN, p->seq, 0, 65535, opt, options & 8 ? 12 : options & 4 ? 8 : 4, NULL, 0);
 	fuzz_turn(s, 1000000);
 	follow(p);
 	segment(p, TCP_ACK, p->seq, p->ack, 65535, NULL, 0, NULL, 0);
