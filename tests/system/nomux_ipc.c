@@ -286,7 +286,11 @@ static void test_no_instruction_loses_a_wakeup(void)
 	}
 	nomux_ipc_stats(p.far, &stats);
 	t_is(got, SHOTS, "messages sent by a timer's handler at any instruction all arrive");
-	t_ok(stats.doorbells > 1 && stats.doorbells < SHOTS, "  some before the sleep, some in it (%llu rang)",
+	/*
+	 * One at set-up.  Where the host starves the thread of QEMU's timers, all come late,
+	 * in the sleep; otherwise some are before it and do not ring.
+	 */
+	t_ok(stats.doorbells > 1 && stats.doorbells <= SHOTS + 1, "  at most one ring for each (%llu rang)",
 	     (unsigned long long)stats.doorbells);
 	nomux_ipc_destroy(p.far);
 	t_is(nomux_ipc_wait(near, NOMUX_IPC_MSG, UINT64_MAX), -EPIPE, "the end is seen");
