@@ -311,24 +311,37 @@ static bool leaving(struct nomux_group *g)
 	return __atomic_load_n(&g->done, __ATOMIC_ACQUIRE);
 }
 
+/* All cores sleep, or are about to, and none has stopped since @woken was read. */
+static bool all_sleep(struct nomux_group *g, uint32_t woken)
+{
+	return __atomic_load_n(&g->nr_sleeping, __ATOMIC_SEQ_CST) == g->nr_inside &&
+	       __atomic_load_n(&g->nr_woken, __ATOMIC_SEQ_CST) == woken;
+}
+
 /*
  * All cores are about to sleep, we last: is there anything that could end that?
  * The others' lists are empty, or they would not sleep; their heaps stand still.
+ * One that is woken meanwhile takes its work out of sight, so whether there was
+ * one is asked again at the end: who woke before @woken was read is seen to sleep
+ * no more, or has gone to sleep again, and what it did is seen, too.
  */
 static void check_deadlock(struct sched *s)
 {
 	struct nomux_group *g = s->group;
+	uint32_t woken = __atomic_load_n(&g->nr_woken, __ATOMIC_SEQ_CST);
 	struct nomux_thread *t, *victim = NULL;
 	unsigned int i;
 
 	spin_lock(&g->lock);
-	if (__atomic_load_n(&g->nr_sleeping, __ATOMIC_SEQ_CST) != g->nr_inside ||
+	if (!all_sleep(g, woken) ||
 	    __atomic_load_n(&g->external, __ATOMIC_SEQ_CST) || !g->alive || work_to_have(g))
 		goto out;
 	for (i = 0; i < g->nr_slots; i++)
 		if (any_sleepers(g->worker[i]) ||
 		    __atomic_load_n(&g->worker[i]->inbox, __ATOMIC_SEQ_CST))
 			goto out;
+	if (!all_sleep(g, woken))
+		goto out;
 	/* The youngest one: it stands first. */
 	for (t = g->all; t && !victim; t = t->all_next)
 		if (t->wait_kind != WAIT_NONE)
@@ -363,6 +376,8 @@ static void sleep_until_work(struct sched *s)
 	nomux__idle(s);
 	__atomic_fetch_add(&g->nr_searching, 1, __ATOMIC_SEQ_CST);
 	__atomic_fetch_sub(&g->nr_sleeping, 1, __ATOMIC_SEQ_CST);
+	/* Last, and ahead of any work that is taken: see check_deadlock(). */
+	__atomic_fetch_add(&g->nr_woken, 1, __ATOMIC_SEQ_CST);
 }
 
 /*

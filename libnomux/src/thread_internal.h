@@ -195,6 +195,7 @@ struct nomux_group {
 	struct work *inbox __attribute__((aligned(64)));
 	uint32_t nr_sleeping __attribute__((aligned(64)));
 	uint32_t nr_searching;
+	uint32_t nr_woken;			/* times a core slept no more; wraps */
 	uint64_t alive;
 	uint64_t external;
 };
