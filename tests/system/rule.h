@@ -213,9 +213,12 @@ static inline bool rule_core_free(void)
 {
 	int patience = 5000;
 
-	while (rule_board().state != NOM_CORE_FREE && patience--)
+	while (patience--) {
+		if (rule_board().state == NOM_CORE_FREE)
+			return true;
 		rule_sleep_ms(1);
-	return rule_board().state == NOM_CORE_FREE;
+	}
+	return false;
 }
 
 /* The holder of most tests: counts events, spins, checks its registers. */

@@ -223,6 +223,7 @@ static int exec_sleeps(void)
 	char *argv[] = { (char *)"sh", (char *)"-c", (char *)"read x < /dev/null; sleep 30", NULL };
 
 	rule_hold(0);
+	rule->phase = 1;
 	execv("/bin/sh", argv);
 	return 1;
 }
@@ -273,6 +274,7 @@ static void test_exec(void)
 	rule_reset();
 	t_is(rule_reap(rule_child(exec_fails)), 0, "an exec that fails leaves the lease as it is");
 	pid = rule_child(exec_sleeps);
+	rule_wait_phase(1);
 	t_ok(rule_core_free(), "one that succeeds ends it, while the program goes on");
 	kill(pid, SIGKILL);
 	rule_reap(pid);
