@@ -124,9 +124,9 @@ def nom_request_is_busy_work_and_all_of_ring_0():
 @tap.test
 def scenario_changes_one_thing_at_a_time():
     compare = script("compare-nhttpd")
-    args = type("", (), {"connections": [64, 1], "prices": [1, 10]})
+    args = type("", (), {"connections": [64, 1], "prices": [1, 10], "more_connections": [500]})
     cells = compare.scenario(args)
-    assert cells == [(64, 1), (64, 10), (1, 10), (1, 1)]
+    assert cells == [(64, 1), (64, 10), (1, 10), (1, 1), (500, 1)]
     assert all((a[0] == b[0]) != (a[1] == b[1]) for a, b in zip(cells, cells[1:]))
 
 
