@@ -444,6 +444,7 @@ static void loop(struct server *srv)
 
 	for (;;) {
 		uint64_t now_ns = nomux_now_ns(), turn_ns = now_ns - last_ns, next_ns = 0;
+		bool asked;
 
 		last_ns = now_ns;
 		if (now_ns >= net.next_tick_ns) {
@@ -455,13 +456,17 @@ static void loop(struct server *srv)
 			if (end)
 				return;
 		}
-		if (vnet_rx_pending(net.vnet) || due(turn_ns, &next_ns)) {
+		asked = vnet_rx_pending(net.vnet);
+		if (asked || due(turn_ns, &next_ns)) {
 			/* The stack tells how late it may be called from how late it was. */
 			if (net.w_us)
 				nomstack_idle_done(net.stack);
 			if (work(srv, now_ns))
 				return;
-			idle_since_ns = last_ns = srv->now_ns;
+			last_ns = srv->now_ns;
+			/* A timer is no reason to expect more: TCP's alone would keep us up for 4 %. */
+			if (asked)
+				idle_since_ns = last_ns;
 		} else if (may_sleep && now_ns - idle_since_ns >= net.idle_us * 1000) {
 			idle_sleep(srv, next_ns);
 			last_ns = nomux_now_ns();	/* the sleep was no turn */
