@@ -105,6 +105,7 @@ static void rescan(struct server *srv)
 {
 	struct site *old = atomic_exchange_explicit(&srv->old_site, NULL, memory_order_acquire), *fresh;
 	char err[512];
+	int ret;
 
 	if (old) {
 		site_free(old);
@@ -114,8 +115,12 @@ static void rescan(struct server *srv)
 	if (!house.rescan || !house.spare || nomux_now_ns() < house.spare_at_ns)
 		return;		/* the last rescan's predecessor is still being sent: later */
 	house.rescan = false;
-	if (srv->empty_mem)
-		srv->empty_mem(srv->site_mem[!house.in_use], srv->site_mem_bytes);
+	ret = srv->empty_mem ? srv->empty_mem(srv->site_mem[!house.in_use], srv->site_mem_bytes) : 0;
+	if (ret) {
+		nomux_log(LOG_ERR, "rescan: cannot empty the memory for it: %s; the files read before stay in force",
+			  strerror(-ret));
+		return;
+	}
 	if (site_load(srv->opt->root, srv->site_mem[!house.in_use], srv->site_mem_bytes, &fresh, err, sizeof(err))) {
 		nomux_log(LOG_ERR, "rescan: %s; the files read before stay in force", err);
 		return;

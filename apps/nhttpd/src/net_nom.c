@@ -464,7 +464,7 @@ static void loop(struct server *srv)
 			if (work(srv, now_ns))
 				return;
 			last_ns = srv->now_ns;
-			/* A timer is no reason to expect more: TCP's alone would keep us up for 4 %. */
+			/* A timer is no reason to expect more, and TCP's is due four times a second. */
 			if (asked)
 				idle_since_ns = last_ns;
 		} else if (may_sleep && now_ns - idle_since_ns >= net.idle_us * 1000) {

@@ -81,7 +81,7 @@ struct server {
 	/* house thread: two pieces of memory, of which one holds the site in force */
 	void *site_mem[2];
 	size_t site_mem_bytes;
-	void (*empty_mem)(void *mem, size_t bytes);	/* NULL, or before another site is read into it */
+	int (*empty_mem)(void *mem, size_t bytes);	/* NULL, or before another site is read into it */
 };
 
 /**
