@@ -371,7 +371,7 @@ static void test_http_conn_rescan(void **state)
 	struct conn *c = open_conn();
 	struct site *old = srv.site, *fresh;
 	char err[256];
-	size_t at;
+	size_t at = 0;
 
 	wire.room = 10000;
 	input(c, GET("/big"));
@@ -390,6 +390,7 @@ static void test_http_conn_rescan(void **state)
 	}
 	assert_ptr_equal(atomic_load(&srv.old_site), old);
 	assert_int_equal(answers(), 2);
+	assert_int_not_equal(at, 0);
 	assert_null(memchr(wire.out, 'B', at));
 	assert_int_equal(wire.out[at - 1], 'b');
 	assert_int_equal(wire.out[wire.len - 1], 'B');
