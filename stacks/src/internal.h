@@ -16,6 +16,8 @@
 #include "lwip/tcp.h"
 #include "lwip/udp.h"
 
+#include <string.h>
+
 #define NOMSTACK__BATCH_LIMIT 256	/* largest batch_max */
 #define NOMSTACK__MAX_CONNS MEMP_NUM_TCP_PCB
 #define NOMSTACK__PREDICT_MIN 54	/* headers without options */
@@ -148,6 +150,20 @@ struct nomstack {
 };
 
 extern struct nomstack *nomstack__the;	/* NULL while no stack is open */
+
+/* Headers lie at any address; _be: as the number that they say. */
+static inline uint32_t nomstack__load32(const uint8_t *p)
+{
+	uint32_t x;
+
+	memcpy(&x, p, sizeof(x));
+	return x;
+}
+
+static inline uint32_t nomstack__load32_be(const uint8_t *p)
+{
+	return lwip_ntohl(nomstack__load32(p));
+}
 
 /* nomstack_rx.c, nomstack_tx.c */
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);

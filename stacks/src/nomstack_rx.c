@@ -36,14 +36,6 @@ void nomstack__rx_free(struct pbuf *p)
 	vnet_rx_release(s->v, rp->id);
 }
 
-static inline uint32_t load32(const uint8_t *p)
-{
-	uint32_t x;
-
-	memcpy(&x, p, sizeof(x));
-	return x;
-}
-
 #define LE32(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 #define IP_AT 14u
 #define TCP_AT 34u
@@ -74,7 +66,7 @@ static bool predicted(struct nomstack *s, struct pbuf *p, uint8_t *f, unsigned l
 		return false;
 	/* IPv4 with a header of 20 bytes, in a frame to one station */
 	memcpy(w, f + IP_AT, sizeof(w));
-	if ((load32(f + 12) & LE32(0xff, 0xff, 0xff, 0)) != LE32(0x08, 0x00, 0x45, 0) || f[0] & 1)
+	if ((nomstack__load32(f + 12) & LE32(0xff, 0xff, 0xff, 0)) != LE32(0x08, 0x00, 0x45, 0) || f[0] & 1)
 		return false;
 	/* no fragment; TCP */
 	if ((w[1] & LE32(0, 0, 0xbf, 0xff)) || f[IP_AT + 9] != 6)
@@ -86,14 +78,14 @@ static bool predicted(struct nomstack *s, struct pbuf *p, uint8_t *f, unsigned l
 	if (((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]) % 0xffff)
 		return false;
 	/* a header of 20 bytes; ACK, perhaps PSH, and nothing else */
-	if ((load32(f + TCP_AT + 12) & LE32(0xff, (uint8_t)~TCP_PSH, 0, 0)) != LE32(0x50, TCP_ACK, 0, 0))
+	if ((nomstack__load32(f + TCP_AT + 12) & LE32(0xff, (uint8_t)~TCP_PSH, 0, 0)) != LE32(0x50, TCP_ACK, 0, 0))
 		return false;
 	if (!(p->flags & PBUF_FLAG_CSUM_OK) && !sum_is_right(f + TCP_AT, ip_bytes - (TCP_AT - IP_AT), w))
 		return false;
 	ip_addr_copy_from_ip4(src, (ip4_addr_t){ w[3] });
 	ip_addr_copy_from_ip4(dst, (ip4_addr_t){ w[4] });
-	pcb = tcp_pcb_hash_find(&src, lwip_ntohs((u16_t)load32(f + TCP_AT)), &dst,
-				lwip_ntohs((u16_t)(load32(f + TCP_AT) >> 16)), netif_get_index(&s->netif));
+	pcb = tcp_pcb_hash_find(&src, lwip_ntohs((u16_t)nomstack__load32(f + TCP_AT)), &dst,
+				lwip_ntohs((u16_t)(nomstack__load32(f + TCP_AT) >> 16)), netif_get_index(&s->netif));
 	if (unlikely(!pcb))
 		return false;
 	p->payload = f + DATA_AT;

@@ -106,11 +106,6 @@ struct seen {
 	struct nomstack_conn *c;
 };
 
-static uint32_t load32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 /* @len bytes of a frame are at @f, trusted in nothing.  False: no segment of a conn. */
 static bool see(const uint8_t *f, unsigned len, bool received, struct seen *out)
 {
@@ -141,8 +136,8 @@ static bool see(const uint8_t *f, unsigned len, bool received, struct seen *out)
 	out->c = pcb ? nomstack__conn_of(pcb) : NULL;
 	if (!out->c)
 		return false;
-	out->seq = load32(tcp + 4);
-	out->ack = load32(tcp + 8);
+	out->seq = nomstack__load32_be(tcp + 4);
+	out->ack = nomstack__load32_be(tcp + 8);
 	out->has_ack = tcp[13] & TCP_ACK;
 	out->syn = tcp[13] & TCP_SYN;
 	out->next = out->seq + (ip_bytes - ihl - doff) + !!(tcp[13] & (TCP_SYN | TCP_FIN));

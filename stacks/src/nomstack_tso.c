@@ -37,14 +37,6 @@
 #define AT_WINDOW	48
 #define AT_OPTIONS	54
 
-static inline uint32_t load32be(const uint8_t *p)
-{
-	uint32_t x;
-
-	memcpy(&x, p, sizeof(x));
-	return lwip_ntohl(x);
-}
-
 static void store16be(uint8_t *p, unsigned v)
 {
 	p[0] = (uint8_t)(v >> 8);
@@ -73,7 +65,7 @@ static unsigned headers(const struct pbuf *p)
 static bool continues(const struct tso *t, const uint8_t *f, unsigned hdr_bytes, unsigned payload)
 {
 	return !t->last && hdr_bytes == t->hdr_bytes && payload <= t->mss &&
-	       load32be(f + AT_SEQ) == t->next_seq &&
+	       nomstack__load32_be(f + AT_SEQ) == t->next_seq &&
 	       !memcmp(f + AT_ADDRS, t->hdr + AT_ADDRS, AT_SEQ - AT_ADDRS) &&
 	       !memcmp(f + AT_ACK, t->hdr + AT_ACK, AT_OFFSET - AT_ACK) &&
 	       !memcmp(f + AT_WINDOW, t->hdr + AT_WINDOW, 2) &&
@@ -150,7 +142,7 @@ bool nomstack__tso_add(struct nomstack *s, struct pbuf *p)
 	pbuf_ref(p);
 	b->p[b->nr++] = p;
 	t->bytes += payload;
-	t->next_seq = load32be(f + AT_SEQ) + payload;
+	t->next_seq = nomstack__load32_be(f + AT_SEQ) + payload;
 	t->hdr[AT_FLAGS] |= f[AT_FLAGS];
 	t->last = payload < t->mss || f[AT_FLAGS] & (TCP_PSH | TCP_FIN);
 	return true;

@@ -32,14 +32,6 @@ static inline uint16_t load16(const uint8_t *p)
 	return x;
 }
 
-static inline uint32_t load32(const uint8_t *p)
-{
-	uint32_t x;
-
-	memcpy(&x, p, sizeof(x));
-	return x;
-}
-
 static inline void store16(uint8_t *p, uint16_t x)
 {
 	memcpy(p, &x, sizeof(x));
@@ -66,7 +58,7 @@ uint16_t nomstack__csum_partial(uint8_t *f, unsigned len, unsigned tot_len, uint
 		*offset_out = 6;
 	else
 		return 0;
-	sum = (uint64_t)load32(f + 26) + load32(f + 30) + lwip_htons((u16_t)f[23]) + lwip_htons((u16_t)(tot_len - start));
+	sum = (uint64_t)nomstack__load32(f + 26) + nomstack__load32(f + 30) + lwip_htons((u16_t)f[23]) + lwip_htons((u16_t)(tot_len - start));
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -128,12 +120,12 @@ static inline int tx_short(struct nomstack *s, const struct pbuf *p)
 	uint64_t sum;
 
 	/* bytes 12 to 14 and 23: IPv4, header of 20 bytes, TCP */
-	if (p->len < ETH_BYTES + 40 || (load32(f + 12) & 0xffffff) != 0x450008 || f[23] != IP_PROTO_TCP)
+	if (p->len < ETH_BYTES + 40 || (nomstack__load32(f + 12) & 0xffffff) != 0x450008 || f[23] != IP_PROTO_TCP)
 		return -EINVAL;
 	if (!s->tx_offload)
 		return vnet_tx_copy(s->v, &seg, 1, 0, 0);
 	/* 65536 is 1 modulo 65535: words may be added up in pairs. */
-	sum = (uint64_t)load32(f + 26) + load32(f + 30) +
+	sum = (uint64_t)nomstack__load32(f + 26) + nomstack__load32(f + 30) +
 	      lwip_htons((u16_t)(IP_PROTO_TCP + p->len - (ETH_BYTES + 20)));
 	half = (uint32_t)sum + (uint32_t)(sum >> 32);
 	half += half < (uint32_t)sum;

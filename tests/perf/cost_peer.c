@@ -2,6 +2,7 @@
 /*
  * cost_peer.c - clients at 10.0.0.1, ports from 10000, of a server at 10.0.0.2:80
  */
+#include "../unit/bytes.h"
 #include "cost_peer.h"
 
 #include <stdint.h>
@@ -15,23 +16,6 @@
 
 unsigned cost_peer_answer, cost_peer_served;
 static uint32_t seqs[COST_PEER_CONNS], acks[COST_PEER_CONNS];
-
-static void put16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v & 0xffff);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
 
 static uint16_t csum(const uint8_t *p, unsigned len, uint32_t sum)
 {

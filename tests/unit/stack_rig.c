@@ -2,6 +2,7 @@
 /*
  * stack_rig.c - the stack, its clock, and the peer; see stack_rig.h
  */
+#include "bytes.h"
 #include "stack_rig.h"
 
 #include "internal.h"
@@ -138,28 +139,6 @@ struct nomstack_stats rig_stats(struct rig *r)
 }
 
 /* ---------------------------------------------------------------- frames --- */
-
-static void put16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v & 0xffff);
-}
-
-static unsigned get16(const uint8_t *p)
-{
-	return (unsigned)p[0] << 8 | p[1];
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
 
 /* RFC 1071, byte by byte; the result goes into a packet as it is. */
 uint16_t t_csum(const void *data, unsigned len, uint32_t start)

@@ -4,6 +4,7 @@
  * dropped for it is counted: the ARP cache, what waits for it, ICMP, fragments.
  * Each flood runs beside a connection that must not notice.
  */
+#include "bytes.h"
 #include "stack_rig.h"
 
 #include <setjmp.h>
@@ -42,17 +43,6 @@ static void on_udp(struct nomstack *s, void *arg, const void *data, uint32_t len
 }
 
 static const struct nomstack_tcp_ops ops = { .accept = on_accept, .recv = on_recv, .closed = on_closed };
-
-static void put16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static unsigned get16(const uint8_t *p)
-{
-	return (unsigned)p[0] << 8 | p[1];
-}
 
 /* A connection that is in use; the network is a large one. */
 static void begin(void)

@@ -3,6 +3,7 @@
  * UDP, ARP, ICMP and DHCP: what surrounds TCP.  The DHCP server is a script of
  * the test's own.
  */
+#include "bytes.h"
 #include "stack_rig.h"
 
 #include <errno.h>
@@ -31,28 +32,6 @@ static void on_udp(struct nomstack *s, void *arg, const void *data, uint32_t len
 	got.ip_be = ip4_be;
 	got.port = port;
 	memcpy(got.data, data, len);
-}
-
-static void put16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v & 0xffff);
-}
-
-static unsigned get16(const uint8_t *p)
-{
-	return (unsigned)p[0] << 8 | p[1];
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
 }
 
 enum sum { SUM_GOOD, SUM_BAD, SUM_NONE };

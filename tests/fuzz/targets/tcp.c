@@ -11,6 +11,7 @@
  * A record: control, flags, distance of seq (16 bits, signed), of ack, window,
  * length of options (4 bits) and data (8 bits); options and data follow.
  */
+#include "../../unit/bytes.h"
 #include "device.h"
 
 #include "internal.h"
@@ -31,18 +32,6 @@ struct peer {
 
 static struct peer peers[NR_PEERS];
 static struct rtt nobody_rtt[NOMSTACK__MAX_CONNS];
-
-static void put16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v & 0xffff);
-}
 
 static void segment(const struct peer *p, unsigned flags, uint32_t seq, uint32_t ack, unsigned window, const uint8_t *opt,
 		    unsigned opt_len, const uint8_t *data, unsigned len)
