@@ -73,13 +73,13 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 		return -ERANGE;
 	switch (i) {
 	case W_US:
-		s->w_rx_ns = s->w_tx_ns = (uint64_t)v * US;
+		nomstack__batch_set_w(s, (uint64_t)v * US, (uint64_t)v * US);
 		break;
 	case W_RX_US:
-		s->w_rx_ns = (uint64_t)v * US;
+		nomstack__batch_set_w(s, (uint64_t)v * US, s->w_tx_ns);
 		break;
 	case W_TX_US:
-		s->w_tx_ns = (uint64_t)v * US;
+		nomstack__batch_set_w(s, s->w_rx_ns, (uint64_t)v * US);
 		break;
 	case BATCH_MAX:
 		s->batch_max = (unsigned)v;

@@ -472,6 +472,34 @@ struct nomstack_stats {
 	uint64_t drop_arp, drop_icmp, drop_fragment;
 };
 
+#define NOMSTACK_SIZE_BINS 16	/* no ring has more than 32768 */
+#define NOMSTACK_DELAY_BINS 18
+
+/**
+ * struct nomstack_batches - how large batches were, and how long W held them
+ * @rx_size: batches handed from the ring to the stack; [i]: of 2^i to 2^(i+1) - 1 frames
+ * @tx_size: announcements to the device, likewise
+ * @rx_delay: batches received while W was above 0, by the time that their oldest
+ *	frame was held back; [0]: less than 1 us, [i]: 2^(i-1) to 2^i - 1 us, the
+ *	last one also longer
+ * @tx_delay: announcements while W was above 0, by the time since their oldest
+ *	frame was queued
+ *
+ * Of a long frame that the device cuts up each segment counts.  Sizes are of whole
+ * batches: batch_max may let a held one through in parts.
+ */
+struct nomstack_batches {
+	uint64_t rx_size[NOMSTACK_SIZE_BINS], tx_size[NOMSTACK_SIZE_BINS];
+	uint64_t rx_delay[NOMSTACK_DELAY_BINS], tx_delay[NOMSTACK_DELAY_BINS];
+};
+
+/**
+ * nomstack_batches - read the histograms; counted since nomstack_open()
+ * @s: the stack
+ * @out: filled in
+ */
+NOMSTACK_API void nomstack_batches(struct nomstack *s, struct nomstack_batches *out);
+
 /**
  * nomstack_stats - read the counters
  * @s: the stack
