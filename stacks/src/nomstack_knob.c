@@ -16,6 +16,9 @@
 
 enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, NAGLE, KEEPALIVE_S, CC, ICMP_PER_S };
 
+/* Data that is held for W, its ACK delayed, and that held for W: RFC 9293, 3.8.6.3, allows half a second. */
+_Static_assert(TCP_FAST_INTERVAL + 2 * (W_MAX_US / 1000) <= 500, "a W that is too long for delayed acknowledgments");
+
 static const struct nomstack_knob knobs[] = {
 	[W_US] = { "w_us", "us",
 		"batching delay W, receive and transmit: more throughput for more latency and jitter",
