@@ -2,7 +2,7 @@
 # only its log).
 
 NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
-	vnet.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_irq.c vnet_auto.c vnet_ctl.c vnet_packed.c vnet_features.c \
+	vnet.c vnet_negotiate.c vnet_mem.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_irq.c vnet_auto.c vnet_ctl.c vnet_packed.c vnet_features.c \
 	vtrans_pci_modern.c pci_fn_vfio.c vnet_open_vfio.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c)
 

@@ -169,6 +169,13 @@ unsigned int vnet__rx_ran_ahead(struct vnet *v) __attribute__((cold));
 int vnet__ctl_create(struct vnet *v, const struct vnet_opts *o, unsigned int size);
 /* Tell a device that was reset what had been set: 0 or an error of the functions that set it. */
 int vnet__ctl_restore(struct vnet *v);
+/* Features, MTU, address and what follows from them; device reset (vnet_negotiate.c). */
+int vnet__negotiate(struct vnet *v, const struct vnet_opts *o);
+/* Memory, rings and private state, once; vnet__free() also after a failure (vnet_mem.c). */
+int vnet__alloc(struct vnet *v, const struct vnet_opts *o);
+void vnet__free(struct vnet *v);
+unsigned int vnet__nr_queues(const struct vnet *v);
+struct virtq *vnet__ring(struct vnet *v, unsigned int index);
 /* Options with defaults for what the caller's struct lacks: 0, -EINVAL, -E2BIG. */
 int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out);
 
