@@ -25,14 +25,15 @@ void vnet__fail(struct vnet *v, const char *fmt, ...)
 	v->error = -EIO;
 	v->slow = v->rx_slow = true;
 	nomux_log(LOG_ERR, "vnet: %s; interface stopped", v->reason);
+	vnet__mq_tell_stop(v);
 	nomdrv_dev_reset(v->dev);
 }
 
-static int set_up_queues(struct vnet *v)
+static int set_up_pair(struct vnet *v)
 {
-	unsigned int how = (nomdrv_dev_has(v->dev, VIRTIO_RING_F_EVENT_IDX) ? VRING_EVENT_IDX : 0) |
-		(nomdrv_dev_has(v->dev, VIRTIO_F_RING_PACKED) ? VRING_PACKED : 0) |
-		(nomdrv_dev_has(v->dev, VIRTIO_F_IN_ORDER) ? VRING_IN_ORDER : 0);
+	unsigned int how = (nomdrv_dev_has(v->root, VIRTIO_RING_F_EVENT_IDX) ? VRING_EVENT_IDX : 0) |
+		(nomdrv_dev_has(v->root, VIRTIO_F_RING_PACKED) ? VRING_PACKED : 0) |
+		(nomdrv_dev_has(v->root, VIRTIO_F_IN_ORDER) ? VRING_IN_ORDER : 0);
 	struct nomdrv_queue q;
 	unsigned int i;
 	int err = 0;
@@ -42,27 +43,53 @@ static int set_up_queues(struct vnet *v)
 	v->tx_announced = v->stats.tx_packets;
 	for (i = 0; !err && i < vnet__nr_queues(v); i++) {
 		vring_reset(vnet__ring(v, i), how);
-		vring_describe(vnet__ring(v, i), &v->mem, i, &q);
-		err = v->dev->ops->queue_setup(v->dev, &q);
+		vring_describe(vnet__ring(v, i), &v->mem, vnet__queue_number(v, i), &q);
+		if (i == VNET_RXQ)
+			q.irq = (int)nomdrv_irq_rx(v->pair);
+		err = v->root->ops->queue_setup(v->root, &q);
 	}
 	return err;
 }
 
-/* From a device whose queues are set up to one that runs; only now may a doorbell ring (3.1.1). */
-static int go(struct vnet *v)
+static int set_up_queues(struct vnet *v)
 {
-	int err;
+	unsigned int i;
+	int err = 0;
 
-	vnet__rx_fill(v);
-	err = nomdrv_dev_start(v->dev);
-	if (err)
-		return err;
-	/* None are queued after a restart with all of them held. */
+	for (i = 0; !err && i < vnet_nr_pairs(v); i++)
+		err = set_up_pair(vnet_pair(v, i));
+	return err;
+}
+
+static int irq_fd(const struct vnet *v, unsigned int irq)
+{
+	return v->root->ops->irq_fd ? v->root->ops->irq_fd(v->root, irq) : -EOPNOTSUPP;
+}
+
+/* The receive buffers of a device that has just started; none are queued with all of them held. */
+static void ring_first(struct vnet *v)
+{
 	if (vring_queued(&v->rxq) &&
 	    (v->packed ? vpacked_announce(&v->rxq) : vring_announce(&v->rxq))) {
 		v->dev->ops->kick(v->dev, VNET_RXQ);
 		v->stats.doorbells_rx++;
 	}
+}
+
+/* From a device whose queues are set up to one that runs; only now may a doorbell ring (3.1.1). */
+static int go(struct vnet *v)
+{
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < vnet_nr_pairs(v); i++)
+		vnet__rx_fill(vnet_pair(v, i));
+	err = nomdrv_dev_start(v->root);
+	if (err)
+		return err;
+	vnet__mq_started(v);
+	for (i = 0; i < vnet_nr_pairs(v); i++)
+		ring_first(vnet_pair(v, i));
 	return vnet__ctl_restore(v);
 }
 
@@ -70,15 +97,16 @@ int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vne
 {
 	struct vnet_opts o;
 	struct vnet *v;
+	unsigned int i;
 	int err;
 
 	err = vnet__opts(opts, &o);
 	if (err)
 		return err;
-	v = calloc(1, sizeof(*v));
+	v = calloc(1, sizeof(*v) + VNET_APART_BYTES);
 	if (!v)
 		return -ENOMEM;
-	v->dev = dev;
+	v->dev = v->root = dev;
 	v->link_up = true;
 	v->irq_fd = v->config_fd = -EOPNOTSUPP;
 	vnet_auto_set(v, VNET_AUTO_MIN_NS, VNET_AUTO_MAX_NS);
@@ -87,21 +115,22 @@ int vnet_create(struct nomdrv_dev *dev, const struct vnet_opts *opts, struct vne
 		goto err_free;
 	err = vnet__negotiate(v, &o);
 	if (!err)
+		err = vnet__mq_create(v, o.nr_pairs);
+	if (!err)
 		err = vnet__alloc(v, &o);
 	if (!err)
 		err = set_up_queues(v);
 	if (err)
 		goto err_reset;
-	if (dev->ops->irq_fd)
-		v->irq_fd = dev->ops->irq_fd(dev);
-	if (dev->ops->config_fd)
-		v->config_fd = dev->ops->config_fd(dev);
+	for (i = 0; i < vnet_nr_pairs(v); i++)
+		vnet_pair(v, i)->irq_fd = irq_fd(v, nomdrv_irq_rx(i));
+	v->config_fd = irq_fd(v, NOMDRV_IRQ_CONFIG);
 	err = go(v);
 	if (err)
 		goto err_reset;
 	nomux_log(LOG_INFO, "vnet: %s device started, features 0x%" PRIx64
-		  ", queues %u and %u, %u buffers, MTU %u, MAC %02x:%02x:%02x:%02x:%02x:%02x",
-		  dev->ops->name, dev->features, v->rxq.size, v->txq.size, v->rx_nr_bufs, v->mtu,
+		  ", %u pairs of queues %u and %u, %u buffers, MTU %u, MAC %02x:%02x:%02x:%02x:%02x:%02x",
+		  dev->ops->name, dev->features, vnet_nr_pairs(v), v->rxq.size, v->txq.size, v->rx_nr_bufs, v->mtu,
 		  v->mac[0], v->mac[1], v->mac[2], v->mac[3], v->mac[4], v->mac[5]);
 	*out = v;
 	return 0;
@@ -120,37 +149,50 @@ void vnet_stop(struct vnet *v)
 	v->error = -ESHUTDOWN;
 	v->slow = v->rx_slow = true;
 	snprintf(v->reason, sizeof(v->reason), "stopped by its user");
+	vnet__mq_tell_stop(v);
 	nomdrv_dev_reset(v->dev);
 }
 
 /* Whether the device, just probed again, is one that what we have fits. */
+static int same_queues(struct vnet *v, struct vnet *first)
+{
+	unsigned int size = 0, i, number;
+	int err = 0;
+
+	for (i = 0; !err && i < (v->ctl ? VNET_NR_QUEUES : VNET_CTLQ); i++) {
+		const struct virtq *r = vnet__ring(v, i);
+
+		number = vnet__queue_number(v, i);
+		err = v->root->ops->queue_size(v->root, number, &size);
+		if (!err && (size < r->size || size > NOMDRV_QUEUE_MAX)) {
+			snprintf(first->reason, sizeof(first->reason), "restart: queue %u has %u entries, had %u",
+				 number, size, r->size);
+			err = -EPROTO;
+		}
+	}
+	return err;
+}
+
 static int same_device(struct vnet *v, uint64_t features)
 {
-	const struct nomdrv_trans_ops *ops = v->dev->ops;
-	unsigned int size = 0, i;
+	const struct nomdrv_trans_ops *ops = v->root->ops;
+	unsigned int i;
 	uint16_t mtu;
 	int err;
 
-	if (features & ~v->dev->offered) {
+	if (features & ~v->root->offered) {
 		snprintf(v->reason, sizeof(v->reason), "restart: features 0x%" PRIx64 " are no longer offered",
-			 features & ~v->dev->offered);
+			 features & ~v->root->offered);
 		return -EPROTO;
 	}
-	for (i = 0; i < (v->ctl ? VNET_NR_QUEUES : VNET_CTLQ); i++) {
-		const struct virtq *r = vnet__ring(v, i);
-
-		err = ops->queue_size(v->dev, i, &size);
-		if (!err && (size < r->size || size > NOMDRV_QUEUE_MAX)) {
-			snprintf(v->reason, sizeof(v->reason), "restart: queue %u has %u entries, had %u", i,
-				 size, r->size);
-			err = -EPROTO;
-		}
+	for (i = 0; i < vnet_nr_pairs(v); i++) {
+		err = same_queues(vnet_pair(v, i), v);
 		if (err)
 			return err;
 	}
 	if (!(features >> VIRTIO_NET_F_MTU & 1))
 		return 0;
-	err = ops->config_read(v->dev, offsetof(struct virtio_net_config, mtu), &mtu, sizeof(mtu));
+	err = ops->config_read(v->root, offsetof(struct virtio_net_config, mtu), &mtu, sizeof(mtu));
 	if (!err && mtu < v->mtu) {
 		snprintf(v->reason, sizeof(v->reason), "restart: MTU is %u, was %u", mtu, v->mtu);
 		err = -EPROTO;
@@ -160,48 +202,68 @@ static int same_device(struct vnet *v, uint64_t features)
 
 int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg)
 {
-	uint64_t features = v->dev->features ? v->dev->features : v->features;
+	struct nomdrv_dev *root = v->root;
+	struct vnet *p;
+	unsigned int i;
 	int err;
 
-	v->features = features;
-	vnet_stop(v);
-	v->error = -EIO;	/* until it runs; @done cannot queue */
-	vnet__reap_stopped(v, done, arg);
+	if (v->pair)
+		nomdrv__bug(__func__, "the first pair", (long)v->pair);
+	for (i = 0; i < vnet_nr_pairs(v); i++)
+		vnet_stop(vnet_pair(v, i));
+	for (i = 0; i < vnet_nr_pairs(v); i++) {
+		p = vnet_pair(v, i);
+		p->error = -EIO;	/* until it runs; @done cannot queue */
+		vnet__reap_stopped(p, done, arg);
+	}
 	snprintf(v->reason, sizeof(v->reason), "restart: the device cannot be brought up again");
-	err = nomdrv_dev_probe(v->dev);
+	err = nomdrv_dev_probe(root);
 	if (!err)
-		err = same_device(v, features);
+		err = same_device(v, v->features);
 	if (!err)
-		err = nomdrv_dev_negotiate(v->dev, features, features);
+		err = nomdrv_dev_negotiate(root, v->features, v->features);
 	if (!err)
 		err = set_up_queues(v);
 	if (!err) {
-		v->error = 0;
-		v->irq_empty = 0;
+		for (i = 0; i < vnet_nr_pairs(v); i++) {
+			p = vnet_pair(v, i);
+			p->error = 0;
+			p->irq_empty = 0;
+		}
 		err = go(v);
 	}
 	if (err) {
-		if (v->dev->state != NOMDRV_CONSTRUCTED)
-			nomdrv_dev_reset(v->dev);
-		v->error = -EIO;
-		v->slow = v->rx_slow = true;
+		if (root->state != NOMDRV_CONSTRUCTED)
+			nomdrv_dev_reset(root);
+		for (i = 0; i < vnet_nr_pairs(v); i++) {
+			p = vnet_pair(v, i);
+			if (p != v)
+				snprintf(p->reason, sizeof(p->reason), "%s", v->reason);
+			p->error = -EIO;
+			p->slow = p->rx_slow = true;
+		}
 		nomux_log(LOG_ERR, "vnet: %s: %s; interface stopped", v->reason, strerror(-err));
 		return err;
 	}
-	v->stats.restarts++;
-	nomux_log(LOG_NOTICE, "vnet: %s device restarted", v->dev->ops->name);
+	for (i = 0; i < vnet_nr_pairs(v); i++)
+		vnet_pair(v, i)->stats.restarts++;
+	nomux_log(LOG_NOTICE, "vnet: %s device restarted", root->ops->name);
 	return 0;
 }
 
 void vnet_close(struct vnet *v)
 {
 	struct nomdrv_dev *dev;
+	unsigned int i;
 
 	if (!v)
 		return;
-	dev = v->dev;
+	if (v->pair)
+		nomdrv__bug(__func__, "the first pair", (long)v->pair);
+	dev = v->root;
 	nomdrv_dev_reset(dev);
-	vnet_irq_unbind(v);
+	for (i = 0; i < vnet_nr_pairs(v); i++)
+		vnet_irq_unbind(vnet_pair(v, i));
 	vnet_config_unbind(v);
 	vnet__free(v);
 	nomdrv_dev_destroy(dev);
@@ -252,7 +314,7 @@ static void read_status(struct vnet *v)
 	if (up != v->link_up)
 		what |= VNET_EVENT_LINK;
 	v->link_up = up;
-	if ((status & VIRTIO_NET_S_ANNOUNCE) && nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_ANNOUNCE))
+	if ((status & VIRTIO_NET_S_ANNOUNCE) && !v->pair && nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_ANNOUNCE))
 		what |= VNET_EVENT_ANNOUNCE;
 	if (what && v->event_fn)
 		v->event_fn(what, v->event_arg);
@@ -262,6 +324,7 @@ int vnet_check(struct vnet *v)
 {
 	int status;
 
+	vnet__mq_look(v);
 	if (v->error)
 		return v->error;
 	status = v->dev->ops->status(v->dev);

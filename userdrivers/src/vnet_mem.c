@@ -2,8 +2,8 @@
 /*
  * vnet: memory.
  *
- * All that the device may reach is one allocation, laid out once: rings, receive
- * buffers, transmit buffers, and the arena of vnet_dma_alloc().
+ * All that the device may reach is one allocation, laid out once: for each pair
+ * rings, receive buffers, transmit buffers, and the arena of vnet_dma_alloc().
  */
 #include "vnet_internal.h"
 
@@ -16,10 +16,10 @@
 
 #define CTLQ_SIZE		64u	/* a command takes two, and there is one at a time */
 
-/* The control queue is the last one, behind a single pair (5.1.2). */
+/* The control queue is the last one (5.1.2), and of the first pair here. */
 unsigned int vnet__nr_queues(const struct vnet *v)
 {
-	return nomdrv_dev_has(v->dev, VIRTIO_NET_F_CTRL_VQ) ? VNET_NR_QUEUES : VNET_CTLQ;
+	return !v->pair && nomdrv_dev_has(v->root, VIRTIO_NET_F_CTRL_VQ) ? VNET_NR_QUEUES : VNET_CTLQ;
 }
 
 struct virtq *vnet__ring(struct vnet *v, unsigned int index)
@@ -33,7 +33,8 @@ static int queue_size(struct vnet *v, unsigned int index, const struct vnet_opts
 	unsigned int size = 0;
 	int err;
 
-	err = v->dev->ops->queue_size(v->dev, index, &size);
+	index = vnet__queue_number(v, index);
+	err = v->root->ops->queue_size(v->root, index, &size);
 	if (err)
 		return err;
 	if (size < 2 || size > NOMDRV_QUEUE_MAX || (size & (size - 1))) {
@@ -45,24 +46,33 @@ static int queue_size(struct vnet *v, unsigned int index, const struct vnet_opts
 	return 0;
 }
 
+static void *zeroed(size_t nr, size_t bytes)
+{
+	return calloc(1, nr * bytes + VNET_APART_BYTES);
+}
+
 static int alloc_private(struct vnet *v)
 {
-	v->rx_dma = calloc(v->rx_nr_bufs, sizeof(*v->rx_dma));
-	v->rx_state = calloc(v->rx_nr_bufs, sizeof(*v->rx_state));
-	v->rx_spare = calloc(v->rx_nr_bufs, sizeof(*v->rx_spare));
+	v->rx_dma = zeroed(v->rx_nr_bufs, sizeof(*v->rx_dma));
+	v->rx_state = zeroed(v->rx_nr_bufs, sizeof(*v->rx_state));
+	v->rx_spare = zeroed(v->rx_nr_bufs, sizeof(*v->rx_spare));
 	v->rx_priv = aligned_alloc(64, (size_t)v->rx_nr_bufs * VNET_PRIV_BYTES);
-	v->tx_cookie = calloc(v->txq.size, sizeof(*v->tx_cookie));
+	v->tx_cookie = zeroed(v->txq.size, sizeof(*v->tx_cookie));
 	if (!v->rx_dma || !v->rx_state || !v->rx_spare || !v->rx_priv || !v->tx_cookie)
 		return -ENOMEM;
 	memset(v->rx_priv, 0, (size_t)v->rx_nr_bufs * VNET_PRIV_BYTES);
 	return 0;
 }
 
-int vnet__alloc(struct vnet *v, const struct vnet_opts *o)
-{
-	unsigned int size[VNET_NR_QUEUES] = { 0 };
+/* What a pair needs: entries of its queues, and memory. */
+struct needs {
+	unsigned int queue[VNET_NR_QUEUES];
 	size_t bytes;
-	unsigned int i, bufs, longest;
+};
+
+static int find_needs(struct vnet *v, const struct vnet_opts *o, struct needs *n)
+{
+	unsigned int i, bufs, longest, *size = n->queue;
 	int err;
 
 	for (i = 0; i < vnet__nr_queues(v); i++) {
@@ -89,15 +99,19 @@ int vnet__alloc(struct vnet *v, const struct vnet_opts *o)
 	/* Each ring part may skip to the next chunk: a part is 512 KiB at most. */
 	if (size[VNET_CTLQ] > CTLQ_SIZE)
 		size[VNET_CTLQ] = CTLQ_SIZE;
-	bytes = vring_bytes(size[VNET_RXQ]) + vring_bytes(size[VNET_TXQ]) + vring_bytes(CTLQ_SIZE) +
+	n->bytes = vring_bytes(size[VNET_RXQ]) + vring_bytes(size[VNET_TXQ]) + vring_bytes(CTLQ_SIZE) +
 		(size_t)(bufs + size[VNET_TXQ] + 2) * VNET_BUF_BYTES + 6 * (512UL << 10) +
 		VNET_CTL_BYTES + o->arena_bytes;
-	bytes = (bytes + NOMDRV_CHUNK_BYTES - 1) & ~(NOMDRV_CHUNK_BYTES - 1);
-	err = v->dev->ops->dma_alloc(v->dev, bytes, &v->mem.m);
-	if (err) {
-		nomux_log(LOG_ERR, "vnet: no %zu MiB of DMA memory: %s", bytes >> 20, strerror(-err));
-		return err;
-	}
+	n->bytes = (n->bytes + NOMDRV_CHUNK_BYTES - 1) & ~(NOMDRV_CHUNK_BYTES - 1);
+	return 0;
+}
+
+/* Rings, buffers and what goes with them, in the memory that is @v's own. */
+static int lay_out(struct vnet *v, const struct vnet_opts *o, const struct needs *n)
+{
+	const unsigned int *size = n->queue;
+	int err;
+
 	err = vring_create(&v->rxq, size[VNET_RXQ], &v->mem);
 	if (!err)
 		err = vring_create(&v->txq, size[VNET_TXQ], &v->mem);
@@ -106,26 +120,68 @@ int vnet__alloc(struct vnet *v, const struct vnet_opts *o)
 	if (err)
 		return err;
 	/* Aligned to their size, buffers of 2 KiB never straddle a chunk. */
-	v->rx_base = vdma_alloc(&v->mem, (size_t)bufs * VNET_BUF_BYTES, VNET_BUF_BYTES);
+	v->rx_base = vdma_alloc(&v->mem, (size_t)v->rx_nr_bufs * VNET_BUF_BYTES, VNET_BUF_BYTES);
 	v->tx_base = vdma_alloc(&v->mem, (size_t)size[VNET_TXQ] * VNET_BUF_BYTES, VNET_BUF_BYTES);
 	if (!v->rx_base || !v->tx_base)
 		return -ENOMEM;
 	return alloc_private(v);
 }
 
-void vnet__free(struct vnet *v)
+/* One allocation for all pairs; each has a range of it, whole chunks, to itself. */
+int vnet__alloc(struct vnet *v, const struct vnet_opts *o)
+{
+	struct needs needs[NOMDRV_PAIRS_MAX] = { 0 };
+	unsigned int i, nr = vnet_nr_pairs(v);
+	size_t bytes = 0, at = 0;
+	int err;
+
+	for (i = 0; i < nr; i++) {
+		err = find_needs(vnet_pair(v, i), o, &needs[i]);
+		if (err)
+			return err;
+		bytes += needs[i].bytes;
+	}
+	err = v->root->ops->dma_alloc(v->root, bytes, &v->dma);
+	if (err) {
+		nomux_log(LOG_ERR, "vnet: no %zu MiB of DMA memory: %s", bytes >> 20, strerror(-err));
+		return err;
+	}
+	for (i = 0; !err && i < nr; i++) {
+		struct vnet *p = vnet_pair(v, i);
+
+		p->mem.m = (struct nomdrv_dma){
+			.va = v->dma.va + at,
+			.bytes = i + 1 < nr ? needs[i].bytes : v->dma.bytes - at,
+			.chunk_dma = v->dma.chunk_dma + (at >> NOMDRV_CHUNK_SHIFT),
+		};
+		at += needs[i].bytes;
+		err = lay_out(p, o, &needs[i]);
+	}
+	return err;
+}
+
+static void free_private(struct vnet *v)
 {
 	free(v->tx_cookie);
 	free(v->rx_priv);
 	free(v->rx_spare);
 	free(v->rx_state);
 	free(v->rx_dma);
+	vring_destroy(&v->txq);
+	vring_destroy(&v->rxq);
+}
+
+void vnet__free(struct vnet *v)
+{
+	unsigned int i;
+
+	for (i = 0; i < vnet_nr_pairs(v); i++)
+		free_private(vnet_pair(v, i));
 	if (v->ctl)
 		vring_destroy(&v->ctl->q);
 	free(v->ctl);
-	vring_destroy(&v->txq);
-	vring_destroy(&v->rxq);
-	if (v->mem.m.va)
-		v->dev->ops->dma_free(v->dev, &v->mem.m);
+	if (v->dma.va)
+		v->root->ops->dma_free(v->root, &v->dma);
+	vnet__mq_destroy(v);
 	free(v);
 }

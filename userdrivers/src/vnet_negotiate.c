@@ -53,6 +53,11 @@ int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out)
 	out->sz = sizeof(*out);
 	if (out->features_on & ~with_use(VNET_FEATURE_ASKED))
 		return -EOPNOTSUPP;
+	if (out->nr_pairs > NOMDRV_PAIRS_MAX ||
+	    (out->nr_pairs < 2 && (out->features_on & (1ULL << VIRTIO_NET_F_MQ | 1ULL << VIRTIO_NET_F_RSS))))
+		return -EINVAL;
+	if (out->nr_pairs > 1)
+		out->features_on |= 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_MQ | 1ULL << VIRTIO_NET_F_RSS;
 	if (out->queue_size && (out->queue_size < 2 || out->queue_size > NOMDRV_QUEUE_MAX ||
 				(out->queue_size & (out->queue_size - 1))))
 		return -EINVAL;
@@ -84,9 +89,9 @@ static int choose_mtu(struct vnet *v, uint64_t *wanted)
 	int err;
 
 	v->mtu = VNET_MTU_DEFAULT;
-	if (!offers(v->dev, *wanted, VIRTIO_NET_F_MTU))
+	if (!offers(v->root, *wanted, VIRTIO_NET_F_MTU))
 		return 0;
-	err = v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, mtu),
+	err = v->root->ops->config_read(v->root, offsetof(struct virtio_net_config, mtu),
 				       &mtu, sizeof(mtu));
 	if (err)
 		return err;
@@ -94,7 +99,7 @@ static int choose_mtu(struct vnet *v, uint64_t *wanted)
 		nomux_log(LOG_ERR, "vnet: device claims an MTU of %u bytes, below %u", mtu, MTU_MIN);
 		return -EPROTO;
 	}
-	if (mtu > MTU_MAX && !offers(v->dev, *wanted, VIRTIO_NET_F_MRG_RXBUF)) {
+	if (mtu > MTU_MAX && !offers(v->root, *wanted, VIRTIO_NET_F_MRG_RXBUF)) {
 		nomux_log(LOG_NOTICE, "vnet: MTU %u of the device exceeds the buffers, using %u",
 			  mtu, VNET_MTU_DEFAULT);
 		*wanted &= ~(1ULL << VIRTIO_NET_F_MTU);
@@ -113,8 +118,8 @@ static int choose_mac(struct vnet *v, const struct vnet_opts *o)
 		memcpy(v->mac, o->mac, 6);
 		return 0;
 	}
-	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_MAC)) {
-		err = v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, mac),
+	if (nomdrv_dev_has(v->root, VIRTIO_NET_F_MAC)) {
+		err = v->root->ops->config_read(v->root, offsetof(struct virtio_net_config, mac),
 					       v->mac, 6);
 		if (!err && ((v->mac[0] & 1) || !memcmp(v->mac, none, 6))) {
 			nomux_log(LOG_ERR, "vnet: device claims the address %02x:%02x:%02x:%02x:%02x:%02x, which no interface can have",
@@ -135,36 +140,39 @@ int vnet__negotiate(struct vnet *v, const struct vnet_opts *o)
 	int err;
 
 	/* A device that cuts a frame up has to sum the pieces (5.1.3.1). */
-	if (!offers(v->dev, wanted, VIRTIO_NET_F_CSUM))
+	if (!offers(v->root, wanted, VIRTIO_NET_F_CSUM))
 		wanted &= ~(1ULL << VIRTIO_NET_F_HOST_TSO4 | 1ULL << VIRTIO_NET_F_HOST_TSO6);
 	/* Large frames come with partial sums, and in many buffers: ours hold 2 KiB. */
-	if (!offers(v->dev, wanted, VIRTIO_NET_F_GUEST_CSUM) ||
-	    !offers(v->dev, wanted, VIRTIO_NET_F_MRG_RXBUF))
+	if (!offers(v->root, wanted, VIRTIO_NET_F_GUEST_CSUM) ||
+	    !offers(v->root, wanted, VIRTIO_NET_F_MRG_RXBUF))
 		wanted &= ~(1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6);
-	if (!offers(v->dev, wanted, VIRTIO_NET_F_CTRL_VQ))
+	if (!offers(v->root, wanted, VIRTIO_NET_F_CTRL_VQ))
 		wanted &= ~CTRL_FEATURES;
 	/* The request to announce is a bit of the status. */
-	if (!offers(v->dev, wanted, VIRTIO_NET_F_STATUS))
+	if (!offers(v->root, wanted, VIRTIO_NET_F_STATUS))
 		wanted &= ~(1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE);
 	/* A split ring would have to hand out descriptors in order (2.7.9); ours reuses the last freed. */
-	if (!offers(v->dev, wanted, VIRTIO_F_RING_PACKED))
+	if (!offers(v->root, wanted, VIRTIO_F_RING_PACKED))
 		wanted &= ~(1ULL << VIRTIO_F_IN_ORDER);
 
 	err = choose_mtu(v, &wanted);
 	if (!err)
-		err = nomdrv_dev_negotiate(v->dev, wanted, 1ULL << VIRTIO_F_VERSION_1);
+		err = vnet__mq_choose(v, o, &wanted);
+	if (!err)
+		err = nomdrv_dev_negotiate(v->root, wanted, 1ULL << VIRTIO_F_VERSION_1);
 	if (!err)
 		err = choose_mac(v, o);
 	if (err)
 		return err;
-	v->tx_csum = nomdrv_dev_has(v->dev, VIRTIO_NET_F_CSUM);
-	v->tx_tso = nomdrv_dev_has(v->dev, VIRTIO_NET_F_HOST_TSO4);
-	v->tx_tso6 = nomdrv_dev_has(v->dev, VIRTIO_NET_F_HOST_TSO6);
-	v->rx_mrg = nomdrv_dev_has(v->dev, VIRTIO_NET_F_MRG_RXBUF);
+	v->features = v->root->features;
+	v->tx_csum = nomdrv_dev_has(v->root, VIRTIO_NET_F_CSUM);
+	v->tx_tso = nomdrv_dev_has(v->root, VIRTIO_NET_F_HOST_TSO4);
+	v->tx_tso6 = nomdrv_dev_has(v->root, VIRTIO_NET_F_HOST_TSO6);
+	v->rx_mrg = nomdrv_dev_has(v->root, VIRTIO_NET_F_MRG_RXBUF);
 	v->rx_gso = (uint8_t)(1u << VIRTIO_NET_HDR_GSO_NONE |
-		nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_TSO4) << VIRTIO_NET_HDR_GSO_TCPV4 |
-		nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_TSO6) << VIRTIO_NET_HDR_GSO_TCPV6);
-	v->rx_csum_mask = nomdrv_dev_has(v->dev, VIRTIO_NET_F_GUEST_CSUM) ?
+		nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_TSO4) << VIRTIO_NET_HDR_GSO_TCPV4 |
+		nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_TSO6) << VIRTIO_NET_HDR_GSO_TCPV6);
+	v->rx_csum_mask = nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_CSUM) ?
 		VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID : 0;
 	v->tx_frame_max = v->mtu + VNET_ETH_BYTES + 4;
 	v->tx_copy_max = v->tx_frame_max < VNET_FRAME_MAX_BYTES ? v->tx_frame_max : VNET_FRAME_MAX_BYTES;

@@ -3,6 +3,7 @@
 #include "vtrans_fake.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -54,7 +55,7 @@ static int fake_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned 
 {
 	struct vtrans_fake *f = to_fake(dev);
 
-	*size_out = f->queue_size[index];
+	*size_out = index < FAKE_NR_QUEUES ? f->queue_size[index] : 0;
 	return fails(f, FAKE_QUEUE_SIZE);
 }
 
@@ -62,6 +63,8 @@ static int fake_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *q
 {
 	struct vtrans_fake *f = to_fake(dev);
 
+	if (queue->index >= FAKE_NR_QUEUES)
+		abort();	/* it has no size: nobody may ask for it */
 	f->queue[queue->index] = *queue;
 	f->nr_queues++;
 	return fails(f, FAKE_QUEUE_SETUP);
@@ -80,8 +83,13 @@ static int fake_reset(struct nomdrv_dev *dev)
 {
 	struct vtrans_fake *f = to_fake(dev);
 
+	/* No transport can do two at once; give a second thread the time to try. */
+	if (__atomic_exchange_n(&f->resetting, true, __ATOMIC_ACQ_REL))
+		abort();
+	sched_yield();
 	f->started = false;
 	f->resets++;
+	__atomic_store_n(&f->resetting, false, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -161,9 +169,11 @@ static void fake_destroy(struct nomdrv_dev *dev)
 	free(f);
 }
 
-static int fake_irq_fd(struct nomdrv_dev *dev)
+static int fake_irq_fd(struct nomdrv_dev *dev, unsigned int irq)
 {
-	return to_fake(dev)->irq_fd;
+	struct vtrans_fake *f = to_fake(dev);
+
+	return irq == NOMDRV_IRQ_RX ? f->irq_fd : f->more_irq_fd[irq];
 }
 
 static const struct nomdrv_trans_ops fake_ops = {
@@ -187,6 +197,7 @@ struct vtrans_fake *vtrans_fake_create(void)
 {
 	static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
 	struct vtrans_fake *f = calloc(1, sizeof(*f));
+	unsigned int i;
 
 	if (!f)
 		abort();
@@ -200,6 +211,8 @@ struct vtrans_fake *vtrans_fake_create(void)
 	f->queue_size[0] = f->queue_size[1] = f->queue_size[2] = 8;
 	f->fail_err = -ENXIO;
 	f->irq_fd = -EOPNOTSUPP;
+	for (i = 0; i < NOMDRV_NR_IRQS; i++)
+		f->more_irq_fd[i] = -EOPNOTSUPP;
 	return f;
 }
 
