@@ -36,6 +36,7 @@ $(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
 
 # Inside the guest.
 $(eval $(call nom_prog,system/vnet_vfio,tests/system/vnet_vfio.c,nomdrv nomux,))
+$(eval $(call nom_prog,tests/vnet_mq,tests/system/vnet_mq.c,nomdrv nomux,))
 $(eval $(call nom_prog,system/vnet_modes,tests/system/vnet_modes.c,nomdrv nomux,))
 
 # Across a TAP, by tests/scripts/vnet_tap; the hosted half sanitized.

@@ -176,7 +176,6 @@ static int same_queues(struct vnet *v, struct vnet *first)
 static int same_device(struct vnet *v, uint64_t features)
 {
 	const struct nomdrv_trans_ops *ops = v->root->ops;
-	unsigned int i;
 	uint16_t mtu;
 	int err;
 
@@ -184,11 +183,6 @@ static int same_device(struct vnet *v, uint64_t features)
 		snprintf(v->reason, sizeof(v->reason), "restart: features 0x%" PRIx64 " are no longer offered",
 			 features & ~v->root->offered);
 		return -EPROTO;
-	}
-	for (i = 0; i < vnet_nr_pairs(v); i++) {
-		err = same_queues(vnet_pair(v, i), v);
-		if (err)
-			return err;
 	}
 	if (!(features >> VIRTIO_NET_F_MTU & 1))
 		return 0;
@@ -222,6 +216,8 @@ int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg)
 		err = same_device(v, v->features);
 	if (!err)
 		err = nomdrv_dev_negotiate(root, v->features, v->features);
+	for (i = 0; !err && i < vnet_nr_pairs(v); i++)	/* which there are is known only now */
+		err = same_queues(vnet_pair(v, i), v);
 	if (!err)
 		err = set_up_queues(v);
 	if (!err) {

@@ -32,12 +32,14 @@ static int fake_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 	struct vtrans_fake *f = to_fake(dev);
 
 	f->nr_queues = 0;
+	f->accepted = 0;
 	*offered_out = f->offered;
 	return fails(f, FAKE_PROBE);
 }
 
 static int fake_set_features(struct nomdrv_dev *dev, uint64_t features)
 {
+	to_fake(dev)->accepted = features;
 	return fails(to_fake(dev), FAKE_SET_FEATURES);
 }
 
@@ -55,7 +57,9 @@ static int fake_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned 
 {
 	struct vtrans_fake *f = to_fake(dev);
 
-	*size_out = index < FAKE_NR_QUEUES ? f->queue_size[index] : 0;
+	/* As QEMU does: more than three are there when MQ is accepted, not before. */
+	*size_out = index < 3 || (index < FAKE_NR_QUEUES && (f->accepted >> VIRTIO_NET_F_MQ & 1)) ?
+		f->queue_size[index] : 0;
 	return fails(f, FAKE_QUEUE_SIZE);
 }
 

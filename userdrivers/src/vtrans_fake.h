@@ -24,7 +24,7 @@ enum vtrans_fake_op {
 
 /**
  * struct vtrans_fake - the device
- * @offered: its features
+ * @offered: its features; @accepted: the driver's
  * @config: its configuration space
  * @queue_size: what it says
  * @status_bits: what it says; an error if negative
@@ -37,7 +37,7 @@ enum vtrans_fake_op {
  */
 struct vtrans_fake {
 	struct nomdrv_dev dev;
-	uint64_t offered;
+	uint64_t offered, accepted;
 	struct virtio_net_config config;
 	unsigned int queue_size[FAKE_NR_QUEUES];
 	int status_bits;

@@ -315,7 +315,6 @@ static int vpci_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 	*offered_out = rd(p, COMMON(device_feature), 4);
 	wr(p, COMMON(device_feature_select), 4, 1);
 	*offered_out |= (uint64_t)rd(p, COMMON(device_feature), 4) << 32;
-	p->nr_queues = rd(p, COMMON(num_queues), 2);
 	return 0;
 }
 
@@ -332,6 +331,7 @@ static int vpci_set_features(struct nomdrv_dev *dev, uint64_t features)
 		complain(p, "the device refuses features 0x%llx", (unsigned long long)features);
 		return -EOPNOTSUPP;
 	}
+	p->nr_queues = rd(p, COMMON(num_queues), 2);	/* QEMU makes further ones when MQ is accepted */
 	return 0;
 }
 

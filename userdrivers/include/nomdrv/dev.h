@@ -98,7 +98,7 @@ struct nomdrv_trans_ops {
 	int (*set_features)(struct nomdrv_dev *dev, uint64_t features);
 	/* Read device configuration space; -EAGAIN when it never held still. */
 	int (*config_read)(struct nomdrv_dev *dev, unsigned int off, void *buf, unsigned int len);
-	/* Entries of a queue as the device says, unchecked; 0: no such queue. */
+	/* Entries of a queue as the device says, unchecked; 0: no such queue.  Features are settled before. */
 	int (*queue_size)(struct nomdrv_dev *dev, unsigned int index, unsigned int *size_out);
 	/* Tell where the ring is and enable the queue; the one with NOMDRV_IRQ_RX brings NOMDRV_IRQ_CONFIG, too. */
 	int (*queue_setup)(struct nomdrv_dev *dev, const struct nomdrv_queue *queue);
