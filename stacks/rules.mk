@@ -6,7 +6,7 @@ LWIP_SRCS := stacks/src/lwip_all.c
 NOMSTACK_PROFILE ?= default
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
-	batch.c chksum.c heap.c knob.c look.c look_conns.c look_facts.c restart.c rx.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c)
+	batch.c chksum.c frame.c heap.c knob.c look.c look_conns.c look_facts.c raw.c restart.c rx.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c)
 
 $(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -w))
 $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))
@@ -44,6 +44,10 @@ $(foreach t,$(STACK_TESTS),$(eval $(call nom_unit,test_stack_$(t),tests/unit/tes
 	$(STACK_RIG) tests/unit/stack_rig_device.c,nomstack lwip,)))
 $(foreach t,vhost tso,$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \
 	$(STACK_RIG) tests/unit/stack_rig_vhost.c,nomstack lwip vhostbe nomdrv nomux,)))
+
+# The raw tier needs nothing of lwIP; its device is the real driver's.
+$(eval $(call nom_unit,test_raw_frame,tests/unit/test_raw_frame.c,nomstack nomux,))
+$(eval $(call nom_unit,test_raw,tests/unit/test_raw.c,nomstack vhostbe nomdrv nomux,))
 
 # Instructions per request: tests/perf/stack-cost.sh
 $(eval $(call nom_prog,stack-cost,tests/perf/stack_cost.c tests/perf/cost_peer.c,nomstack lwip,))

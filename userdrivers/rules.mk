@@ -2,7 +2,7 @@
 # only its log).
 
 NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
-	vnet.c vnet_negotiate.c vnet_mem.c vnet_mq.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_irq.c vnet_auto.c vnet_ctl.c vnet_packed.c vnet_features.c \
+	vnet.c vnet_negotiate.c vnet_mem.c vnet_mq.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_turn.c vnet_irq.c vnet_auto.c vnet_ctl.c vnet_packed.c vnet_features.c \
 	vtrans_pci_modern.c pci_fn_vfio.c vnet_open_vfio.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c)
 
@@ -26,6 +26,7 @@ $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nom
 $(eval $(call nom_unit,test_vnet_fuzz,tests/unit/test_vnet_fuzz.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c,vhostbe nomdrvfake nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_turn,tests/unit/test_vnet_turn.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_mq,tests/unit/test_vnet_mq.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv nomux,))

@@ -486,6 +486,23 @@ int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg
 		 uint16_t csum_start, uint16_t csum_offset);
 
 /**
+ * vnet_tx_turn - send a received buffer back, with what was written over the frame in it
+ * @v: the interface
+ * @id: a buffer held since vnet_rx_burst(); not one of a frame in several parts
+ * @len: length of the frame that is in it now, from where the received one began
+ * @csum_start, @csum_offset: as in &struct vnet_tx
+ * @cookie: handed to the function given to vnet_tx_reap()
+ *
+ * Nothing is copied, and it takes one descriptor.  The buffer stays held: give it
+ * back with vnet_rx_release() when @cookie has come, and leave it alone until
+ * then.  One that is not held is the caller's bug and aborts.
+ *
+ * Return: as vnet_tx().
+ */
+int vnet_tx_turn(struct vnet *v, uint16_t id, uint32_t len, uint16_t csum_start,
+		 uint16_t csum_offset, void *cookie);
+
+/**
  * vnet_tx_reap - collect what the device has sent
  * @v: the interface
  * @done: called once for each cookie that is not NULL; may queue frames
@@ -641,6 +658,7 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @tx_bytes: their bytes, Ethernet header included
  * @tx_full: attempts to queue that met a full queue
  * @tx_copies: frames copied by vnet_tx_copy()
+ * @tx_turned: frames sent by vnet_tx_turn()
  * @doorbells_rx: doorbells of the receive queue (new buffers)
  * @doorbells_tx: doorbells of the transmit queue
  * @doorbells_suppressed: flushes with news for which the device wanted none
@@ -669,6 +687,7 @@ struct vnet_stats {
 	uint64_t rx_merged, rx_large;
 	uint64_t config_interrupts, commands;
 	uint64_t auto_sleeps, auto_refused, auto_timeouts, auto_asleep_ns, auto_spin_ns;
+	uint64_t tx_turned;
 };
 
 /** vnet_stats - the live counters */
