@@ -31,7 +31,7 @@ $(eval $(call fuzz_target,tcp,$(FZ_STACK),,,$(FZ_STACK_CPP)))
 $(eval $(call fuzz_target,http,$(NHTTPD_CORE) $(addprefix $(NHTTPD_DIR)/,conn.c metrics.c options.c server.c),nomux,,))
 $(eval $(call fuzz_target,price,$(addprefix econd/src/econ_,price.c json.c money.c),,-ljansson,))
 $(eval $(call fuzz_target,vring,$(NOMDRV_SRCS) userdrivers/src/vtrans_fake.c,nomux,-lcmocka,))
-$(FZ_OBJS_frames) $(FZ_OBJS_tcp): $(LWIP_TREE)/.stamp stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h
+$(FZ_OBJS_frames) $(FZ_OBJS_tcp): $(LWIP_TREE)/.stamp $(NOMSTACK_OPTIONS)
 units: $(FZ_BINS)
 endif
 .PHONY: fuzz-targets
