@@ -74,6 +74,7 @@ static void the_stack(struct facts *f)
 	uint32_t ip4;
 	unsigned prefix = 0;
 
+	text(f, "profile", "%s", nomstack_profile());
 	nomstack_address(s, &ip4, &prefix);
 	text(f, "address", "%s/%u", ip4addr_ntoa_r(netif_ip4_addr(&s->netif), ip, sizeof(ip)), prefix);
 	text(f, "gateway", "%s", ip4addr_ntoa_r(netif_ip4_gw(&s->netif), ip, sizeof(ip)));
@@ -92,7 +93,7 @@ static void the_stack(struct facts *f)
 	number(f, "predicted", st.tcp_predicted, "segments");
 	number(f, "arp_requests", st.arp_requests, "requests");
 	number(f, "timers_run", st.timers_run, "timers");
-	number(f, "heap_used", nomstack__heap_used(), "bytes");
+	number(f, "heap_used", nomstack__heap_used(), "blocks");
 }
 
 static uint64_t total(const uint64_t *bins, unsigned nr)

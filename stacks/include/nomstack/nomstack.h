@@ -206,7 +206,7 @@ struct nomstack_tcp_ops {
  * nomstack_tcp_listen - accept connections on a port
  * @s: the stack
  * @port: TCP port, 1..65535, host byte order
- * @backlog: half-open connections allowed at once, 1..255 (more is cut to 255)
+ * @backlog: half-open connections allowed at once; more than the profile allows (255) is cut to that
  * @ops: callbacks (borrowed until nomstack_close())
  * @arg: passed to accept() and batch_end()
  *
@@ -395,6 +395,16 @@ struct nomstack_knob {
 	int64_t max;
 	int64_t def;
 };
+
+/**
+ * nomstack_profile - the profile that the stack was built with
+ *
+ * "default", or another directory of stacks/profiles: sizes of pools and windows,
+ * and the defaults of knobs.
+ *
+ * Return: its name, static.
+ */
+NOMSTACK_API const char *nomstack_profile(void);
 
 /**
  * nomstack_knobs - the table of knobs
