@@ -2,8 +2,9 @@
 # only its log).
 
 NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
-	vnet.c vnet_negotiate.c vnet_mem.c vnet_mq.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_turn.c vnet_irq.c vnet_auto.c vnet_ctl.c vnet_packed.c vnet_features.c \
-	vtrans_pci_modern.c pci_fn_vfio.c vnet_open_vfio.c \
+	vnet.c vnet_negotiate.c vnet_mem.c vnet_mq.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_turn.c vnet_irq.c vnet_auto.c \
+	vnet_ctl.c vnet_packed.c vnet_features.c \
+	vtrans_pci_modern.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c vtrans_mmio.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c)
 
 $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
@@ -34,6 +35,7 @@ $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))
 $(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_mmio,tests/unit/test_vnet_mmio.c,nomdrv nomux,))
 
 # Inside the guest.
 $(eval $(call nom_prog,system/vnet_vfio,tests/system/vnet_vfio.c,nomdrv nomux,))
