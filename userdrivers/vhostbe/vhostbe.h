@@ -4,12 +4,12 @@
  *
  * It exists so that drivers and stacks run and are tested without a virtual
  * machine: embedded in a test, where one thread plays both sides, or as the
- * program nom-vhost-backend.  One connection at a time, one queue pair, rings
- * split or packed.
+ * program nom-vhost-backend; and so that a load generator may sit directly at
+ * the other end of a guest's rings (vnet_peer.h).  One connection at a time,
+ * one queue pair, rings split or packed.
  *
- * It is a test device but treats its front-end as hostile: messages, memory
- * tables, ring addresses, indices and chains are checked, and a front-end that
- * breaks the protocol loses its connection (vhostbe_last_error() says why).
+ * It treats its front-end as hostile: messages, memory tables, ring addresses,
+ * indices and chains are checked, and a front-end that breaks the protocol loses its connection (vhostbe_last_error() says why).
  * One thing it cannot guard against is a front-end that truncates shared
  * memory under it.
  *
@@ -40,7 +40,7 @@ struct vhostbe;
  * @mtu: MTU that it offers; 0: 1500
  * @flags: VHOSTBE_*
  * @features_on: mask of virtio features to offer besides those that it always
- *	has: RING_PACKED, IN_ORDER
+ *	has: RING_PACKED, IN_ORDER, INDIRECT_DESC
  */
 struct vhostbe_opts {
 	size_t sz;
@@ -58,6 +58,8 @@ struct vhostbe_opts {
  * send has been waiting for its peer.
  */
 #define VHOSTBE_ASKS_EARLY	(1u << 1)
+/* hdr_len of a frame to be cut up is a hint, as the specification has it and Linux takes it; else it must be right. */
+#define VHOSTBE_LENIENT		(1u << 2)
 
 /**
  * struct vhostbe_meta - what the virtio header says about a frame
@@ -104,8 +106,22 @@ void vhostbe_destroy(struct vhostbe *be);
  */
 unsigned int vhostbe_step(struct vhostbe *be);
 
+/**
+ * vhostbe_poll - look at the transmit ring only, without a system call
+ *
+ * For who polls: vhostbe_step() is needed now and then as well, for messages.
+ * Return: frames handled.
+ */
+unsigned int vhostbe_poll(struct vhostbe *be);
+
+/** vhostbe_busy - from now on poll the transmit ring (VHOSTBE_BUSY), or ask for doorbells */
+void vhostbe_busy(struct vhostbe *be, bool busy);
+
 /** vhostbe_wait - sleep until a step has something to do, at most @timeout_ms (-1: no bound) */
 void vhostbe_wait(struct vhostbe *be, int timeout_ms);
+
+/** vhostbe_wait_fd - the same, or until @fd can be read (below 0: none); returns whether it can */
+bool vhostbe_wait_fd(struct vhostbe *be, int fd, int timeout_ms);
 
 /** vhostbe_running - a front-end is connected and both rings run */
 bool vhostbe_running(const struct vhostbe *be);
