@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # nom-load: the open-loop load generator.
 NOMLOAD_DIR := apps/nomload/src
-NOMLOAD_CORE := $(addprefix $(NOMLOAD_DIR)/,answer.c arrivals.c hist.c load.c)
-NOMLOAD_SRCS := $(NOMLOAD_CORE) $(addprefix $(NOMLOAD_DIR)/,main.c net.c)
+NOMLOAD_CORE := $(addprefix $(NOMLOAD_DIR)/,answer.c arrivals.c hist.c load.c take.c)
+NOMLOAD_SRCS := $(NOMLOAD_CORE) $(addprefix $(NOMLOAD_DIR)/,command.c main.c net.c)
 
 $(eval $(call nom_prog,nom-load,$(NOMLOAD_SRCS),econtool,-ljansson -lnl-genl-3 -lnl-3))
 
@@ -17,3 +17,4 @@ units: $(B)/asan/bin/nom-load
 $(eval $(call nom_unit,test_load_hist,tests/unit/test_load_hist.c $(NOMLOAD_CORE),,))
 $(eval $(call nom_unit,test_load_answer,tests/unit/test_load_answer.c $(NOMLOAD_CORE),,))
 $(eval $(call nom_unit,test_load_open,tests/unit/test_load_open.c $(NOMLOAD_CORE),,))
+$(eval $(call nom_unit,test_load_closed,tests/unit/test_load_closed.c $(NOMLOAD_CORE),,))
