@@ -14,6 +14,8 @@ VHOSTBE_TOOL := tests/tools/vhost_backend/main.c
 VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_packed.c be_net.c be_port.c be_tso.c be_cmd.c)
 
 $(eval $(call nom_lib,vhostbe,$(VHOSTBE_SRCS),-Iuserdrivers/src))
+# Instead of nomdrv, for a stack at that end.
+$(eval $(call nom_lib,vnetpeer,$(VHOSTBE_DIR)/vnet_peer.c,-Iuserdrivers/src))
 $(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_TOOL),vhostbe,))
 
 # A device that unit tests play; not for anything else.
