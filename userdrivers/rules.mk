@@ -9,12 +9,15 @@ NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
 
 $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
 
-# The test device: a library for unit tests, and a program.
-VHOSTBE_DIR := tests/tools/vhost_backend
+# The other end of the rings: a library for tests and load generators, and a program.
+VHOSTBE_DIR := userdrivers/vhostbe
+VHOSTBE_TOOL := tests/tools/vhost_backend/main.c
 VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_packed.c be_net.c be_port.c be_tso.c be_cmd.c)
 
 $(eval $(call nom_lib,vhostbe,$(VHOSTBE_SRCS),-Iuserdrivers/src))
-$(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_DIR)/main.c,vhostbe,))
+# Instead of nomdrv, for a stack at that end.
+$(eval $(call nom_lib,vnetpeer,$(VHOSTBE_DIR)/vnet_peer.c,-Iuserdrivers/src))
+$(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_TOOL),vhostbe,))
 
 # A device that unit tests play; not for anything else.
 $(eval $(call nom_lib,nomdrvfake,userdrivers/src/vtrans_fake.c))
@@ -45,8 +48,8 @@ $(eval $(call nom_prog,system/vnet_modes,tests/system/vnet_modes.c,nomdrv nomux,
 # Across a TAP, by tests/scripts/vnet_tap; the hosted half sanitized.
 $(eval $(call nom_prog,tests/vnet_offload,tests/tools/vnet_offload.c,nomdrv nomux,))
 $(B)/asan/tests/vnet_offload: $(call aobjs,tests/tools/vnet_offload.c) $(call alibs,nomdrv nomux)
-$(B)/asan/tests/nom-vhost-backend: $(call aobjs,$(VHOSTBE_DIR)/main.c) $(call alibs,vhostbe)
-DEPS += $(call aobjs,tests/tools/vnet_offload.c $(VHOSTBE_DIR)/main.c)
+$(B)/asan/tests/nom-vhost-backend: $(call aobjs,$(VHOSTBE_TOOL)) $(call alibs,vhostbe)
+DEPS += $(call aobjs,tests/tools/vnet_offload.c $(VHOSTBE_TOOL))
 NOMDRV_SAN := $(B)/asan/tests/vnet_offload $(B)/asan/tests/nom-vhost-backend
 $(NOMDRV_SAN):
 	$(say) LD-SAN $@
