@@ -45,6 +45,7 @@
 #define RESET_TIMEOUT_NS	2000000000LL
 #define CONFIG_TRIES		16
 #define SPURIOUS_MAX		1000	/* interrupts without a cause, in a row */
+#define NR_IRQS			2	/* NOMDRV_IRQ_RX and _CONFIG: one line, two causes; further pairs poll */
 #define GONE			UINT32_MAX	/* what a bus returns where nothing is */
 
 struct vmmio {
@@ -55,8 +56,8 @@ struct vmmio {
 	uint64_t queues;	/* a bit for each that was enabled since the last reset */
 	bool irq_on;
 	unsigned int spurious;	/* the handler's */
-	int irq_fd[NOMDRV_NR_IRQS];
-	struct irq_upcall bound[NOMDRV_NR_IRQS];
+	int irq_fd[NR_IRQS];
+	struct irq_upcall bound[NR_IRQS];
 };
 
 static struct vmmio *to_vmmio(struct nomdrv_dev *dev)
@@ -301,7 +302,7 @@ static void irq_off(struct vmmio *p)
 	if (p->irq_on)
 		p->fn->ops->irq(p->fn, NULL, NULL);
 	p->irq_on = false;
-	for (i = 0; i < NOMDRV_NR_IRQS; i++) {
+	for (i = 0; i < NR_IRQS; i++) {
 		if (p->irq_fd[i] >= 0)
 			close(p->irq_fd[i]);
 		p->irq_fd[i] = -1;
@@ -316,7 +317,7 @@ static void set_up_irq(struct vmmio *p)
 
 	if (p->irq_on)	/* a restart: somebody may be bound to it */
 		return;
-	for (i = 0; i < NOMDRV_NR_IRQS && !err; i++) {
+	for (i = 0; i < NR_IRQS && !err; i++) {
 		p->irq_fd[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (p->irq_fd[i] < 0)
 			err = -errno;
@@ -346,7 +347,7 @@ static int vmmio_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *
 	wr64(p, VIRTIO_MMIO_QUEUE_DESC_LOW, q->desc_dma);
 	wr64(p, VIRTIO_MMIO_QUEUE_AVAIL_LOW, q->avail_dma);
 	wr64(p, VIRTIO_MMIO_QUEUE_USED_LOW, q->used_dma);
-	if (q->index == 0)
+	if (q->irq == NOMDRV_IRQ_RX)
 		set_up_irq(p);
 	p->queues |= 1ULL << q->index;
 	wr(p, VIRTIO_MMIO_QUEUE_READY, 1);
@@ -403,33 +404,29 @@ static void vmmio_kick(struct nomdrv_dev *dev, unsigned int index)
 	*(volatile uint32_t *)(to_vmmio(dev)->base + VIRTIO_MMIO_QUEUE_NOTIFY) = index;
 }
 
-static int vmmio_irq_fd(struct nomdrv_dev *dev)
+static int vmmio_irq_fd(struct nomdrv_dev *dev, unsigned int irq)
 {
-	int fd = to_vmmio(dev)->irq_fd[NOMDRV_IRQ_RX];
+	int fd = irq < NR_IRQS ? to_vmmio(dev)->irq_fd[irq] : -1;
 
 	return fd < 0 ? -EOPNOTSUPP : fd;
 }
 
-static int vmmio_config_fd(struct nomdrv_dev *dev)
-{
-	int fd = to_vmmio(dev)->irq_fd[NOMDRV_IRQ_CONFIG];
-
-	return fd < 0 ? -EOPNOTSUPP : fd;
-}
-
-static int vmmio_irq_bind(struct nomdrv_dev *dev, enum nomdrv_irq irq, struct nomux_core *core,
+static int vmmio_irq_bind(struct nomdrv_dev *dev, unsigned int irq, struct nomux_core *core,
 			  unsigned int event, uint64_t *count)
 {
 	struct vmmio *p = to_vmmio(dev);
 
+	if (irq >= NR_IRQS)
+		return -EOPNOTSUPP;
 	return p->fn->ops->irq_bind(&p->bound[irq], core, event, p->irq_fd[irq], count);
 }
 
-static void vmmio_irq_unbind(struct nomdrv_dev *dev, enum nomdrv_irq irq)
+static void vmmio_irq_unbind(struct nomdrv_dev *dev, unsigned int irq)
 {
 	struct vmmio *p = to_vmmio(dev);
 
-	p->fn->ops->irq_unbind(&p->bound[irq]);
+	if (irq < NR_IRQS)
+		p->fn->ops->irq_unbind(&p->bound[irq]);
 }
 
 static int vmmio_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dma *dma_out)
@@ -470,7 +467,6 @@ static const struct nomdrv_trans_ops vmmio_ops = {
 	.dma_free = vmmio_dma_free,
 	.destroy = vmmio_destroy,
 	.irq_fd = vmmio_irq_fd,
-	.config_fd = vmmio_config_fd,
 	.irq_bind = vmmio_irq_bind,
 	.irq_unbind = vmmio_irq_unbind,
 };
