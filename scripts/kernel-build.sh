@@ -18,7 +18,9 @@
 #
 # Environment: LINUX_SRC (see kernel-fetch.sh), NOM_CACHE, JOBS (default: CPUs),
 # NOM_KCONFIG: fragments of kconfig/ (default "base nom"); others, for example
-# "base nom debug", go to build/kernel-debug.
+# "base nom debug", go to build/kernel-debug.  NOM_SERIES=none: the source as it
+# is, without linux-patches/, in a tree of its own, for comparison; the fragments
+# must not ask for CONFIG_NOM then ("base nom off"); to build/kernel-plain-off.
 # Needs no root.  3 GiB of disk for the first build.
 
 set -eu -o pipefail
@@ -30,7 +32,9 @@ PATCHES=$TOP/linux-patches
 JOBS=${JOBS:-$(nproc)}
 FRAGMENTS=${NOM_KCONFIG:-base nom}
 FLAVOUR=$(echo "$FRAGMENTS" | sed -E 's/\<(base|nom)\>//g; s/^ +| +$//g; s/ +/-/g')
-OUT=$TOP/build/kernel${FLAVOUR:+-$FLAVOUR}
+SERIES=${NOM_SERIES-}
+PLAIN=${SERIES:+-plain}	# directories of their own, or each build would undo the other
+OUT=$TOP/build/kernel$PLAIN${FLAVOUR:+-$FLAVOUR}
 NEED_MIB=3072	# source 1.7 GiB, build 0.3 GiB, and some to spare
 NEED_BUILD_MIB=1024
 [ -z "$FLAVOUR" ] || NEED_BUILD_MIB=4096	# line numbers, sanitizers
@@ -56,7 +60,12 @@ need_header() {	# header package
 
 # ---------------------------------------------------------------- the key
 
-series() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$PATCHES/series"; }
+case $SERIES in
+'' | none) ;;
+*) die "NOM_SERIES=$SERIES: only \"none\" is known" ;;
+esac
+
+series() { [ -n "$SERIES" ] || sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$PATCHES/series"; }
 
 fragment_files() {
 	local f
@@ -99,7 +108,7 @@ compute_keys() {
 	PATCH_KEY=$({ echo "$SRC_ID"; cd "$PATCHES"; series | xargs -r cat; } | sha256sum | cut -c1-16)
 	KEY=$({ echo "$PATCH_KEY"; fragment_files | xargs cat; gcc --version; ld --version; } |
 		sha256sum | cut -c1-16)
-	WORK=$CACHE/$SRC_ID
+	WORK=$CACHE/$SRC_ID$PLAIN
 	TREE=$WORK/linux
 	O=$WORK/build${FLAVOUR:+-$FLAVOUR}
 	RESULT=$CACHE/results/$KEY

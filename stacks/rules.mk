@@ -4,6 +4,10 @@
 LWIP_TREE := $(B)/lwip
 LWIP_SRCS := stacks/src/lwip_all.c
 NOMSTACK_PROFILE ?= default
+ifeq ($(wildcard stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h),)
+$(error NOMSTACK_PROFILE=$(NOMSTACK_PROFILE): no such profile; there are: \
+	$(notdir $(patsubst %/,%,$(dir $(wildcard stacks/profiles/*/lwipopts.h)))))
+endif
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
 	batch.c chksum.c frame.c heap.c knob.c look.c look_conns.c look_facts.c raw.c restart.c rx.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c)
@@ -26,20 +30,28 @@ $(call objs,$(HOT_SRCS)): stacks/rules.mk
 $(LWIP_TREE)/.stamp: scripts/lwip-fetch.sh stacks/patches/lwip/series $(wildcard stacks/patches/lwip/*.patch)
 	$(say) LWIP $(LWIP_TREE)
 	$(Q)scripts/lwip-fetch.sh $(LWIP_TREE)
+NOMSTACK_OPTIONS := $(B)/.profile stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h stacks/profiles/default/lwipopts.h \
+	stacks/profiles/contradictions.h
 $(foreach v,o asan/o,$(patsubst %.c,$(B)/$(v)/%.o,$(LWIP_SRCS) $(NOMSTACK_SRCS))): $(LWIP_TREE)/.stamp \
-	stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h stacks/src/arch/cc.h stacks/src/lwip_hooks.h
+	$(NOMSTACK_OPTIONS) stacks/src/arch/cc.h stacks/src/lwip_hooks.h
+
+# The profile of the last build: written anew when it is another one, whereupon all
+# that knows its sizes is compiled again.
+.PHONY: profile-wanted
+$(B)/.profile: profile-wanted
+	$(Q)mkdir -p $(@D) && echo $(NOMSTACK_PROFILE) | cmp -s - $@ || echo $(NOMSTACK_PROFILE) >$@
 
 .PHONY: lwip
 lwip: $(LWIP_TREE)/.stamp ## fetch lwIP and apply our patches
 
 # Unit tests: the stack with a clock and a peer of the tests' own, on a device of
 # the tests' own or (test_stack_vhost) on the real driver.
-STACK_TESTS := tcp short window cc limits hash udp batch csum malformed loss conform churn look
+STACK_TESTS := tcp profile short window cc limits hash udp batch csum malformed loss conform churn look
 STACK_RIG := tests/unit/stack_rig.c
 STACK_TEST_OBJS := $(patsubst %,$(B)/asan/o/tests/unit/%.o,stack_rig stack_rig_device stack_rig_vhost \
 	$(STACK_TESTS:%=test_stack_%) test_stack_vhost test_stack_tso)
 $(STACK_TEST_OBJS): private CPPFLAGS += $(NOMSTACK_CPPFLAGS)
-$(STACK_TEST_OBJS): $(LWIP_TREE)/.stamp stacks/profiles/$(NOMSTACK_PROFILE)/lwipopts.h
+$(STACK_TEST_OBJS): $(LWIP_TREE)/.stamp $(NOMSTACK_OPTIONS)
 $(foreach t,$(STACK_TESTS),$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \
 	$(STACK_RIG) tests/unit/stack_rig_device.c,nomstack lwip,)))
 $(foreach t,vhost tso,$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \

@@ -2,18 +2,22 @@
 # only its log).
 
 NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
-	vnet.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_turn.c vnet_irq.c vnet_auto.c vnet_ctl.c vnet_packed.c vnet_features.c \
-	vtrans_pci_modern.c pci_fn_vfio.c vnet_open_vfio.c \
+	vnet.c vnet_negotiate.c vnet_mem.c vnet_mq.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_turn.c vnet_irq.c vnet_auto.c \
+	vnet_ctl.c vnet_packed.c vnet_features.c \
+	vtrans_pci_modern.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c vtrans_mmio.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c)
 
 $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
 
-# The test device: a library for unit tests, and a program.
-VHOSTBE_DIR := tests/tools/vhost_backend
+# The other end of the rings: a library for tests and load generators, and a program.
+VHOSTBE_DIR := userdrivers/vhostbe
+VHOSTBE_TOOL := tests/tools/vhost_backend/main.c
 VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_packed.c be_net.c be_port.c be_tso.c be_cmd.c)
 
 $(eval $(call nom_lib,vhostbe,$(VHOSTBE_SRCS),-Iuserdrivers/src))
-$(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_DIR)/main.c,vhostbe,))
+# Instead of nomdrv, for a stack at that end.
+$(eval $(call nom_lib,vnetpeer,$(VHOSTBE_DIR)/vnet_peer.c,-Iuserdrivers/src))
+$(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_TOOL),vhostbe,))
 
 # A device that unit tests play; not for anything else.
 $(eval $(call nom_lib,nomdrvfake,userdrivers/src/vtrans_fake.c))
@@ -28,21 +32,24 @@ $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe no
 $(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_turn,tests/unit/test_vnet_turn.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c,vhostbe nomdrvfake nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_mq,tests/unit/test_vnet_mq.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))
 $(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_mmio,tests/unit/test_vnet_mmio.c,nomdrv nomux,))
 
 # Inside the guest.
 $(eval $(call nom_prog,system/vnet_vfio,tests/system/vnet_vfio.c,nomdrv nomux,))
+$(eval $(call nom_prog,tests/vnet_mq,tests/system/vnet_mq.c,nomdrv nomux,))
 $(eval $(call nom_prog,system/vnet_modes,tests/system/vnet_modes.c,nomdrv nomux,))
 
 # Across a TAP, by tests/scripts/vnet_tap; the hosted half sanitized.
 $(eval $(call nom_prog,tests/vnet_offload,tests/tools/vnet_offload.c,nomdrv nomux,))
 $(B)/asan/tests/vnet_offload: $(call aobjs,tests/tools/vnet_offload.c) $(call alibs,nomdrv nomux)
-$(B)/asan/tests/nom-vhost-backend: $(call aobjs,$(VHOSTBE_DIR)/main.c) $(call alibs,vhostbe)
-DEPS += $(call aobjs,tests/tools/vnet_offload.c $(VHOSTBE_DIR)/main.c)
+$(B)/asan/tests/nom-vhost-backend: $(call aobjs,$(VHOSTBE_TOOL)) $(call alibs,vhostbe)
+DEPS += $(call aobjs,tests/tools/vnet_offload.c $(VHOSTBE_TOOL))
 NOMDRV_SAN := $(B)/asan/tests/vnet_offload $(B)/asan/tests/nom-vhost-backend
 $(NOMDRV_SAN):
 	$(say) LD-SAN $@

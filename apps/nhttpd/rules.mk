@@ -21,6 +21,9 @@ units: $(B)/asan/bin/nhttpd
 NHTTPD_BLACKBOX := $(addprefix tests/tools/nhttpd_blackbox/,client.c hostile.c main.c refused.c suite.c)
 $(eval $(call nom_prog,nhttpd-blackbox,$(NHTTPD_BLACKBOX),,))
 
+# How long a server takes to acknowledge: tests/system/nhttpd_w.sh.
+$(eval $(call nom_prog,ack-time,tests/tools/ack_time.c,,))
+
 $(eval $(call nom_unit,test_http_parse,tests/unit/test_http_parse.c $(NHTTPD_DIR)/http_parse.c,,))
 $(eval $(call nom_unit,test_http_site,tests/unit/test_http_site.c $(NHTTPD_CORE),nomux,))
 $(eval $(call nom_unit,test_http_reply,tests/unit/test_http_reply.c $(NHTTPD_CORE),nomux,))

@@ -151,6 +151,14 @@ static int on_valid(struct nl_msg *msg, void *arg)
 	return NL_OK;
 }
 
+#define MAX_ERRNO	4095	/* the kernel's own bound */
+
+/* An error as a message says it: a number of any size. */
+static int from_message(int error)
+{
+	return error <= 0 && error >= -MAX_ERRNO ? error : -EPROTO;
+}
+
 static int on_finish(struct nl_msg *msg, void *arg)
 {
 	struct request *q = arg;
@@ -158,7 +166,7 @@ static int on_finish(struct nl_msg *msg, void *arg)
 
 	/* A dump may end with an error of its own. */
 	if (!q->ret && nlmsg_datalen(nlh) >= (int)sizeof(int))
-		q->ret = *(int *)nlmsg_data(nlh);
+		q->ret = from_message(*(int *)nlmsg_data(nlh));
 	q->done = true;
 	return NL_STOP;
 }
@@ -194,7 +202,7 @@ static int on_error(struct sockaddr_nl *who, struct nlmsgerr *e, void *arg)
 	struct nlmsghdr *nlh = (struct nlmsghdr *)((char *)e - NLMSG_HDRLEN);
 
 	keep_words(q->nl, nlh, e);
-	q->ret = e->error ? e->error : -EPROTO;
+	q->ret = e->error ? from_message(e->error) : -EPROTO;
 	/* The family's number is not known any more: the module is gone. */
 	if (q->ret == -ENOENT && !q->nl->why[0])
 		q->ret = -ENODEV;
@@ -238,6 +246,16 @@ static struct nl_cb *make_cb(struct request *q)
 	return cb;
 }
 
+/* What the socket has.  A datagram without a byte libnl leaves there: it would be read for ever. */
+static int receive(struct nl_sock *sock, struct nl_cb *cb)
+{
+	int got = nl_recvmsgs_report(sock, cb);
+
+	if (got < 0)
+		return from_libnl(got);
+	return got ? 0 : -EPROTO;
+}
+
 static int transact(struct econ_nl *nl, struct nl_msg *msg, struct request *q)
 {
 	struct nl_cb *cb = make_cb(q);
@@ -249,10 +267,9 @@ static int transact(struct econ_nl *nl, struct nl_msg *msg, struct request *q)
 	ret = nl_send_auto(nl->sock, msg);
 	ret = ret < 0 ? from_libnl(ret) : 0;
 	while (!ret && !q->done) {
-		int got = nl_recvmsgs(nl->sock, cb);
-
-		if (got < 0 && !q->done)
-			ret = from_libnl(got);
+		ret = receive(nl->sock, cb);
+		if (q->done)
+			ret = 0;
 	}
 	nl_cb_put(cb);
 	return ret ? ret : q->ret;
@@ -425,9 +442,9 @@ int econ_nl_watch(struct econ_nl *nl, econ_nl_fn fn, void *arg, int timeout_ms)
 			ret = -errno;
 		if (got <= 0)
 			break;
-		got = nl_recvmsgs(nl->group, cb);
-		if (got < 0 && from_libnl(got) != -EAGAIN)
-			ret = from_libnl(got);
+		ret = receive(nl->group, cb);
+		if (ret == -EAGAIN)
+			ret = 0;
 	}
 	nl_cb_put(cb);
 	return ret ? ret : q.ret;

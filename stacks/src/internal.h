@@ -95,8 +95,8 @@ struct nomstack {
 	uint64_t (*now_fn)(void *arg);
 	void *now_arg;
 	uint64_t now_ns;		/* of the current poll */
-	uint64_t prev_poll_ns;		/* 0: none, or a sleep lies between */
-	uint64_t gap_ns;		/* decaying maximum of the time between polls */
+	uint64_t prev_poll_ns;		/* 0: none, or a sleep lies between, or W was 0 */
+	uint64_t gap_ns;		/* decaying maximum of the time between polls, while W > 0 */
 	uint64_t timer_ns;		/* when timers are to be looked at: lwIP's ms ends */
 
 	/* receive: frames taken from the ring and held for W */
@@ -120,13 +120,13 @@ struct nomstack {
 
 	/* transmit */
 	uint64_t tx_since_ns;		/* when the oldest unannounced frame was queued */
+	unsigned tx_waiting;		/* frames queued, not announced; segments of a long one each */
 	uint32_t answered_gen, nr_answered;
 	unsigned zc_outstanding;	/* frames whose pbuf the device still reads */
 	unsigned zc_min_bytes;		/* shorter frames are copied */
 	unsigned tso_max;		/* segments in a frame; 1: none are joined */
 	struct tso tso;
 	bool tx_offload, tso_offload;
-	bool tx_waiting;		/* tx_since_ns is valid */
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
@@ -143,7 +143,8 @@ struct nomstack {
 	unsigned batch_end_mask;	/* listeners whose application wants to hear of the end */
 	struct listener listeners[NOMSTACK_MAX_LISTENERS];
 	struct udp_bind udps[NOMSTACK_MAX_UDP];
-	struct nomstack_stats st;
+	struct nomstack_stats st;	/* but what nomstack_stats() knows from elsewhere */
+	struct nomstack_batches batches;
 	struct look *look;		/* NULL: not offered to be looked at */
 	struct netif netif;
 	uint8_t bounce[VNET_FRAME_MAX_BYTES];	/* a frame in more pieces than the driver takes */
@@ -165,6 +166,12 @@ static inline uint32_t nomstack__load32_be(const uint8_t *p)
 	return lwip_ntohl(nomstack__load32(p));
 }
 
+/* A batch of @n frames, at least one, into a histogram of struct nomstack_batches. */
+static inline void nomstack__count_size(uint64_t *bins, unsigned n)
+{
+	bins[(31 - (unsigned)__builtin_clz(n)) % NOMSTACK_SIZE_BINS]++;
+}
+
 /* nomstack_rx.c, nomstack_tx.c */
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
 void nomstack__rx_free(struct pbuf *p);
@@ -184,6 +191,7 @@ void nomstack__tso_done(struct nomstack *s, void *cookie);
 unsigned nomstack__batch_take(struct nomstack *s);
 void nomstack__batch_done(struct nomstack *s, unsigned nr);
 void nomstack__batch_tx(struct nomstack *s);
+void nomstack__batch_set_w(struct nomstack *s, uint64_t rx_ns, uint64_t tx_ns);
 void nomstack__batch_clock(struct nomstack *s);
 uint64_t nomstack__batch_next_ns(const struct nomstack *s, uint64_t now_ns);
 

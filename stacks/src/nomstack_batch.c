@@ -39,6 +39,7 @@
 #include "lwip/prot/ethernet.h"
 #include "lwip/prot/ip.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define EPOCH_NS 10000000u
@@ -48,19 +49,37 @@
 #define HEARD_PUSH 2
 #define HEARD_END 4
 
+static inline bool batches(const struct nomstack *s)
+{
+	return s->w_rx_ns | s->w_tx_ns;
+}
+
+/* With W = 0 nobody measures how far polls lie apart: begin with a guess on the safe side. */
+void nomstack__batch_set_w(struct nomstack *s, uint64_t rx_ns, uint64_t tx_ns)
+{
+	if (!batches(s)) {
+		s->prev_poll_ns = 0;
+		s->gap_ns = (rx_ns > tx_ns ? rx_ns : tx_ns) / 8;
+	}
+	s->w_rx_ns = rx_ns;
+	s->w_tx_ns = tx_ns;
+}
+
 /* Time has been read: track the poll interval, turn the epoch. */
 void nomstack__batch_clock(struct nomstack *s)
 {
 	uint64_t now = s->now_ns;
 
-	if (s->prev_poll_ns) {
-		uint64_t gap = now - s->prev_poll_ns;
+	if (batches(s)) {
+		if (s->prev_poll_ns) {
+			uint64_t gap = now - s->prev_poll_ns;
 
-		s->gap_ns -= s->gap_ns / 64;
-		if (gap > s->gap_ns)
-			s->gap_ns = gap;
+			s->gap_ns -= s->gap_ns / 64;
+			if (gap > s->gap_ns)
+				s->gap_ns = gap;
+		}
+		s->prev_poll_ns = now;
 	}
-	s->prev_poll_ns = now;
 	if (unlikely(now - s->epoch_start_ns >= EPOCH_NS)) {
 		/* After a long silence nobody is known to take part. */
 		s->speakers_prev = now - s->epoch_start_ns < 2 * EPOCH_NS ? s->speakers_now : 0;
@@ -157,6 +176,16 @@ static bool let_go(struct nomstack *s)
 	return !may_wait(s, s->hold_since_ns, s->w_rx_ns);
 }
 
+static void count_delay(uint64_t *bins, uint64_t *max_ns, uint64_t ns)
+{
+	unsigned us = ns < UINT64_C(1000) << NOMSTACK_DELAY_BINS ? (unsigned)(ns / 1000) : UINT_MAX;
+	unsigned bin = us ? 32 - (unsigned)__builtin_clz(us) : 0;
+
+	bins[bin < NOMSTACK_DELAY_BINS ? bin : NOMSTACK_DELAY_BINS - 1]++;
+	if (ns > *max_ns)
+		*max_ns = ns;
+}
+
 /*
  * Take frames from the ring, decide, and say how many of s->hold (from
  * hold_head on) are to run through the stack in this poll.
@@ -172,7 +201,7 @@ unsigned nomstack__batch_take(struct nomstack *s)
 			s->hold_since_ns = s->now_ns;
 			s->hold_nr = n;
 			s->released = true;
-			s->st.rx_batches++;
+			nomstack__count_size(s->batches.rx_size, n);
 			s->st.rx_packets += n;
 		}
 		return n;
@@ -190,10 +219,9 @@ unsigned nomstack__batch_take(struct nomstack *s)
 			if (!let_go(s))
 				return 0;
 		}
-		if (s->now_ns - s->hold_since_ns > s->st.delay_max_ns_rx)
-			s->st.delay_max_ns_rx = s->now_ns - s->hold_since_ns;
+		count_delay(s->batches.rx_delay, &s->st.delay_max_ns_rx, s->now_ns - s->hold_since_ns);
 		s->released = true;
-		s->st.rx_batches++;
+		nomstack__count_size(s->batches.rx_size, s->hold_nr);
 		s->st.rx_packets += s->hold_nr;
 	}
 	n = s->hold_nr - s->hold_head;
@@ -224,10 +252,14 @@ void nomstack__batch_tx(struct nomstack *s)
 		    !(s->nr_answered && s->nr_answered >= expected_speakers(s)) &&
 		    may_wait(s, s->tx_since_ns, s->w_tx_ns))
 			return;
-		if (s->now_ns - s->tx_since_ns > s->st.delay_max_ns_tx)
-			s->st.delay_max_ns_tx = s->now_ns - s->tx_since_ns;
+		count_delay(s->batches.tx_delay, &s->st.delay_max_ns_tx, s->now_ns - s->tx_since_ns);
 	}
 	nomstack__tx_announce(s);
+}
+
+void nomstack_batches(struct nomstack *s, struct nomstack_batches *out)
+{
+	*out = s->batches;
 }
 
 /* ns until a delay ends; UINT64_MAX when nothing waits. */

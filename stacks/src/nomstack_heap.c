@@ -31,7 +31,7 @@
 #endif
 
 #define SLAB_BYTES ((size_t)64 << 10)
-#define HEAP_BYTES_MAX ((size_t)8 << 20)
+#define HEAP_BYTES_MAX ((size_t)NOMSTACK_HEAP_BYTES)
 #define HEAP_BYTES_MIN ((size_t)512 << 10)
 #define MAX_SLABS (HEAP_BYTES_MAX / SLAB_BYTES)
 #define NR_CLASSES 6

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * nomstack_knob.c - the live knobs, one table for setting, reading and help
+ *
+ * What they are worth after nomstack_open() is the profile's to say: NOMSTACK_* of
+ * its lwipopts.h.
  */
 #include "internal.h"
 
@@ -16,36 +19,44 @@
 
 enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, NAGLE, KEEPALIVE_S, CC, ICMP_PER_S };
 
+/* Data that is held for W, its ACK delayed, and that held for W: RFC 9293, 3.8.6.3, allows half a second. */
+_Static_assert(TCP_FAST_INTERVAL + 2 * (W_MAX_US / 1000) <= 500, "a W that is too long for delayed acknowledgments");
+
 static const struct nomstack_knob knobs[] = {
 	[W_US] = { "w_us", "us",
 		"batching delay W, receive and transmit: more throughput for more latency and jitter",
-		0, W_MAX_US, 0 },
-	[W_RX_US] = { "w_rx_us", "us", "batching delay of received packets only", 0, W_MAX_US, 0 },
-	[W_TX_US] = { "w_tx_us", "us", "batching delay of sent packets only", 0, W_MAX_US, 0 },
+		0, W_MAX_US, NOMSTACK_W_US },
+	[W_RX_US] = { "w_rx_us", "us", "batching delay of received packets only", 0, W_MAX_US, NOMSTACK_W_US },
+	[W_TX_US] = { "w_tx_us", "us", "batching delay of sent packets only", 0, W_MAX_US, NOMSTACK_W_US },
 	[BATCH_MAX] = { "batch_max", "packets",
 		"packets run through the stack before answers are announced: 1 is strict run to completion, more saves doorbells",
-		1, NOMSTACK__BATCH_LIMIT, 64 },
+		1, NOMSTACK__BATCH_LIMIT, NOMSTACK_BATCH_MAX },
 	[ZC_MIN_BYTES] = { "zc_min_bytes", "bytes",
 		"frames at least this long are sent from where they lie, shorter ones are copied into one descriptor",
-		0, 2048, 1024 },
+		0, 2048, NOMSTACK_ZC_MIN_BYTES },
 	[TSO_MAX] = { "tso_max", "segments",
 		"segments that leave as one frame for the device to cut up, 1: none; more makes long answers cheaper",
-		1, NOMSTACK__TSO_MAX, NOMSTACK__TSO_MAX },
+		1, NOMSTACK__TSO_MAX, NOMSTACK_TSO_MAX },
 	[NAGLE] = { "nagle", "",
 		"1: small data waits while some is unacknowledged (RFC 896): fewer packets for latency",
-		0, 1, 0 },
+		0, 1, NOMSTACK_NAGLE },
 	[KEEPALIVE_S] = { "keepalive_s", "s",
 		"probe a peer that has been silent for this long, give it up 60 s later; 0: never",
-		0, KEEPALIVE_MAX_S, 0 },
+		0, KEEPALIVE_MAX_S, NOMSTACK_KEEPALIVE_S },
 	[CC] = { "cc", "",
 		"congestion control of all connections, 0: NewReno (RFC 6582), 1: CUBIC (RFC 9438), faster where round trips are long",
-		TCP_CC_NEWRENO, TCP_CC_CUBIC, TCP_CC_NEWRENO },
+		TCP_CC_NEWRENO, TCP_CC_CUBIC, NOMSTACK_CC },
 	[ICMP_PER_S] = { "icmp_per_s", "1/s",
 		"echo replies and ICMP errors sent per second, bursts of a tenth of that; 0: none. Less is less work for floods",
 		0, ICMP_MAX, 1000 },
 };
 
 #define NR_KNOBS (sizeof(knobs) / sizeof(knobs[0]))
+
+const char *nomstack_profile(void)
+{
+	return NOMSTACK_PROFILE_NAME;
+}
 
 const struct nomstack_knob *nomstack_knobs(unsigned *nr_out)
 {
@@ -73,13 +84,13 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 		return -ERANGE;
 	switch (i) {
 	case W_US:
-		s->w_rx_ns = s->w_tx_ns = (uint64_t)v * US;
+		nomstack__batch_set_w(s, (uint64_t)v * US, (uint64_t)v * US);
 		break;
 	case W_RX_US:
-		s->w_rx_ns = (uint64_t)v * US;
+		nomstack__batch_set_w(s, (uint64_t)v * US, s->w_tx_ns);
 		break;
 	case W_TX_US:
-		s->w_tx_ns = (uint64_t)v * US;
+		nomstack__batch_set_w(s, s->w_rx_ns, (uint64_t)v * US);
 		break;
 	case BATCH_MAX:
 		s->batch_max = (unsigned)v;

@@ -74,6 +74,7 @@ static void the_stack(struct facts *f)
 	uint32_t ip4;
 	unsigned prefix = 0;
 
+	text(f, "profile", "%s", nomstack_profile());
 	nomstack_address(s, &ip4, &prefix);
 	text(f, "address", "%s/%u", ip4addr_ntoa_r(netif_ip4_addr(&s->netif), ip, sizeof(ip)), prefix);
 	text(f, "gateway", "%s", ip4addr_ntoa_r(netif_ip4_gw(&s->netif), ip, sizeof(ip)));
@@ -92,7 +93,16 @@ static void the_stack(struct facts *f)
 	number(f, "predicted", st.tcp_predicted, "segments");
 	number(f, "arp_requests", st.arp_requests, "requests");
 	number(f, "timers_run", st.timers_run, "timers");
-	number(f, "heap_used", nomstack__heap_used(), "bytes");
+	number(f, "heap_used", nomstack__heap_used(), "blocks");
+}
+
+static uint64_t total(const uint64_t *bins, unsigned nr)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < nr; i++)
+		sum += bins[i];
+	return sum;
 }
 
 /* The driver has one queue in each direction. */
@@ -109,7 +119,7 @@ static void rx_queue(struct facts *f)
 	number(f, "unposted", s->rx_unposted, "buffers");
 	number(f, "packets", v->rx_packets, "packets");
 	number(f, "bytes", v->rx_bytes, "bytes");
-	number(f, "batches", s->st.rx_batches, "batches");
+	number(f, "batches", total(s->batches.rx_size, NOMSTACK_SIZE_BINS), "batches");
 	number(f, "doorbells", v->doorbells_rx, "doorbells");
 	number(f, "interrupts", v->interrupts, "interrupts");
 	number(f, "csum_ok", v->rx_csum_ok, "packets");
@@ -129,13 +139,55 @@ static void tx_queue(struct facts *f)
 	number(f, "zero_copy_out", s->zc_outstanding, "frames");
 	number(f, "packets", v->tx_packets, "packets");
 	number(f, "bytes", v->tx_bytes, "bytes");
-	number(f, "batches", s->st.tx_batches, "batches");
+	number(f, "batches", total(s->batches.tx_size, NOMSTACK_SIZE_BINS), "batches");
 	number(f, "doorbells", v->doorbells_tx, "doorbells");
 	number(f, "zero_copy", s->st.tx_zero_copy, "packets");
 	number(f, "csum_offload", v->tx_csum_offload, "packets");
 	number(f, "long", s->st.tx_long, "frames");
 	number(f, "joined", s->st.tx_joined, "segments");
 	number(f, "delay_max", s->st.delay_max_ns_tx, "ns");
+}
+
+/* From 1 on, twice as wide each time. */
+static void sizes(struct facts *f, const uint64_t *bins)
+{
+	char name[32];
+
+	for (unsigned i = 0; i < NOMSTACK_SIZE_BINS; i++) {
+		snprintf(name, sizeof(name), i ? "%u to %u" : "%u", 1u << i, (2u << i) - 1);
+		number(f, name, bins[i], "batches");
+	}
+}
+
+static void delays(struct facts *f, const uint64_t *bins)
+{
+	char name[32];
+
+	for (unsigned i = 0; i < NOMSTACK_DELAY_BINS; i++) {
+		snprintf(name, sizeof(name), i < 2 ? "%u us" : i < NOMSTACK_DELAY_BINS - 1 ? "%u to %u us" :
+			 "%u us and more", i ? 1u << (i - 1) : 0, (1u << i) - 1);
+		number(f, name, bins[i], "batches");
+	}
+}
+
+static void rx_size(struct facts *f)
+{
+	sizes(f, f->s->batches.rx_size);
+}
+
+static void tx_size(struct facts *f)
+{
+	sizes(f, f->s->batches.tx_size);
+}
+
+static void rx_delay(struct facts *f)
+{
+	delays(f, f->s->batches.rx_delay);
+}
+
+static void tx_delay(struct facts *f)
+{
+	delays(f, f->s->batches.tx_delay);
 }
 
 /* Each lost packet under one reason; the sums are those of struct nomstack_stats. */
@@ -243,6 +295,10 @@ static const struct {
 	{ "stack", the_stack },
 	{ "rx0", rx_queue },
 	{ "tx0", tx_queue },
+	{ "rx0.size", rx_size },
+	{ "tx0.size", tx_size },
+	{ "rx0.delay", rx_delay },
+	{ "tx0.delay", tx_delay },
 	{ "drop", drops },
 	{ "knob", knobs },
 	{ "batching", batching },

@@ -339,6 +339,11 @@ void nomstack_stats(struct nomstack *s, struct nomstack_stats *out)
 	const struct stats_ *l = &lwip_stats;
 
 	*out = s->st;
+	for (unsigned i = 0; i < NOMSTACK_SIZE_BINS; i++) {
+		out->rx_batches += s->batches.rx_size[i];
+		out->tx_batches += s->batches.tx_size[i];
+	}
+	out->tx_packets += s->tx_waiting;
 	out->tcp_refused += l->tcp.refused;
 	out->tcp_retransmits = l->tcp.rexmit;
 	out->tcp_predicted = l->tcp.predicted;

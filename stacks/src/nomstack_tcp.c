@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define BACKLOG_MAX TCP_DEFAULT_LISTEN_BACKLOG
+
 static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err);
 
 int nomstack__errno(err_t err)
@@ -261,7 +263,7 @@ int nomstack_tcp_listen(struct nomstack *s, uint16_t port, unsigned backlog, con
 		tcp_abort(pcb);
 		return nomstack__errno(err);
 	}
-	lpcb = tcp_listen_with_backlog_and_err(pcb, (u8_t)(backlog > 255 ? 255 : backlog), &err);
+	lpcb = tcp_listen_with_backlog_and_err(pcb, (u8_t)(backlog > BACKLOG_MAX ? BACKLOG_MAX : backlog), &err);
 	if (!lpcb) {
 		tcp_abort(pcb);
 		return nomstack__errno(err);
@@ -361,7 +363,7 @@ int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint16_t port, con
 #define SHARE 8
 #define SHARE_MIN 3	/* of full size: what an answer may take that an application does not stream */
 #define RESERVE (2 * SHARE_MIN)
-#define RESERVE_CONNS 512
+#define RESERVE_CONNS (MEMP_NUM_TCP_PCB < 2048 ? MEMP_NUM_TCP_PCB / 4 : 512)
 
 static unsigned segments_allowed(const struct nomstack *s)
 {
@@ -479,6 +481,7 @@ void nomstack_tcp_pause(struct nomstack_conn *c, bool paused)
 
 void nomstack_tcp_small_window(struct nomstack_conn *c)
 {
+#if TCP_WND > NOMSTACK_WINDOW_MIN	/* else the profile's is small enough */
 	struct tcp_pcb *pcb = c->pcb;
 
 	if (!pcb || pcb->rcv_wnd <= NOMSTACK_WINDOW_MIN)
@@ -486,6 +489,7 @@ void nomstack_tcp_small_window(struct nomstack_conn *c)
 	pcb->rcv_wnd = pcb->rcv_ann_wnd = NOMSTACK_WINDOW_MIN;
 	/* lwIP notes what it would have liked to announce; a SYN's window has 16 bits */
 	pcb->rcv_ann_right_edge = pcb->rcv_nxt + NOMSTACK_WINDOW_MIN;
+#endif
 }
 
 void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n)

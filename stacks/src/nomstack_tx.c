@@ -92,18 +92,16 @@ void nomstack__tx_announce(struct nomstack *s)
 	s->nr_answered = 0;
 	if (!s->tx_waiting)
 		return;		/* nothing was queued since */
-	s->tx_waiting = false;
-	s->st.tx_batches++;
+	nomstack__count_size(s->batches.tx_size, s->tx_waiting);
+	s->st.tx_packets += s->tx_waiting;
+	s->tx_waiting = 0;
 	vnet_tx_flush(s->v);
 }
 
 static inline err_t queued(struct nomstack *s)
 {
-	s->st.tx_packets++;
-	if (!s->tx_waiting) {
-		s->tx_waiting = true;
+	if (!s->tx_waiting++)
 		s->tx_since_ns = s->now_ns;
-	}
 	return ERR_OK;
 }
 

@@ -66,6 +66,12 @@ void rig_open_opts(struct rig *r, const char *ip4, uint64_t features, unsigned t
 	r->peer_ip = PEER_IP;
 	memcpy(r->peer_mac, "\x52\x54\x00\x00\x00\x01", 6);
 	t_assert(nomstack_open(&o, &r->s) == 0);
+	/* Tests know when batches go: the knobs of profile "default", in each profile. */
+	rig_knob(r, "w_us", 0);
+	rig_knob(r, "batch_max", 64);
+	rig_knob(r, "keepalive_s", 0);
+	rig_knob(r, "tso_max", 44);
+	rig_knob(r, "cc", 0);
 }
 
 void rig_open(struct rig *r, const char *ip4, uint64_t features)

@@ -70,6 +70,7 @@ void rig_tx_hold(bool hold);		/* true: the device does not finish sending */
 void rig_tx_fail(bool full);		/* true: the transmit ring is full */
 unsigned rig_tx_waiting(void);		/* announced frames not yet popped */
 
+/* The stack, with the knobs of profile "default" whatever it was built with. */
 void rig_open(struct rig *r, const char *ip4, uint64_t features);
 void rig_open_opts(struct rig *r, const char *ip4, uint64_t features, unsigned tx_ring);
 void rig_close(struct rig *r);

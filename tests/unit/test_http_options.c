@@ -91,7 +91,7 @@ static void test_http_options_manual(void **state)
 	}
 	for (const char *p = page; (p = strstr(p, "\n.It Fl Fl ")); p++)
 		found++;
-	assert_int_equal(found, nr + 1);	/* and --help */
+	assert_int_equal(found, nr + 2);	/* --version and --help */
 }
 
 int main(void)

@@ -321,6 +321,82 @@ static void test_released_batch_is_finished(void **state)
 	rig_close(&rig);
 }
 
+/* Batches in a histogram, from bin @from on. */
+static uint64_t count(const uint64_t *bins, unsigned nr, unsigned from)
+{
+	uint64_t n = 0;
+
+	for (; from < nr; from++)
+		n += bins[from];
+	return n;
+}
+
+/* Each batch stands in the bin of its size, and with W > 0 in that of its delay. */
+static void test_histograms(void **state)
+{
+	struct nomstack_batches was, is;
+
+	begin(8);
+	answer = true;
+	nomstack_batches(rig.s, &was);
+	for (unsigned n = 1; n <= 8; n++) {
+		for (unsigned i = 0; i < n; i++)
+			request((int)i);
+		nomstack_poll(rig.s);
+		drain();
+		nomstack_batches(rig.s, &is);
+		for (unsigned bin = 0; bin < NOMSTACK_SIZE_BINS; bin++) {
+			unsigned mine = bin == (n >= 8 ? 3 : n >= 4 ? 2 : n >= 2 ? 1 : 0);
+
+			assert_int_equal(is.rx_size[bin] - was.rx_size[bin], mine);
+			assert_int_equal(is.tx_size[bin] - was.tx_size[bin], mine);
+		}
+		was = is;
+	}
+	assert_int_equal(count(is.rx_delay, NOMSTACK_DELAY_BINS, 0), 0);
+	assert_int_equal(count(is.tx_delay, NOMSTACK_DELAY_BINS, 0), 0);
+
+	rig_knob(&rig, "w_us", 100);
+	for (int i = 0; i < 1000; i++)
+		tick(1);
+	request(0);				/* and seven that take part are silent */
+	for (int i = 0; i < 300; i++)
+		tick(1);
+	drain();
+	nomstack_batches(rig.s, &is);
+	assert_int_equal(is.rx_delay[7] - was.rx_delay[7], 1);	/* 64 to 127 us */
+	assert_int_equal(is.tx_delay[7] - was.tx_delay[7], 1);
+	assert_int_equal(count(is.rx_delay, NOMSTACK_DELAY_BINS, 0), 1);
+	assert_int_equal(count(is.tx_delay, NOMSTACK_DELAY_BINS, 0), 1);
+	assert_int_equal(rig_stats(&rig).rx_batches, count(is.rx_size, NOMSTACK_SIZE_BINS, 0));
+	assert_int_equal(rig_stats(&rig).tx_batches, count(is.tx_size, NOMSTACK_SIZE_BINS, 0));
+	rig_close(&rig);
+}
+
+/* The last bins have no end. */
+static void test_histograms_have_room_for_all(void **state)
+{
+	struct nomstack_batches was, is;
+
+	begin(2);
+	rig_knob(&rig, "batch_max", 256);
+	for (int i = 0; i < 100; i++)
+		peer_send(&peer[0], ACK, "x", 1);
+	nomstack_batches(rig.s, &was);
+	nomstack_poll(rig.s);
+	nomstack_batches(rig.s, &is);
+	assert_int_equal(is.rx_size[6] - was.rx_size[6], 1);
+	rig_knob(&rig, "w_rx_us", 100);
+	request(0);
+	nomstack_poll(rig.s);
+	rig.now_ns += UINT64_C(3600000000000);	/* descheduled for an hour */
+	nomstack_poll(rig.s);
+	nomstack_batches(rig.s, &is);
+	assert_int_equal(is.rx_delay[NOMSTACK_DELAY_BINS - 1], 1);
+	drain();
+	rig_close(&rig);
+}
+
 static void test_transmit_waits_for_w_and_no_longer(void **state)
 {
 	static const unsigned steps[] = { 1, 4, 9, 25 };
@@ -464,6 +540,7 @@ static void test_never_above_w_random(void **state)
 {
 	for (uint64_t seed = 1; seed <= 40; seed++) {
 		uint64_t x = seed * 7919, w = 20 + seed * 13;
+		struct nomstack_batches b;
 		unsigned sent = 0;
 
 		begin(N);
@@ -488,6 +565,10 @@ static void test_never_above_w_random(void **state)
 		assert_int_equal(received, sent);
 		t_assert(rig_stats(&rig).delay_max_ns_rx <= w * US);
 		t_assert(rig_stats(&rig).delay_max_ns_tx <= w * US);
+		nomstack_batches(rig.s, &b);
+		for (unsigned i = 1; i < NOMSTACK_DELAY_BINS; i++)
+			if (1u << (i - 1) > w)
+				assert_int_equal(b.rx_delay[i] + b.tx_delay[i], 0);
 		assert_int_equal(rig_device().rx_held, 0);
 		assert_int_equal(rig_device().tx_queued, 0);
 		rig_close(&rig);
@@ -535,6 +616,8 @@ int main(void)
 		cmocka_unit_test(test_silent_connections_do_not_hold_others_up),
 		cmocka_unit_test(test_ring_occupancy_ends_the_wait),
 		cmocka_unit_test(test_released_batch_is_finished),
+		cmocka_unit_test(test_histograms),
+		cmocka_unit_test(test_histograms_have_room_for_all),
 		cmocka_unit_test(test_transmit_waits_for_w_and_no_longer),
 		cmocka_unit_test(test_transmit_ends_when_all_are_answered),
 		cmocka_unit_test(test_transmit_ring_nearly_full_ends_the_wait),

@@ -476,6 +476,10 @@ static void test_queues_and_the_rest_are_there(void **state)
 	assert_int_equal(fact("rx0", "packets"), vnet_stats(rig.v)->rx_packets);
 	assert_int_equal(fact("tx0", "packets"), vnet_stats(rig.v)->tx_packets);
 	assert_int_equal(fact("tx0", "room"), vnet_tx_room(rig.v));
+	assert_int_equal(fact("rx0.size", "1") + fact("rx0.size", "2 to 3"), fact("rx0", "batches"));
+	fact("tx0.size", "32768 to 65535");
+	fact("rx0.delay", "0 us");
+	fact("tx0.delay", "65536 us and more");
 	assert_int_equal(fact("knob", "batch_max"), 17);
 	assert_int_equal(fact("stack", "connections"), 1);
 	fact("arp", "10.0.0.1");

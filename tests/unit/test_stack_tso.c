@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Segmentation offload, hosted: stack, virtio driver, rings, and a device that
- * cuts long frames up (tests/tools/vhost_backend/be_tso.c, which shares nothing
+ * cuts long frames up (userdrivers/vhostbe/be_tso.c, which shares nothing
  * with the stack).  The rig's peer checks each packet that arrives as it would
  * any other: sums, lengths, sequence numbers.
  */

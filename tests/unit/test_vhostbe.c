@@ -34,7 +34,11 @@
 #define USED		0x2000
 #define BUFS		0x10000
 
+#define FEATURES	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_CSUM))
+#define TABLE		0x8000	/* an indirect table */
+
 static struct vhostbe *be;
+static uint64_t features = FEATURES;	/* that the front-end takes */
 static char path[64];
 
 struct front {
@@ -353,7 +357,7 @@ static void t_front(struct front *f, const struct vhost_vring_addr *override)
 	f->sock = t_connect();
 	f->mem_fd = t_memfd(MEM_BYTES);
 	f->mem = mmap(NULL, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, f->mem_fd, 0);
-	t_u64(f->sock, VHU_SET_FEATURES, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_CSUM), -1);
+	t_u64(f->sock, VHU_SET_FEATURES, features, -1);
 	m.u.mem.region[0] = (struct vhu_mem_region){ GUEST, MEM_BYTES, (uintptr_t)f->mem, 0 };
 	t_send(f->sock, &m, VHU_SET_MEM_TABLE, 40, &f->mem_fd, 1);
 	for (q = 0; q < 2; q++) {
@@ -548,6 +552,99 @@ static void test_vhostbe_bad_receive_buffers(void **state)
 	t_front_end(&f);
 }
 
+/* A frame in a table of three descriptors, behind a direct one; then what no table may be. */
+static void test_vhostbe_indirect_tables(void **state)
+{
+	enum { GOOD, NESTED, CROOKED, OUTSIDE, EMPTY, WRITABLE, BEYOND, NR };
+	static const char *const words[NR] = { NULL, "flags", "table of 40", "table of", "table of 0", "flags", "descriptor 3 of 3" };
+	struct vhostbe_opts o = { .sz = sizeof(o), .features_on = BIT(VIRTIO_RING_F_INDIRECT_DESC) };
+	uint8_t got[200];
+	int k;
+
+	vhostbe_destroy(be);
+	assert_int_equal(vhostbe_create(path, &o, &be), 0);
+	features = FEATURES | BIT(VIRTIO_RING_F_INDIRECT_DESC);
+	for (k = 0; k < NR; k++) {
+		struct vring_desc *d, *t;
+		struct front f;
+
+		t_front(&f, NULL);
+		d = t_desc(&f, 1);
+		t = (void *)(f.mem + TABLE);
+		d[0] = (struct vring_desc){ GUEST + BUFS, 12, VRING_DESC_F_NEXT, 5 };
+		d[5] = (struct vring_desc){ GUEST + TABLE, 3 * sizeof(*t), VRING_DESC_F_INDIRECT, 0 };
+		t[0] = (struct vring_desc){ GUEST + BUFS + 100, 10, VRING_DESC_F_NEXT, 2 };
+		t[2] = (struct vring_desc){ GUEST + BUFS + 200, 20, VRING_DESC_F_NEXT, 1 };
+		t[1] = (struct vring_desc){ GUEST + BUFS + 300, 30, 0, 0 };
+		memset(f.mem + BUFS + 100, 'a', 10);
+		memset(f.mem + BUFS + 200, 'b', 20);
+		memset(f.mem + BUFS + 300, 'c', 30);
+		if (k == NESTED)
+			t[1] = d[5];
+		else if (k == CROOKED)
+			d[5].len = 40;
+		else if (k == OUTSIDE)
+			d[5].addr = GUEST + MEM_BYTES - sizeof(*t);
+		else if (k == EMPTY)
+			d[5].len = 0;
+		else if (k == WRITABLE)
+			t[2].flags |= VRING_DESC_F_WRITE;
+		else if (k == BEYOND)
+			t[2].next = 3;
+		t_offer(&f, 1, 0);
+		t_kick(&f, 1);
+		if (k != GOOD) {
+			assert_true(t_closed(f.sock));
+			if (!vhostbe_last_error(be) || !strstr(vhostbe_last_error(be), words[k]))
+				fail_msg("error \"%s\" lacks \"%s\"", vhostbe_last_error(be), words[k]);
+		} else {
+			assert_int_equal(vhostbe_take(be, got, sizeof(got), NULL), 60);
+			assert_memory_equal(got, "aaaaaaaaaabbbbbbbbbbbbbbbbbbbbcccccccccccccccccccccccccccccc", 60);
+			assert_int_equal(t_used(&f, 1)->idx, 1);
+			assert_int_equal(t_used(&f, 1)->ring[0].id, 0);
+		}
+		close(f.sock);
+		t_steps();
+		t_front_end(&f);
+	}
+	features = FEATURES;
+	assert_int_equal(vhostbe_stats(be)->protocol_errors, NR - 1);
+}
+
+/* Polled: no doorbell is wanted, and none is needed; asked for again, they are. */
+static void test_vhostbe_polled(void **state)
+{
+	struct vring_desc *d;
+	struct front f;
+	uint8_t got[200];
+
+	t_front(&f, NULL);
+	d = t_desc(&f, 1);
+	d[0] = (struct vring_desc){ .addr = GUEST + BUFS, .len = 12 + 60 };
+	assert_int_equal(vhostbe_poll(be), 0);
+	assert_int_equal(t_used(&f, 1)->flags, 0);
+	vhostbe_busy(be, true);
+	assert_int_equal(t_used(&f, 1)->flags, VRING_USED_F_NO_NOTIFY);
+	t_offer(&f, 1, 0);
+	assert_int_equal(vhostbe_poll(be), 1);
+	assert_int_equal(vhostbe_take(be, got, sizeof(got), NULL), 60);
+	assert_int_equal(vhostbe_poll(be), 0);
+	assert_int_equal(t_used(&f, 1)->flags, VRING_USED_F_NO_NOTIFY);
+	/* A frame from before doorbells were asked for is seen without one. */
+	t_offer(&f, 1, 0);
+	vhostbe_busy(be, false);
+	vhostbe_step(be);
+	assert_int_equal(t_used(&f, 1)->flags, 0);
+	assert_int_equal(vhostbe_take(be, got, sizeof(got), NULL), 60);
+	/* What was stopped under a poller stays stopped. */
+	vhostbe_busy(be, true);
+	t_state(f.sock, VHU_GET_VRING_BASE, 1, 0);
+	assert_int_equal(vhostbe_poll(be), 0);
+	close(f.sock);
+	t_steps();
+	t_front_end(&f);
+}
+
 /* Garbage of all kinds; the only demand is to live (and, under ASan, honestly). */
 static void test_vhostbe_survives_garbage(void **state)
 {
@@ -600,7 +697,9 @@ int main(void)
 		cmocka_unit_test(test_vhostbe_rings_outside_of_memory),
 		cmocka_unit_test(test_vhostbe_bad_rings),
 		cmocka_unit_test(test_vhostbe_bad_receive_buffers),
+		cmocka_unit_test(test_vhostbe_polled),
 		cmocka_unit_test(test_vhostbe_survives_garbage),
+		cmocka_unit_test(test_vhostbe_indirect_tables),	/* a device of its own: last */
 	};
 
 	return cmocka_run_group_tests(tests, t_setup, t_teardown);

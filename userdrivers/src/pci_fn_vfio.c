@@ -7,19 +7,15 @@
 #include <stdlib.h>
 
 #include "nomdrv/dev.h"
-#include "nomux/upcall.h"
 #include "nomux/vfio.h"
 
+#include "irq_upcall.h"
 #include "pci_fn.h"
 
 struct fn_vfio {
 	struct pci_fn fn;
 	struct nomux_vfio *dev;
-	struct {
-		struct nomux_core *core;	/* bound to, or NULL */
-		unsigned int event;
-		int eventfd;
-	} bound[NOMDRV_NR_IRQS];
+	struct irq_upcall bound[NOMDRV_NR_IRQS];
 };
 
 static struct fn_vfio *to_vfio(struct pci_fn *fn)
@@ -78,43 +74,15 @@ static int vfio_irq(struct pci_fn *fn, unsigned int vector, int eventfd)
 	return nomux_vfio_irq(to_vfio(fn)->dev, vector, eventfd);
 }
 
-/* In the upcall: no floating point, no SSE. */
-__attribute__((target("general-regs-only")))
-static void count_interrupt(unsigned int event, uint64_t count, void *arg)
-{
-	*(uint64_t *)arg += count;
-}
-
 static int vfio_irq_bind(struct pci_fn *fn, unsigned int vector, struct nomux_core *core,
 			 unsigned int event, int eventfd, uint64_t *count)
 {
-	struct fn_vfio *f = to_vfio(fn);
-	int err;
-
-	err = nomux_on_event(core, event, count_interrupt, count);
-	if (err)
-		return err;
-	err = nomux_event_bind(core, event, eventfd);
-	if (err) {
-		nomux_on_event(core, event, NULL, NULL);
-		return err;
-	}
-	f->bound[vector].core = core;
-	f->bound[vector].event = event;
-	f->bound[vector].eventfd = eventfd;
-	return 0;
+	return irq_upcall_bind(&to_vfio(fn)->bound[vector], core, event, eventfd, count);
 }
 
 static void vfio_irq_unbind(struct pci_fn *fn, unsigned int vector)
 {
-	struct fn_vfio *f = to_vfio(fn);
-	struct nomux_core *core = f->bound[vector].core;
-
-	if (!core)
-		return;
-	nomux_event_unbind(core, f->bound[vector].event, f->bound[vector].eventfd);
-	nomux_on_event(core, f->bound[vector].event, NULL, NULL);
-	f->bound[vector].core = NULL;
+	irq_upcall_unbind(&to_vfio(fn)->bound[vector]);
 }
 
 static int vfio_dma_alloc(struct pci_fn *fn, size_t bytes, struct nomdrv_dma *dma_out)

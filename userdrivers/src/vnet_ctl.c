@@ -120,8 +120,7 @@ static bool take(struct vnet *v)
 	return true;
 }
 
-static int command(struct vnet *v, unsigned int class, unsigned int cmd, const void *data,
-		   unsigned int bytes)
+int vnet__command(struct vnet *v, unsigned int class, unsigned int cmd, const void *data, unsigned int bytes)
 {
 	uint8_t *mem = v->ctl->mem, answer;
 
@@ -152,13 +151,14 @@ static int may(const struct vnet *v, unsigned int feature)
 
 static int tell_mac(struct vnet *v, const uint8_t mac[6])
 {
-	return command(v, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6);
+	return vnet__command(v, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6);
 }
 
 int vnet_set_mac(struct vnet *v, const uint8_t mac[6])
 {
 	static const uint8_t none[6];
 	int err = may(v, VIRTIO_NET_F_CTRL_MAC_ADDR);
+	unsigned int i;
 
 	if (err)
 		return err;
@@ -167,7 +167,8 @@ int vnet_set_mac(struct vnet *v, const uint8_t mac[6])
 	err = tell_mac(v, mac);
 	if (err)
 		return err;
-	memcpy(v->mac, mac, 6);
+	for (i = 0; i < vnet_nr_pairs(v); i++)
+		memcpy(vnet_pair(v, i)->mac, mac, 6);
 	v->ctl->mac_set = true;
 	return 0;
 }
@@ -195,7 +196,7 @@ static int tell_modes(struct vnet *v, unsigned int mode, unsigned int which)
 
 		if (!(which >> cmd & 1))
 			continue;
-		err = command(v, VIRTIO_NET_CTRL_RX, cmd, &on, 1);
+		err = vnet__command(v, VIRTIO_NET_CTRL_RX, cmd, &on, 1);
 		if (err)
 			return err;
 		c->mode = (uint8_t)((c->mode & ~(1u << cmd)) | (unsigned int)on << cmd);
@@ -234,7 +235,7 @@ static int tell_filter(struct vnet *v)
 	memcpy(p, &n, 4);
 	memcpy(p + 4, c->addr + c->nr_unicast, 6 * n);
 	p += 4 + 6 * n;
-	return command(v, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, data,
+	return vnet__command(v, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, data,
 		       (unsigned int)(p - data));
 }
 
@@ -279,7 +280,7 @@ static int tell_vlan(struct vnet *v, unsigned int vid, bool on)
 {
 	uint16_t id = (uint16_t)vid;
 
-	return command(v, VIRTIO_NET_CTRL_VLAN, on ? VIRTIO_NET_CTRL_VLAN_ADD : VIRTIO_NET_CTRL_VLAN_DEL,
+	return vnet__command(v, VIRTIO_NET_CTRL_VLAN, on ? VIRTIO_NET_CTRL_VLAN_ADD : VIRTIO_NET_CTRL_VLAN_DEL,
 		       &id, sizeof(id));
 }
 
@@ -304,19 +305,21 @@ int vnet_announce_ack(struct vnet *v)
 {
 	int err = may(v, VIRTIO_NET_F_GUEST_ANNOUNCE);
 
-	return err ? err : command(v, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, "", 0);
+	return err ? err : vnet__command(v, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, "", 0);
 }
 
 int vnet__ctl_restore(struct vnet *v)
 {
 	struct vnet_ctl *c = v->ctl;
-	unsigned int vid;
-	int err;
+	unsigned int vid, i;
+	int err = 0;
 
-	err = vnet_check(v);
+	for (i = 0; !err && i < vnet_nr_pairs(v); i++)
+		err = vnet_check(vnet_pair(v, i));
 	if (err || !c)
 		return err;
-	if (c->mac_set)
+	err = vnet__mq_steer(v);
+	if (!err && c->mac_set)
 		err = tell_mac(v, v->mac);
 	if (!err)
 		err = tell_modes(v, c->mode, c->mode_set);

@@ -8,7 +8,6 @@
 
 #define USED(f, why)	{ f, #f, VNET_FEATURE_USED, why }
 #define ASKED(f, why)	{ f, #f, VNET_FEATURE_ASKED, why }
-#define LATER(f, why)	{ f, #f, VNET_FEATURE_PLANNED, why }
 #define NO(f, why)	{ f, #f, VNET_FEATURE_NO, why }
 
 const struct vnet_feature vnet_features_table[] = {
@@ -32,7 +31,7 @@ const struct vnet_feature vnet_features_table[] = {
 	ASKED(VIRTIO_NET_F_CTRL_VLAN, "VLANs let in one by one; none at first"),
 	ASKED(VIRTIO_NET_F_CTRL_RX_EXTRA, "five more receive modes"),
 	ASKED(VIRTIO_NET_F_GUEST_ANNOUNCE, "the stack is told to announce itself, after a migration"),
-	LATER(VIRTIO_NET_F_MQ, "one queue pair; a stack is one core"),
+	ASKED(VIRTIO_NET_F_MQ, "with nr_pairs above 1: queue pairs for as many cores"),
 	ASKED(VIRTIO_NET_F_CTRL_MAC_ADDR, "another address while running"),
 	NO(VIRTIO_RING_F_INDIRECT_DESC, "a frame takes one or two descriptors"),
 	USED(VIRTIO_RING_F_EVENT_IDX, "doorbells and interrupts only when the other side sleeps"),
@@ -43,6 +42,8 @@ const struct vnet_feature vnet_features_table[] = {
 	USED(VIRTIO_F_ORDER_PLATFORM, "barriers are those of a real device"),
 	NO(VIRTIO_F_SR_IOV, "physical functions only"),
 	NO(VIRTIO_F_RING_RESET, "the whole device is reset"),
+	NO(VIRTIO_NET_F_HASH_REPORT, "nobody asks for a frame's hash"),
+	ASKED(VIRTIO_NET_F_RSS, "with nr_pairs above 1: flows spread over the pairs by a keyed hash"),
 };
 
 const unsigned int vnet_nr_features = sizeof(vnet_features_table) / sizeof(vnet_features_table[0]);

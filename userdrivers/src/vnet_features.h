@@ -9,7 +9,6 @@
 enum vnet_feature_use {
 	VNET_FEATURE_USED,	/* accepted when offered */
 	VNET_FEATURE_ASKED,	/* accepted when offered and named in vnet_opts.features_on */
-	VNET_FEATURE_PLANNED,	/* worth having, not there yet */
 	VNET_FEATURE_NO,	/* no use for it here */
 };
 
@@ -31,8 +30,7 @@ struct vnet_feature {
 static inline const char *vnet_feature_mark(enum vnet_feature_use use)
 {
 	static const char *const mark[] = {
-		[VNET_FEATURE_USED] = "Y", [VNET_FEATURE_ASKED] = "R", [VNET_FEATURE_PLANNED] = "P",
-		[VNET_FEATURE_NO] = "--",
+		[VNET_FEATURE_USED] = "Y", [VNET_FEATURE_ASKED] = "R", [VNET_FEATURE_NO] = "--",
 	};
 
 	return mark[use];

@@ -40,6 +40,12 @@ _Static_assert(sizeof(struct virtio_net_hdr_v1) == 12, "virtio-net header of VER
 _Static_assert(VNET_DESC_BYTES - 12 == VNET_FRAME_MAX_BYTES, "frame limit of the public header");
 _Static_assert((VNET_BUF_SKIP + 12 + 14) % 4 == 0, "alignment of the IP header");
 
+/*
+ * Behind what one pair's thread writes, so that the next allocation, which may be
+ * another pair's, begins in another cache line.
+ */
+#define VNET_APART_BYTES	64u
+
 /* Where a receive buffer is. */
 enum vnet_buf_state { VNET_BUF_SPARE, VNET_BUF_POSTED, VNET_BUF_HELD };
 
@@ -106,6 +112,10 @@ struct vnet_auto {
  * @ctl: control queue, NULL without
  * @config_seen: config_interrupts at the last vnet_config_changed()
  * @event_fn, @event_arg: of vnet_on_event()
+ * @root: the device itself: what is done before and after running; @dev is the
+ *	same, or with several pairs this one's view of it
+ * @mq, @pair: shared with the other pairs, NULL when there is one; which this is
+ * @dma: the memory of all pairs, in the first one
  * @error: 0, or -errno until vnet_restart()
  * @reason: why
  */
@@ -144,6 +154,10 @@ struct vnet {
 	vnet_event_fn event_fn;
 	void *event_arg;
 	char reason[160];
+	struct nomdrv_dev *root;
+	struct vnet_mq *mq;
+	unsigned int pair;
+	struct nomdrv_dma dma;
 };
 
 /* Stop for good: reset the device, keep the reason. */
@@ -167,8 +181,30 @@ void vnet__rx_bad_len(struct vnet *v, uint32_t len) __attribute__((cold));
 unsigned int vnet__rx_ran_ahead(struct vnet *v) __attribute__((cold));
 /* Memory of the control queue, once; -ENOMEM. */
 int vnet__ctl_create(struct vnet *v, const struct vnet_opts *o, unsigned int size);
+/* One command, answered: 0, -EREMOTEIO (refused), -EIO (stopped). */
+int vnet__command(struct vnet *v, unsigned int class, unsigned int cmd, const void *data, unsigned int bytes);
 /* Tell a device that was reset what had been set: 0 or an error of the functions that set it. */
 int vnet__ctl_restore(struct vnet *v);
+/* Features, MTU, address and what follows from them; device reset (vnet_negotiate.c). */
+int vnet__negotiate(struct vnet *v, const struct vnet_opts *o);
+/* Memory, rings and private state, once; vnet__free() also after a failure (vnet_mem.c). */
+int vnet__alloc(struct vnet *v, const struct vnet_opts *o);
+void vnet__free(struct vnet *v);
+/* Several pairs (vnet_mq.c).  Without: they do nothing, and the number is the index. */
+int vnet__mq_choose(struct vnet *v, const struct vnet_opts *o, uint64_t *wanted);
+int vnet__mq_create(struct vnet *v, unsigned int nr);
+void vnet__mq_destroy(struct vnet *v);
+/* The device runs: so do the pairs. */
+void vnet__mq_started(struct vnet *v);
+/* Which pairs are used, and how flows come to them. */
+int vnet__mq_steer(struct vnet *v);
+/* This pair has stopped and is about to reset the device; whether another one has. */
+void vnet__mq_tell_stop(struct vnet *v);
+void vnet__mq_look(struct vnet *v);
+/* What the device calls queue VNET_RXQ, _TXQ or _CTLQ of this pair. */
+unsigned int vnet__queue_number(const struct vnet *v, unsigned int index);
+unsigned int vnet__nr_queues(const struct vnet *v);
+struct virtq *vnet__ring(struct vnet *v, unsigned int index);
 /* Options with defaults for what the caller's struct lacks: 0, -EINVAL, -E2BIG. */
 int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out);
 

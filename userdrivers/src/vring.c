@@ -19,7 +19,8 @@
 
 /*
  * The avail and the used part get cache lines (and, as it happens, pages) of
- * their own: one side writes each, and sharing a line would bounce it.
+ * their own: one side writes each, and sharing a line would bounce it.  So do the
+ * slots, for what follows them may be another thread's.
  */
 #define PART_ALIGN	64
 
@@ -53,7 +54,7 @@ int vring_create(struct virtq *r, unsigned int size, struct vdma *mem)
 	r->used = vdma_alloc_piece(mem, used_bytes(size), PART_ALIGN);
 	if (!r->desc || !r->avail || !r->used)
 		return -ENOMEM;
-	r->slot = calloc(size, sizeof(*r->slot));
+	r->slot = calloc(1, size * sizeof(*r->slot) + PART_ALIGN);
 	if (!r->slot)
 		return -ENOMEM;
 	r->size = (uint16_t)size;
@@ -95,6 +96,7 @@ void vring_describe(const struct virtq *r, const struct vdma *mem, unsigned int 
 {
 	*out = (struct nomdrv_queue){
 		.index = index,
+		.irq = -1,
 		.size = r->size,
 		.desc = r->desc, .desc_dma = vdma_addr(mem, r->desc),
 		.avail = r->avail, .avail_dma = vdma_addr(mem, r->avail),

@@ -3,6 +3,7 @@
 #include "vtrans_fake.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,12 +32,14 @@ static int fake_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 	struct vtrans_fake *f = to_fake(dev);
 
 	f->nr_queues = 0;
+	f->accepted = 0;
 	*offered_out = f->offered;
 	return fails(f, FAKE_PROBE);
 }
 
 static int fake_set_features(struct nomdrv_dev *dev, uint64_t features)
 {
+	to_fake(dev)->accepted = features;
 	return fails(to_fake(dev), FAKE_SET_FEATURES);
 }
 
@@ -54,7 +57,9 @@ static int fake_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned 
 {
 	struct vtrans_fake *f = to_fake(dev);
 
-	*size_out = f->queue_size[index];
+	/* As QEMU does: more than three are there when MQ is accepted, not before. */
+	*size_out = index < 3 || (index < FAKE_NR_QUEUES && (f->accepted >> VIRTIO_NET_F_MQ & 1)) ?
+		f->queue_size[index] : 0;
 	return fails(f, FAKE_QUEUE_SIZE);
 }
 
@@ -62,6 +67,8 @@ static int fake_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *q
 {
 	struct vtrans_fake *f = to_fake(dev);
 
+	if (queue->index >= FAKE_NR_QUEUES)
+		abort();	/* it has no size: nobody may ask for it */
 	f->queue[queue->index] = *queue;
 	f->nr_queues++;
 	return fails(f, FAKE_QUEUE_SETUP);
@@ -80,8 +87,13 @@ static int fake_reset(struct nomdrv_dev *dev)
 {
 	struct vtrans_fake *f = to_fake(dev);
 
+	/* No transport can do two at once; give a second thread the time to try. */
+	if (__atomic_exchange_n(&f->resetting, true, __ATOMIC_ACQ_REL))
+		abort();
+	sched_yield();
 	f->started = false;
 	f->resets++;
+	__atomic_store_n(&f->resetting, false, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -161,9 +173,11 @@ static void fake_destroy(struct nomdrv_dev *dev)
 	free(f);
 }
 
-static int fake_irq_fd(struct nomdrv_dev *dev)
+static int fake_irq_fd(struct nomdrv_dev *dev, unsigned int irq)
 {
-	return to_fake(dev)->irq_fd;
+	struct vtrans_fake *f = to_fake(dev);
+
+	return irq == NOMDRV_IRQ_RX ? f->irq_fd : f->more_irq_fd[irq];
 }
 
 static const struct nomdrv_trans_ops fake_ops = {
@@ -187,6 +201,7 @@ struct vtrans_fake *vtrans_fake_create(void)
 {
 	static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
 	struct vtrans_fake *f = calloc(1, sizeof(*f));
+	unsigned int i;
 
 	if (!f)
 		abort();
@@ -200,6 +215,8 @@ struct vtrans_fake *vtrans_fake_create(void)
 	f->queue_size[0] = f->queue_size[1] = f->queue_size[2] = 8;
 	f->fail_err = -ENXIO;
 	f->irq_fd = -EOPNOTSUPP;
+	for (i = 0; i < NOMDRV_NR_IRQS; i++)
+		f->more_irq_fd[i] = -EOPNOTSUPP;
 	return f;
 }
 

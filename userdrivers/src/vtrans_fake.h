@@ -20,9 +20,11 @@ enum vtrans_fake_op {
 	FAKE_DMA_ALLOC, FAKE_QUEUE_SETUP, FAKE_START, FAKE_STATUS, FAKE_NR_OPS,
 };
 
+#define FAKE_NR_QUEUES	(2 * NOMDRV_PAIRS_MAX + 9)	/* room for a few pairs more than the driver uses */
+
 /**
  * struct vtrans_fake - the device
- * @offered: its features
+ * @offered: its features; @accepted: the driver's
  * @config: its configuration space
  * @queue_size: what it says
  * @status_bits: what it says; an error if negative
@@ -35,20 +37,21 @@ enum vtrans_fake_op {
  */
 struct vtrans_fake {
 	struct nomdrv_dev dev;
-	uint64_t offered;
+	uint64_t offered, accepted;
 	struct virtio_net_config config;
-	unsigned int queue_size[3];
+	unsigned int queue_size[FAKE_NR_QUEUES];
 	int status_bits;
 	enum vtrans_fake_op fail_op;
 	unsigned int fail_skip;
 	int fail_err;
 	bool contiguous;
-	struct nomdrv_queue queue[3];
+	struct nomdrv_queue queue[FAKE_NR_QUEUES];
 	unsigned int nr_queues;
-	unsigned int kicks[3];
+	unsigned int kicks[FAKE_NR_QUEUES];
 	int irq_fd;	/* an eventfd of the test's, which stays its own; negative: none */
+	int more_irq_fd[NOMDRV_NR_IRQS];	/* those of further interrupts */
 	unsigned int resets;
-	bool dma_live, started;
+	bool dma_live, started, resetting;
 	bool *destroyed;	/* set when the driver destroys the device; may be NULL */
 	struct nomdrv_dma dma;
 	void *map;

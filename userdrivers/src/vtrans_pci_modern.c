@@ -11,9 +11,9 @@
  * modern half, one without that half is refused with the reason.
  *
  * Interrupts: MSI-X vector 0 belongs to the receive queue, vector 1 to changes of
- * the configuration (a device with a single vector has none for those).  Both are
- * set up before the queue is enabled and signal an eventfd from then on; the
- * other queues have none.
+ * the configuration (a device with a single vector has none for those), further
+ * ones to the receive queues of further pairs.  They are set up before the queue is
+ * enabled and signal an eventfd from then on; the other queues have none.
  */
 #include "pci_fn.h"
 
@@ -37,7 +37,6 @@
 #define VENDOR_VIRTIO		0x1af4
 #define DEVICE_MODERN_NET	(0x1040 + VIRTIO_ID_NET)
 #define DEVICE_LEGACY_NET	0x1000
-#define NR_QUEUES		3
 #define CAPS_MAX		48	/* as many as fit into 192 bytes */
 #define RESET_TIMEOUT_NS	2000000000LL
 #define CONFIG_TRIES		16
@@ -56,7 +55,8 @@ struct vpci {
 	uint32_t notify_mult;
 	unsigned int nr_queues;
 	bool has_caps;
-	volatile uint16_t *doorbell[NR_QUEUES];
+	volatile uint16_t **doorbell;	/* by queue number; the control queue's may be a high one */
+	unsigned int nr_doorbells;
 	int irq_fd[NOMDRV_NR_IRQS];
 };
 
@@ -315,7 +315,6 @@ static int vpci_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 	*offered_out = rd(p, COMMON(device_feature), 4);
 	wr(p, COMMON(device_feature_select), 4, 1);
 	*offered_out |= (uint64_t)rd(p, COMMON(device_feature), 4) << 32;
-	p->nr_queues = rd(p, COMMON(num_queues), 2);
 	return 0;
 }
 
@@ -332,6 +331,7 @@ static int vpci_set_features(struct nomdrv_dev *dev, uint64_t features)
 		complain(p, "the device refuses features 0x%llx", (unsigned long long)features);
 		return -EOPNOTSUPP;
 	}
+	p->nr_queues = rd(p, COMMON(num_queues), 2);	/* QEMU makes further ones when MQ is accepted */
 	return 0;
 }
 
@@ -375,27 +375,28 @@ static int vpci_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned 
 	struct vpci *p = to_vpci(dev);
 
 	*size_out = 0;
-	if (index >= p->nr_queues || index >= NR_QUEUES)
+	if (index >= p->nr_queues)
 		return 0;
 	wr(p, COMMON(queue_select), 2, index);
 	*size_out = rd(p, COMMON(queue_size), 2);
 	return 0;
 }
 
-/* What a vector has to be written into: the receive queue's register (selected), or the device's. */
-static const unsigned int vector_reg[NOMDRV_NR_IRQS] = {
-	[NOMDRV_IRQ_RX] = COMMON(queue_msix_vector), [NOMDRV_IRQ_CONFIG] = COMMON(msix_config),
-};
+/* What a vector has to be written into: the register of the queue selected, or the device's. */
+static unsigned int vector_reg(unsigned int irq)
+{
+	return irq == NOMDRV_IRQ_CONFIG ? COMMON(msix_config) : COMMON(queue_msix_vector);
+}
 
 /* An eventfd on vector @irq, and that vector where it belongs; without one: polling only. */
-static void route_irq(struct vpci *p, enum nomdrv_irq irq)
+static void route_irq(struct vpci *p, unsigned int irq)
 {
 	int *fd = &p->irq_fd[irq];
 	int err = -EOPNOTSUPP;
 
 	if (*fd >= 0) {	/* a restart: somebody may be bound to it */
-		wr(p, vector_reg[irq], 2, irq);
-		if (rd(p, vector_reg[irq], 2) != irq)
+		wr(p, vector_reg(irq), 2, irq);
+		if (rd(p, vector_reg(irq), 2) != irq)
 			complain(p, "no interrupt %u after the restart", irq);
 		return;
 	}
@@ -403,8 +404,8 @@ static void route_irq(struct vpci *p, enum nomdrv_irq irq)
 		*fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		err = *fd < 0 ? -errno : p->fn->ops->irq(p->fn, irq, *fd);
 		if (!err) {
-			wr(p, vector_reg[irq], 2, irq);
-			if (rd(p, vector_reg[irq], 2) == irq)
+			wr(p, vector_reg(irq), 2, irq);
+			if (rd(p, vector_reg(irq), 2) == irq)
 				return;
 			p->fn->ops->irq(p->fn, irq, -1);
 			err = -ENOSPC;
@@ -413,17 +414,36 @@ static void route_irq(struct vpci *p, enum nomdrv_irq irq)
 			close(*fd);
 	}
 	*fd = -1;
-	wr(p, vector_reg[irq], 2, VIRTIO_MSI_NO_VECTOR);
-	nomux_log(irq == NOMDRV_IRQ_RX ? LOG_WARNING : LOG_INFO,
-		  "virtio-pci: no interrupt for %s, polling only, device=%s: %s",
-		  irq == NOMDRV_IRQ_RX ? "received frames" : "changes of the configuration", p->fn->name,
+	wr(p, vector_reg(irq), 2, VIRTIO_MSI_NO_VECTOR);
+	nomux_log(irq == NOMDRV_IRQ_CONFIG ? LOG_INFO : LOG_WARNING,
+		  "virtio-pci: no interrupt for %s, polling only, vector=%u, device=%s: %s",
+		  irq == NOMDRV_IRQ_CONFIG ? "changes of the configuration" : "received frames", irq, p->fn->name,
 		  strerror(-err));
+}
+
+/* Room for the doorbell of queue @index. */
+static int grow_doorbells(struct vpci *p, unsigned int index)
+{
+	volatile uint16_t **more;
+
+	if (index < p->nr_doorbells)
+		return 0;
+	more = calloc(index + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	if (p->nr_doorbells)
+		memcpy(more, p->doorbell, p->nr_doorbells * sizeof(*more));
+	free(p->doorbell);
+	p->doorbell = more;
+	p->nr_doorbells = index + 1;
+	return 0;
 }
 
 static int vpci_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *q)
 {
 	struct vpci *p = to_vpci(dev);
 	uint64_t off;
+	int err;
 
 	wr(p, COMMON(queue_select), 2, q->index);
 	if (rd(p, COMMON(queue_enable), 2)) {
@@ -436,17 +456,20 @@ static int vpci_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *q
 			 (unsigned long long)off, p->notify.len);
 		return -EPROTO;
 	}
+	err = grow_doorbells(p, q->index);
+	if (err)
+		return err;
 	p->doorbell[q->index] = (volatile uint16_t *)(p->notify.base + off);
 	wr(p, COMMON(queue_size), 2, q->size);
 	wr64(p, COMMON(queue_desc_lo), q->desc_dma);
 	wr64(p, COMMON(queue_avail_lo), q->avail_dma);
 	wr64(p, COMMON(queue_used_lo), q->used_dma);
-	if (q->index == 0) {
+	if (q->irq == NOMDRV_IRQ_RX)
 		route_irq(p, NOMDRV_IRQ_CONFIG);
-		route_irq(p, NOMDRV_IRQ_RX);
-	} else {
+	if (q->irq >= 0)
+		route_irq(p, (unsigned int)q->irq);
+	else
 		wr(p, COMMON(queue_msix_vector), 2, VIRTIO_MSI_NO_VECTOR);
-	}
 	wr(p, COMMON(queue_enable), 2, 1);
 	return 0;
 }
@@ -502,21 +525,14 @@ static void vpci_kick(struct nomdrv_dev *dev, unsigned int index)
 	*to_vpci(dev)->doorbell[index] = (uint16_t)index;
 }
 
-static int vpci_irq_fd(struct nomdrv_dev *dev)
+static int vpci_irq_fd(struct nomdrv_dev *dev, unsigned int irq)
 {
-	int fd = to_vpci(dev)->irq_fd[NOMDRV_IRQ_RX];
+	int fd = to_vpci(dev)->irq_fd[irq];
 
 	return fd < 0 ? -EOPNOTSUPP : fd;
 }
 
-static int vpci_config_fd(struct nomdrv_dev *dev)
-{
-	int fd = to_vpci(dev)->irq_fd[NOMDRV_IRQ_CONFIG];
-
-	return fd < 0 ? -EOPNOTSUPP : fd;
-}
-
-static int vpci_irq_bind(struct nomdrv_dev *dev, enum nomdrv_irq irq, struct nomux_core *core,
+static int vpci_irq_bind(struct nomdrv_dev *dev, unsigned int irq, struct nomux_core *core,
 			 unsigned int event, uint64_t *count)
 {
 	struct vpci *p = to_vpci(dev);
@@ -524,7 +540,7 @@ static int vpci_irq_bind(struct nomdrv_dev *dev, enum nomdrv_irq irq, struct nom
 	return p->fn->ops->irq_bind(p->fn, irq, core, event, p->irq_fd[irq], count);
 }
 
-static void vpci_irq_unbind(struct nomdrv_dev *dev, enum nomdrv_irq irq)
+static void vpci_irq_unbind(struct nomdrv_dev *dev, unsigned int irq)
 {
 	struct vpci *p = to_vpci(dev);
 
@@ -550,6 +566,7 @@ static void vpci_destroy(struct nomdrv_dev *dev)
 	struct vpci *p = to_vpci(dev);
 
 	irq_off(p);
+	free(p->doorbell);
 	p->fn->ops->close(p->fn);
 	free(p);
 }
@@ -569,7 +586,6 @@ static const struct nomdrv_trans_ops vpci_ops = {
 	.dma_free = vpci_dma_free,
 	.destroy = vpci_destroy,
 	.irq_fd = vpci_irq_fd,
-	.config_fd = vpci_config_fd,
 	.irq_bind = vpci_irq_bind,
 	.irq_unbind = vpci_irq_unbind,
 };
@@ -577,12 +593,14 @@ static const struct nomdrv_trans_ops vpci_ops = {
 int vtrans_pci_modern_create(struct pci_fn *fn, struct nomdrv_dev **out)
 {
 	struct vpci *p = calloc(1, sizeof(*p));
+	unsigned int i;
 
 	if (!p)
 		return -ENOMEM;
 	nomdrv_dev_init(&p->dev, &vpci_ops);
 	p->fn = fn;
-	p->irq_fd[NOMDRV_IRQ_RX] = p->irq_fd[NOMDRV_IRQ_CONFIG] = -1;
+	for (i = 0; i < NOMDRV_NR_IRQS; i++)
+		p->irq_fd[i] = -1;
 	*out = &p->dev;
 	return 0;
 }

@@ -489,9 +489,9 @@ static void front_kick(struct nomdrv_dev *dev, unsigned int index)
 	(void)n;
 }
 
-static int front_irq_fd(struct nomdrv_dev *dev)
+static int front_irq_fd(struct nomdrv_dev *dev, unsigned int irq)
 {
-	return to_front(dev)->call_fd[0];
+	return irq == NOMDRV_IRQ_RX ? to_front(dev)->call_fd[0] : -EOPNOTSUPP;
 }
 
 static void front_destroy(struct nomdrv_dev *dev)

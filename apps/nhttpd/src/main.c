@@ -9,10 +9,12 @@
 #include "price.h"
 #include "server.h"
 
+#include <nomstack/nomstack.h>
 #include <nomux/clock.h>
 #include <nomux/ctx.h>
 #include <nomux/log.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
@@ -24,6 +26,10 @@ int main(int argc, char **argv)
 	char err[512];
 	int ret;
 
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		printf("nhttpd, stack profile %s\n", nomstack_profile());
+		return EXIT_OK;
+	}
 	ret = options_parse(&opt, argc, argv, err, sizeof(err));
 	if (ret < 0) {
 		die_message("%s", err);

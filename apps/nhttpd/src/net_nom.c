@@ -539,8 +539,9 @@ static int setup(struct server *srv)
 
 static int start(struct server *srv)
 {
-	char ip[INET_ADDRSTRLEN] = "?", where[160];
+	char ip[INET_ADDRSTRLEN] = "?", where[192];
 	uint32_t ip_be = 0;
+	int64_t w_us = 0;
 	int ret;
 
 	offer_knobs(srv);
@@ -548,7 +549,8 @@ static int start(struct server *srv)
 	if (ret)
 		nomux_log(LOG_WARNING, "nhttpd: nomctl cannot look at the stack: no file in /dev/shm: %s", strerror(-ret));
 	price_read(srv);
-	set_w(srv, srv->opt->w_us >= 0 ? srv->opt->w_us : 0);
+	nomstack_knob_get(net.stack, "w_us", &w_us);	/* the profile's */
+	set_w(srv, srv->opt->w_us >= 0 ? srv->opt->w_us : w_us);
 	net.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (net.wake_fd < 0) {
 		die_message("cannot set up: %s", strerror(errno));
@@ -569,10 +571,11 @@ static int start(struct server *srv)
 	nomstack_address(net.stack, &ip_be, NULL);
 	inet_ntop(AF_INET, &ip_be, ip, sizeof(ip));
 	if (net.core)
-		snprintf(where, sizeof(where), "http://%s:%d/, core %d, device %s", ip, (int)srv->opt->port,
-			 nomux_core_cpu(net.core), srv->opt->device);
+		snprintf(where, sizeof(where), "http://%s:%d/, core %d, device %s, profile %s", ip, (int)srv->opt->port,
+			 nomux_core_cpu(net.core), srv->opt->device, nomstack_profile());
 	else
-		snprintf(where, sizeof(where), "http://%s:%d/, hosted, device %s", ip, (int)srv->opt->port, srv->opt->device);
+		snprintf(where, sizeof(where), "http://%s:%d/, hosted, device %s, profile %s", ip, (int)srv->opt->port,
+			 srv->opt->device, nomstack_profile());
 	server_announce(srv, where);
 	return EXIT_OK;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* nomctl tune: an application's knobs, listed and set while it runs. */
+#include "look.h"
 #include "nomctl.h"
 
 #include <errno.h>
@@ -38,19 +39,59 @@ static int knob_row(const char *name, const char *unit, const char *effect, int6
 	return 0;
 }
 
-static int list_knobs(struct nomux_peek *peek)
+/* Row "profile" of group "stack", printable: others wrote it. */
+static int find_profile(const void *row, void *arg)
 {
+	const struct nomstack_lk_fact *f = row;
+	char *profile = arg;
+
+	if (strncmp(f->group, "stack", sizeof(f->group)) || strncmp(f->name, "profile", sizeof(f->name)) || !f->is_text)
+		return 0;
+	memcpy(profile, f->text, sizeof(f->text));
+	profile[sizeof(f->text) - 1] = '\0';
+	for (; *profile; profile++)
+		if (*profile < ' ' || *profile > '~')
+			*profile = '?';
+	return 1;
+}
+
+/*
+ * What the application's own stack was built with; its defaults are those of the
+ * table.  Return: 1 found, 0 it has no such stack, -errno.
+ */
+static int ask_profile(pid_t pid, char profile[sizeof(((struct nomstack_lk_fact *)0)->text)])
+{
+	struct nomctl_look *look;
+	int ret = nomctl_look_open(pid, &look);
+
+	if (ret)
+		return ret == -ENOENT ? 0 : ret;
+	ret = nomctl_look_rows(look, NOMSTACK_ASK_FACTS, sizeof(struct nomstack_lk_fact), (unsigned)values.timeout_ms,
+			       find_profile, profile);
+	nomctl_look_close(look);
+	return ret;
+}
+
+static int list_knobs(struct nomux_peek *peek, pid_t pid)
+{
+	char profile[sizeof(((struct nomstack_lk_fact *)0)->text)] = "";
+	int found = ask_profile(pid, profile);
 	struct nomctl_table *table;
 	json_t *list;
 
 	if (values.json) {
 		list = json_array();
 		nomux_peek_knobs(peek, knob_json, list);
-		return nomctl_print_json(list);
+		return nomctl_print_json(json_pack("{s:o,s:o}", "profile", found > 0 ? json_string(profile) : json_null(),
+						   "knobs", list));
 	}
 	table = nomctl_table_create("knob\t>value\tunit\t>default\trange\teffect");
 	nomux_peek_knobs(peek, knob_row, table);
 	nomctl_table_print(table, stdout);
+	if (found > 0)
+		printf("\nstack profile: %s\n", profile);
+	else if (found < 0)
+		printf("\nstack profile: not known: %s\n", strerror(-found));
 	return ECON_EXIT_OK;
 }
 
@@ -142,7 +183,7 @@ static int run_tune(int argc, char **argv)
 
 	if (ret)
 		return ret;
-	ret = argc == 1 ? list_knobs(peek) : set_all(peek, argv[0], argc - 1, argv + 1);
+	ret = argc == 1 ? list_knobs(peek, pid) : set_all(peek, argv[0], argc - 1, argv + 1);
 	nomux_peek_close(peek);
 	return ret;
 }

@@ -17,7 +17,7 @@ static bool measured(const struct load *l, uint64_t due_ns)
 
 int load_create(struct load *l, const struct load_plan *plan, bool poisson, double rate, uint64_t seed)
 {
-	if (!plan->links || !plan->depth || plan->depth > LOAD_DEPTH_MAX || !plan->run_ns || !(rate > 0))
+	if (!plan->links || !plan->depth || plan->depth > LOAD_DEPTH_MAX || !plan->run_ns || !(rate > 0 || plan->closed))
 		return -EINVAL;
 	*l = (struct load){ .plan = *plan };
 	l->link = calloc(plan->links, sizeof(*l->link));
@@ -26,8 +26,10 @@ int load_create(struct load *l, const struct load_plan *plan, bool poisson, doub
 		load_destroy(l);
 		return -ENOMEM;
 	}
-	arrivals_init(&l->arrivals, poisson, rate, seed);
-	l->next_ns = arrivals_next(&l->arrivals);
+	if (!plan->closed) {
+		arrivals_init(&l->arrivals, poisson, rate, seed);
+		l->next_ns = arrivals_next(&l->arrivals);
+	}
 	return 0;
 }
 
@@ -50,7 +52,8 @@ static void list(struct load *l, unsigned i, uint64_t since_ns)
 {
 	struct load_link *k = &l->link[i];
 
-	if (k->listed || !k->up || k->nr == l->plan.depth)
+	/* In a closed loop, what is sent together is waited for together. */
+	if (k->listed || !k->up || (l->plan.closed ? k->nr : k->nr == l->plan.depth))
 		return;
 	k->listed = true;
 	k->free_ns = since_ns;
@@ -89,6 +92,17 @@ static int take_link(struct load *l)
 	return -1;
 }
 
+/* A closed loop sends on this connection next, too: until its depth is reached. */
+static void list_first(struct load *l, unsigned i)
+{
+	if (l->link[i].nr == l->plan.depth)
+		return;
+	l->ring_head = (l->ring_head + l->plan.links - 1) % l->plan.links;
+	l->ring[l->ring_head] = i;
+	l->ring_nr++;
+	l->link[i].listed = true;
+}
+
 /* Whose fault is it that a request goes out after it was due? */
 static void judge(struct load *l, uint64_t at_ns, uint64_t free_ns)
 {
@@ -109,6 +123,8 @@ bool load_next(struct load *l, uint64_t now_ns, unsigned *i_out)
 	struct load_link *k;
 	int i;
 
+	if (l->plan.closed)
+		l->next_ns = at_ns < end_ns(l) ? at_ns : end_ns(l);
 	if (l->next_ns > at_ns || l->next_ns >= end_ns(l) || at_ns >= end_ns(l) + l->plan.drain_ns)
 		return false;
 	i = take_link(l);
@@ -122,8 +138,12 @@ bool load_next(struct load *l, uint64_t now_ns, unsigned *i_out)
 		l->sent++;
 		judge(l, at_ns, k->free_ns);
 	}
-	list(l, (unsigned)i, k->free_ns);
-	l->next_ns = arrivals_next(&l->arrivals);
+	if (l->plan.closed) {
+		list_first(l, (unsigned)i);
+	} else {
+		list(l, (unsigned)i, k->free_ns);
+		l->next_ns = arrivals_next(&l->arrivals);
+	}
 	*i_out = (unsigned)i;
 	return true;
 }
@@ -153,7 +173,9 @@ uint64_t load_wake_ns(const struct load *l)
 
 	if (l->next_ns >= end_ns(l) && !l->under_way)
 		return l->start_ns + end_ns(l);
-	/* Without a free connection only an answer can change anything. */
+	/* A closed loop sends what it can at once; without a free connection only an answer can change anything. */
+	if (l->plan.closed && l->next_ns < end_ns(l))
+		return l->start_ns + end_ns(l);
 	return l->ring_nr && l->next_ns < end_ns(l) ? l->start_ns + l->next_ns : over_ns;
 }
 
@@ -179,6 +201,8 @@ void load_finish(struct load *l, uint64_t now_ns)
 		}
 	}
 	l->under_way = 0;
+	if (l->plan.closed)
+		return;
 	for (; l->next_ns < end_ns(l); l->next_ns = arrivals_next(&l->arrivals)) {
 		if (!measured(l, l->next_ns))
 			continue;

@@ -2,11 +2,16 @@
 /*
  * load.h - who sends what when, and what it took: no clock, no socket
  *
- * An open loop.  A request is due when the arrivals say so.  It goes to the
+ * An open loop: a request is due when the arrivals say so.  It goes to the
  * connection that has been free longest; when none is free it waits here, and
  * its latency counts from when it was due all the same, so that a server that
  * stalls cannot keep the requests of that time out of the figures (coordinated
  * omission).  Nothing is queued: what waits is the next of the arrivals.
+ *
+ * Or a closed loop: a connection whose requests are all answered sends the next
+ * at once, as many together as the depth says, and their latencies count from
+ * then.  What a stalling server keeps from being asked is in no figure; that is
+ * what a closed loop means, and it is not corrected.
  *
  * The schedule has three parts: warm-up, whose requests are sent and forgotten;
  * the measured time; and a time to drain, in which nothing new is due.  What is
@@ -24,6 +29,7 @@
 struct load_plan {
 	unsigned links, depth;	/* connections; requests under way on each */
 	uint64_t warm_ns, run_ns, drain_ns;
+	bool closed;
 	uint64_t late_ns;	/* sent later than that with a free connection: the generator's own fault */
 };
 
@@ -51,7 +57,7 @@ struct load {
 	uint64_t bytes;
 };
 
-/* load_create - 0, or -EINVAL, -ENOMEM */
+/* load_create - 0, or -EINVAL, -ENOMEM; a closed loop has no arrivals, and the rest is not looked at */
 int load_create(struct load *l, const struct load_plan *plan, bool poisson, double rate, uint64_t seed);
 void load_destroy(struct load *l);
 

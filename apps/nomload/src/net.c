@@ -2,7 +2,7 @@
 /* net.c - the load's connections: one thread, epoll, a timer for the next request */
 #include "net.h"
 
-#include "answer.h"
+#include "take.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -114,42 +114,19 @@ static int conn_send(struct net *n, struct conn *c)
 	return 0;
 }
 
-/* Something that is no answer: the text of the first is kept for the report. */
-static void bad_answer(struct net *n, unsigned i, const char *why)
-{
-	n->result->protocol++;
-	if (!n->result->first_trouble)
-		n->result->first_trouble = why;
-	conn_drop(n, i);
-}
-
 static void conn_take(struct net *n, unsigned i, size_t bytes, uint64_t now_ns)
 {
-	struct conn *c = &n->conn[i];
-	size_t at = 0;
+	const char *why;
+	enum take took = take(n->load, i, &n->conn[i].answer, n->in, bytes, now_ns, &why);
 
-	while (at < bytes) {
-		ssize_t used;
-
-		if (!n->load->link[i].nr) {
-			bad_answer(n, i, "the server sent what nobody asked for");
-			return;
-		}
-		used = answer_feed(&c->answer, n->in + at, bytes - at);
-		if (used < 0) {
-			bad_answer(n, i, used == -EOPNOTSUPP ? "an answer in a transfer encoding, or without Content-Length: its end cannot be told" :
-				   used == -EMSGSIZE ? "a header block of more than 8 KiB" : "not an HTTP/1.x answer");
-			return;
-		}
-		at += (size_t)used;
-		if (!c->answer.complete)
-			continue;
-		load_answer(n->load, i, now_ns, c->answer.status == 200, c->answer.bytes);
-		if (c->answer.close) {
-			conn_drop(n, i);
-			return;
-		}
+	if (took == TAKE_MORE)
+		return;
+	if (took == TAKE_BAD) {
+		n->result->protocol++;
+		if (!n->result->first_trouble)
+			n->result->first_trouble = why;
 	}
+	conn_drop(n, i);
 }
 
 static void conn_receive(struct net *n, unsigned i)

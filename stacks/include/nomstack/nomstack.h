@@ -206,7 +206,7 @@ struct nomstack_tcp_ops {
  * nomstack_tcp_listen - accept connections on a port
  * @s: the stack
  * @port: TCP port, 1..65535, host byte order
- * @backlog: half-open connections allowed at once, 1..255 (more is cut to 255)
+ * @backlog: half-open connections allowed at once; more than the profile allows (255) is cut to that
  * @ops: callbacks (borrowed until nomstack_close())
  * @arg: passed to accept() and batch_end()
  *
@@ -397,6 +397,16 @@ struct nomstack_knob {
 };
 
 /**
+ * nomstack_profile - the profile that the stack was built with
+ *
+ * "default", or another directory of stacks/profiles: sizes of pools and windows,
+ * and the defaults of knobs.
+ *
+ * Return: its name, static.
+ */
+NOMSTACK_API const char *nomstack_profile(void);
+
+/**
  * nomstack_knobs - the table of knobs
  * @nr_out: number of entries
  *
@@ -471,6 +481,34 @@ struct nomstack_stats {
 	uint64_t tcp_predicted;
 	uint64_t drop_arp, drop_icmp, drop_fragment;
 };
+
+#define NOMSTACK_SIZE_BINS 16	/* no ring has more than 32768 */
+#define NOMSTACK_DELAY_BINS 18
+
+/**
+ * struct nomstack_batches - how large batches were, and how long W held them
+ * @rx_size: batches handed from the ring to the stack; [i]: of 2^i to 2^(i+1) - 1 frames
+ * @tx_size: announcements to the device, likewise
+ * @rx_delay: batches received while W was above 0, by the time that their oldest
+ *	frame was held back; [0]: less than 1 us, [i]: 2^(i-1) to 2^i - 1 us, the
+ *	last one also longer
+ * @tx_delay: announcements while W was above 0, by the time since their oldest
+ *	frame was queued
+ *
+ * Of a long frame that the device cuts up each segment counts.  Sizes are of whole
+ * batches: batch_max may let a held one through in parts.
+ */
+struct nomstack_batches {
+	uint64_t rx_size[NOMSTACK_SIZE_BINS], tx_size[NOMSTACK_SIZE_BINS];
+	uint64_t rx_delay[NOMSTACK_DELAY_BINS], tx_delay[NOMSTACK_DELAY_BINS];
+};
+
+/**
+ * nomstack_batches - read the histograms; counted since nomstack_open()
+ * @s: the stack
+ * @out: filled in
+ */
+NOMSTACK_API void nomstack_batches(struct nomstack *s, struct nomstack_batches *out);
 
 /**
  * nomstack_stats - read the counters

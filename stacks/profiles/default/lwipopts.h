@@ -4,12 +4,22 @@
  *
  * Differences from lwIP's own defaults only.  For whom, at what cost and with
  * what effect: profile.rst beside this file.
+ *
+ * Another profile's lwipopts.h defines its name and what is different there, then
+ * includes this file, which defines the rest.  What stands between #ifndef and
+ * #endif may differ; to change anything else is a redefinition, an error.
  */
 #ifndef NOMSTACK_PROFILE_LWIPOPTS_H
 #define NOMSTACK_PROFILE_LWIPOPTS_H
 
+#ifndef NOMSTACK_PROFILE_NAME
+#define NOMSTACK_PROFILE_NAME		"default"
+#endif
+
 /* One thread, run to completion, no operating system below. */
+#ifndef NO_SYS
 #define NO_SYS				1
+#endif
 #define SYS_LIGHTWEIGHT_PROT		0
 #define LWIP_NETCONN			0
 #define LWIP_SOCKET			0
@@ -22,12 +32,20 @@
 #define LWIP_DHCP_DOES_ACD_CHECK	0	/* 2.2 */
 #define LWIP_ACD			0
 #define LWIP_NETIF_HOSTNAME		1
+#ifndef LWIP_SINGLE_NETIF
 #define LWIP_SINGLE_NETIF		1
+#endif
 #define LWIP_NETIF_HWADDRHINT		1	/* ARP entry remembered per connection */
+#ifndef ARP_TABLE_SIZE
 #define ARP_TABLE_SIZE			64
+#endif
+#ifndef IP_REASSEMBLY
 #define IP_REASSEMBLY			0	/* fragments are dropped: bounded work, no held buffers */
+#endif
 #define IP_FRAG				0
+#ifndef LWIP_CHECKSUM_CTRL_PER_NETIF
 #define LWIP_CHECKSUM_CTRL_PER_NETIF	1	/* offload is the device's to offer */
+#endif
 
 /* Memory.  PBUF_RAM comes from our heap, in DMA memory. */
 #define MEM_ALIGNMENT			8
@@ -39,35 +57,73 @@
 #else						/* 2.1, with the names of arch/cc.h */
 #define MEM_LIBC_MALLOC			1
 #endif
+#ifndef MEMP_NUM_PBUF
 #define MEMP_NUM_PBUF			8192	/* as segments: one each for what is sent without a copy */
+#endif
+#ifndef PBUF_POOL_SIZE
 #define PBUF_POOL_SIZE			0	/* receive uses the ring's own buffers */
+#endif
 #define LWIP_SUPPORT_CUSTOM_PBUF	1
 
 /* TCP. */
+#ifndef MEMP_NUM_TCP_PCB
 #define MEMP_NUM_TCP_PCB		2048
+#endif
 #define MEMP_NUM_TCP_PCB_LISTEN		8
 #define MEMP_NUM_UDP_PCB		(8 + 1)	/* NOMSTACK_MAX_UDP and DHCP */
+#ifndef MEMP_NUM_TCP_SEG
 #define MEMP_NUM_TCP_SEG		8192
+#endif
+#ifndef TCP_PCB_HASH_SIZE
 #define TCP_PCB_HASH_SIZE		4096
+#endif
+#ifndef LWIP_TCP_PREDICTION
 #define LWIP_TCP_PREDICTION		1	/* nomstack_rx.c looks for such segments */
+#endif
+#ifndef TCP_MSS
 #define TCP_MSS				1460
+#endif
 #define TCP_MIN_SND_MSS			88	/* a peer cannot have answers cut into crumbs */
+#ifndef LWIP_WND_SCALE
 #define LWIP_WND_SCALE			1	/* RFC 7323 */
+#endif
+#ifndef TCP_RCV_SCALE
 #define TCP_RCV_SCALE			2
+#endif
+#ifndef TCP_WND
 #define TCP_WND				(176 * TCP_MSS)	/* data waits in no buffer of ours, see profile.rst */
+#endif
+#ifndef TCP_SND_BUF
 #define TCP_SND_BUF			(176 * TCP_MSS)	/* most; nomstack_tcp_room() shares what there is */
+#endif
+#ifndef TCP_SND_QUEUELEN
 #define TCP_SND_QUEUELEN		512
+#endif
+#ifndef TCP_SNDLOWAT
 #define TCP_SNDLOWAT			(16 * TCP_MSS)	/* of sockets, which there are none of; must fit 16 bits */
+#endif
 #define TCP_OVERSIZE			512	/* room after a piece sent with NOMSTACK_SEND_MORE */
 #define TCP_LISTEN_BACKLOG		1
+#ifndef TCP_DEFAULT_LISTEN_BACKLOG
 #define TCP_DEFAULT_LISTEN_BACKLOG	255
+#endif
+#ifndef TCP_TIME_WAIT_TIMEOUT
 #define TCP_TIME_WAIT_TIMEOUT		4000	/* ms */
+#endif
+#ifndef TCP_INITIAL_RTO
 #define TCP_INITIAL_RTO			1500	/* ms: 3 ticks, so 1 to 1.5 s (RFC 6298) */
+#endif
 #define TCP_KEEPINTVL_DEFAULT		10000UL	/* ms; knob keepalive_s */
 #define TCP_KEEPCNT_DEFAULT		6U
+#ifndef LWIP_TCP_CUBIC
 #define LWIP_TCP_CUBIC			1	/* knob cc */
+#endif
+#ifndef LWIP_TCP_SACK_OUT
 #define LWIP_TCP_SACK_OUT		1	/* receive and, with our patch, send */
+#endif
+#ifndef TCP_MAXRTX
 #define TCP_MAXRTX			8	/* a vanished peer is given up after some minutes */
+#endif
 #define SO_REUSE			1	/* listen again while old connections end */
 
 /* Counters: 32 bits; pools are counted in the sanitized build, for leak tests. */
@@ -81,14 +137,34 @@
 #define MEMP_STATS			0
 #endif
 
-#if ((TCP_SND_BUF > 0xffff) || (TCP_WND > 0xffff)) && !LWIP_WND_SCALE
-#error "TCP_SND_BUF and TCP_WND above 65535 need LWIP_WND_SCALE and TCP_RCV_SCALE: set both"
+/* Live knobs: their values after nomstack_open(). */
+#ifndef NOMSTACK_W_US
+#define NOMSTACK_W_US			0
 #endif
-#if LWIP_WND_SCALE && (((TCP_WND >> TCP_RCV_SCALE) > 0xffff) || (TCP_RCV_SCALE > 0 && (TCP_WND >> (TCP_RCV_SCALE - 1)) <= 0xffff))
-#error "TCP_RCV_SCALE is not the smallest shift by which TCP_WND fits into 16 bits: windows would be coarser than they must, or wrong"
+#ifndef NOMSTACK_BATCH_MAX
+#define NOMSTACK_BATCH_MAX		64
 #endif
-#if MEMP_NUM_PBUF < MEMP_NUM_TCP_SEG
-#error "MEMP_NUM_PBUF is below MEMP_NUM_TCP_SEG: sending without a copy would run out of it first, and nomstack_tcp_room() would not know"
+#ifndef NOMSTACK_ZC_MIN_BYTES
+#define NOMSTACK_ZC_MIN_BYTES		1024
 #endif
+#ifndef NOMSTACK_TSO_MAX
+#define NOMSTACK_TSO_MAX		44
+#endif
+#ifndef NOMSTACK_NAGLE
+#define NOMSTACK_NAGLE			0
+#endif
+#ifndef NOMSTACK_KEEPALIVE_S
+#define NOMSTACK_KEEPALIVE_S		0
+#endif
+#ifndef NOMSTACK_CC
+#define NOMSTACK_CC			0	/* NewReno */
+#endif
+
+/* What is queued to be sent lies here: bytes of the device's DMA arena, at most. */
+#ifndef NOMSTACK_HEAP_BYTES
+#define NOMSTACK_HEAP_BYTES		(8 << 20)
+#endif
+
+#include "../contradictions.h"
 
 #endif

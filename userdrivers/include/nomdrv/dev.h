@@ -40,12 +40,23 @@ enum nomdrv_state {
 	NOMDRV_STOPPED,
 };
 
-/* Interrupts that a driver may have; also their MSI-X vectors. */
-enum nomdrv_irq { NOMDRV_IRQ_RX, NOMDRV_IRQ_CONFIG, NOMDRV_NR_IRQS };
+/*
+ * Interrupts that a driver may have; also their MSI-X vectors: of a single
+ * receive queue, of the configuration, and of further receive queues.
+ */
+#define NOMDRV_PAIRS_MAX	16
+enum nomdrv_irq { NOMDRV_IRQ_RX, NOMDRV_IRQ_CONFIG, NOMDRV_NR_IRQS = 1 + NOMDRV_PAIRS_MAX };
+
+/* The interrupt of the receive queue of pair @pair. */
+static inline unsigned int nomdrv_irq_rx(unsigned int pair)
+{
+	return pair ? NOMDRV_IRQ_CONFIG + pair : NOMDRV_IRQ_RX;
+}
 
 /**
  * struct nomdrv_queue - where a ring lies
- * @index: number of the queue
+ * @index: number of the queue, the device's
+ * @irq: the interrupt it has, or -1
  * @size: entries, a power of two
  * @desc, @avail, @used: the three parts, here; of a packed ring: descriptors,
  *	driver's and device's event
@@ -53,6 +64,7 @@ enum nomdrv_irq { NOMDRV_IRQ_RX, NOMDRV_IRQ_CONFIG, NOMDRV_NR_IRQS };
  */
 struct nomdrv_queue {
 	unsigned int index;
+	int irq;
 	unsigned int size;
 	void *desc, *avail, *used;
 	uint64_t desc_dma, avail_dma, used_dma;
@@ -86,9 +98,9 @@ struct nomdrv_trans_ops {
 	int (*set_features)(struct nomdrv_dev *dev, uint64_t features);
 	/* Read device configuration space; -EAGAIN when it never held still. */
 	int (*config_read)(struct nomdrv_dev *dev, unsigned int off, void *buf, unsigned int len);
-	/* Entries of a queue as the device says, unchecked; 0: no such queue. */
+	/* Entries of a queue as the device says, unchecked; 0: no such queue.  Features are settled before. */
 	int (*queue_size)(struct nomdrv_dev *dev, unsigned int index, unsigned int *size_out);
-	/* Tell where the ring is and enable the queue; the receive queue gets the interrupt. */
+	/* Tell where the ring is and enable the queue; the one with NOMDRV_IRQ_RX brings NOMDRV_IRQ_CONFIG, too. */
 	int (*queue_setup)(struct nomdrv_dev *dev, const struct nomdrv_queue *queue);
 	/* DRIVER_OK. */
 	int (*start)(struct nomdrv_dev *dev);
@@ -104,14 +116,12 @@ struct nomdrv_trans_ops {
 	/* Free the device itself; it has been reset. */
 	void (*destroy)(struct nomdrv_dev *dev);
 
-	/* Optional; NULL: polling only.  Eventfd of the receive queue's interrupt. */
-	int (*irq_fd)(struct nomdrv_dev *dev);
-	/* Optional; NULL: none.  Eventfd of the interrupt for a changed configuration, -EOPNOTSUPP: none. */
-	int (*config_fd)(struct nomdrv_dev *dev);
+	/* Optional; NULL: polling only.  Eventfd of an interrupt, -EOPNOTSUPP: there is none. */
+	int (*irq_fd)(struct nomdrv_dev *dev, unsigned int irq);
 	/* Optional, both or none; NULL: no upcalls.  @count is advanced from the upcall. */
-	int (*irq_bind)(struct nomdrv_dev *dev, enum nomdrv_irq irq, struct nomux_core *core,
+	int (*irq_bind)(struct nomdrv_dev *dev, unsigned int irq, struct nomux_core *core,
 			unsigned int event, uint64_t *count);
-	void (*irq_unbind)(struct nomdrv_dev *dev, enum nomdrv_irq irq);
+	void (*irq_unbind)(struct nomdrv_dev *dev, unsigned int irq);
 };
 
 /**

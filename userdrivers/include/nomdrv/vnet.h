@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vnet: virtio-net in ring 3, one receive and one transmit queue.
+ * vnet: virtio-net in ring 3, one receive and one transmit queue; or several such
+ * pairs on one device, each for a thread of its own.
  *
  * The caller owns the loop: it polls, and nothing here runs by itself.  No
  * function of the data path makes a system call, allocates, locks or copies
@@ -19,7 +20,8 @@
  *	vnet_tx_copy(v, ...);
  *	vnet_tx_flush(v);
  *
- * Threads: all calls on one vnet come from one thread, the one that polls.
+ * Threads: all calls on one vnet come from one thread, the one that polls.  Of
+ * several pairs each is a vnet, see vnet_pair().
  *
  * Trust: indices, lengths and identifiers written by the device are checked
  * before use.  A device that breaks the protocol is reset, the driver stops
@@ -51,6 +53,7 @@ struct vnet;
 #define VNET_TSO_MAX_BYTES	65549	/* such a frame: 65,535 bytes of IP behind an Ethernet header */
 #define VNET_TX_INLINE_BYTES	116	/* a first segment up to here is copied */
 #define VNET_MTU_DEFAULT	1500
+#define VNET_PAIRS_MAX		16	/* queue pairs of one interface */
 
 /**
  * struct vnet_opts - how to open; NULL or zeroes give the defaults
@@ -78,6 +81,10 @@ struct vnet;
  *	VIRTIO_NET_F_GUEST_ANNOUNCE need.  With VIRTIO_NET_F_CTRL_VLAN a device
  *	drops tagged frames until vnet_vlan() lets them in.
  *	See vnet_features() for what came of it.
+ * @nr_pairs: queue pairs, up to VNET_PAIRS_MAX; 0 or 1: one.  More need
+ *	VIRTIO_NET_F_MQ and VIRTIO_NET_F_CTRL_VQ, or opening gives -EOPNOTSUPP;
+ *	VIRTIO_NET_F_RSS is used where it is offered.  @nr_bufs and @arena_bytes are
+ *	those of each pair.
  */
 struct vnet_opts {
 	size_t sz;
@@ -90,6 +97,7 @@ struct vnet_opts {
 	void (*wait)(void *arg);
 	void *wait_arg;
 	uint64_t features_on;
+	unsigned int nr_pairs;
 };
 
 /**
@@ -105,7 +113,8 @@ struct vnet_opts {
  * Return: 0, what nomux_vfio_open() returns (-EBUSY: in use or its network
  * interface is up; -EPERM; -ENODEV: no such function; -ENOENT: no vfio-pci),
  * -ENODEV (not virtio-net), -EOPNOTSUPP (legacy device, or one that lacks
- * VIRTIO_F_VERSION_1), -EPROTO (registers that contradict the specification),
+ * VIRTIO_F_VERSION_1, or &vnet_opts.nr_pairs queue pairs), -EREMOTEIO (it refuses to
+ * use them), -EPROTO (registers that contradict the specification),
  * -ETIMEDOUT (reset does not finish), -ENOMEM, -EINVAL or -E2BIG (options).
  */
 int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opts *opts,
@@ -165,6 +174,9 @@ typedef void (*vnet_tx_done_fn)(void *cookie, void *arg);
  * that no longer has them is refused.  How often to try is the caller's
  * business; it is never done unasked.
  *
+ * Of several pairs @v is the first; all are restarted, @done gets the cookies of
+ * all, and nobody else may use any of them meanwhile.
+ *
  * Return: 0 and running, or -EPROTO (the device came back with less), or as
  * vnet_create(); then stopped as before with the reason in vnet_error(), and
  * it may be tried again.
@@ -175,9 +187,37 @@ int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg);
  * vnet_close - reset the device, then give memory and function back
  * @v: the interface, or NULL
  *
- * Held receive buffers and memory of vnet_dma_alloc() are gone with it.
+ * Held receive buffers and memory of vnet_dma_alloc() are gone with it.  Of several
+ * pairs @v is the first; all are closed, and nobody may use any of them any more.
  */
 void vnet_close(struct vnet *v);
+
+/* ---------------------------------------------------------- several pairs --- */
+/*
+ * With &vnet_opts.nr_pairs above 1 the opened vnet is pair 0, and the others are
+ * vnets as well: each has rings, buffers, arena, counters and interrupt of its own,
+ * and a thread that polls it.  None of their data path is shared, so that threads
+ * need no locks.  Opening, vnet_restart(), vnet_close() and the control queue are
+ * pair 0's; what is set there holds for all.  When one stops, it stops the device;
+ * the others find out in vnet_check(), with the reason.
+ */
+
+/** vnet_nr_pairs - queue pairs, 1 to VNET_PAIRS_MAX */
+unsigned int vnet_nr_pairs(const struct vnet *v);
+
+/** vnet_pair - pair @i of the device that @v is a pair of; NULL when there are fewer */
+struct vnet *vnet_pair(struct vnet *v, unsigned int i);
+
+/**
+ * enum vnet_steering - who decides which pair a received frame comes to
+ * @VNET_STEER_ONE: there is one pair
+ * @VNET_STEER_AUTO: the device: a flow's frames come to the pair that last sent one
+ *	of it, others to any
+ * @VNET_STEER_RSS: a keyed hash of addresses and ports of TCP and UDP; all else comes
+ *	to pair 0
+ */
+enum vnet_steering { VNET_STEER_ONE, VNET_STEER_AUTO, VNET_STEER_RSS };
+enum vnet_steering vnet_steering(const struct vnet *v);
 
 /** vnet_mac - own Ethernet address, 6 bytes */
 const uint8_t *vnet_mac(const struct vnet *v);

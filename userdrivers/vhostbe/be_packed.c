@@ -58,19 +58,32 @@ int be_packed_avail(struct vhostbe *be, struct be_ring *r)
 int be_packed_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struct be_part *part,
 		   uint16_t *id)
 {
-	unsigned int idx = r->last_avail;
-	int n = 0;
+	const struct vring_packed_desc *table = NULL;
+	unsigned int idx = r->last_avail, in_table = 0, nr = 0;
+	int n = 0, descs = 0;
 
-	for (;; idx++) {
-		const struct vring_packed_desc *d = at(r, idx);
+	for (;;) {
+		const struct vring_packed_desc *d = table ? &table[in_table] : at(r, idx);
 		uint64_t addr = __atomic_load_n(&d->addr, __ATOMIC_RELAXED);
 		uint32_t len = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
 		uint16_t flags = __atomic_load_n(&d->flags, __ATOMIC_RELAXED);
 
-		*id = __atomic_load_n(&d->id, __ATOMIC_RELAXED);
-		if (n == BE_IOV_MAX || n == (int)r->num) {
+		if (n == BE_IOV_MAX || descs == (int)r->num) {
 			be_fail(be, "chain at %u: longer than %d", r->last_avail & (r->num - 1), n);
 			return -1;
+		}
+		if (!table) {
+			*id = __atomic_load_n(&d->id, __ATOMIC_RELAXED);
+			descs++;
+			/* 2.8.7: a table takes one descriptor of the ring; in it, only WRITE means something. */
+			if ((flags & (VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT)) == VRING_DESC_F_INDIRECT) {
+				table = be_table(be, addr, len, &nr);
+				if (!table)
+					return -1;
+				continue;
+			}
+		} else {
+			flags &= VRING_DESC_F_WRITE;
 		}
 		if ((flags & VRING_DESC_F_INDIRECT) ||
 		    (dir != BE_BOTH && !(flags & VRING_DESC_F_WRITE) != (dir == BE_READ))) {
@@ -87,10 +100,11 @@ int be_packed_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struc
 			return -1;
 		}
 		n++;
-		if (!(flags & VRING_DESC_F_NEXT))
+		if (table ? ++in_table == nr : !(flags & VRING_DESC_F_NEXT))
 			break;
+		idx += !table;
 	}
-	r->peeked = (uint16_t)n;
+	r->peeked = (uint16_t)descs;
 	return n;
 }
 

@@ -82,6 +82,9 @@ struct be_port_ops {
 	bool cuts;		/* takes frames that are still to be cut up */
 	bool (*tx)(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, uint8_t *frame,
 		   uint32_t len);
+	/* Where the next frame goes, BE_HDR_BYTES of header before it, for tx() to find there;
+	   NULL: none may come now.  Without it: be->bounce. */
+	uint8_t *(*room)(struct vhostbe *be);
 	unsigned int (*poll)(struct vhostbe *be);	/* frames that came in; may be NULL */
 	void (*features)(struct vhostbe *be);	/* the front-end has chosen; may be NULL */
 };
@@ -105,6 +108,7 @@ struct vhostbe {
 	struct be_ring ring[BE_NR_QUEUES];
 
 	const struct be_port_ops *port;
+	void *port_arg;
 	int port_fd;
 	bool own_port_fd;
 	struct be_frame *fifo, **fifo_tail;
@@ -139,6 +143,8 @@ int be_ring_avail(struct vhostbe *be, struct be_ring *r);
  */
 int be_ring_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struct be_part *part,
 		 uint16_t *head);
+/* An indirect table of @nr descriptors, or NULL after be_fail(). */
+const void *be_table(struct vhostbe *be, uint64_t addr, uint32_t len, unsigned int *nr);
 /* The chain of be_ring_peek() is used; visible after be_ring_publish(). */
 void be_ring_use(struct be_ring *r, uint16_t head, uint32_t written);
 /* The same for the @n next chains, which hold one frame: all become visible together. */
@@ -165,6 +171,7 @@ void be_packed_set_base(struct be_ring *r, uint32_t base);
 /* be_net.c */
 unsigned int be_net_step(struct vhostbe *be);
 void be_fifo_clear(struct vhostbe *be);
+void be_set_port(struct vhostbe *be, const struct be_port_ops *ops, int fd, bool own);
 /* Without publishing; as vhostbe_inject(). */
 int be_deliver(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, const void *frame,
 	       uint32_t len);
@@ -174,6 +181,8 @@ extern const struct be_port_ops be_port_queue;
 unsigned int be_serve_commands(struct vhostbe *be);
 
 /* be_tso.c */
+/* Bytes of headers as the frame itself has them; 0: too short for any. */
+uint32_t be_tso_headers(const struct virtio_net_hdr_v1 *hdr, const uint8_t *frame, uint32_t len);
 /* Why the frame cannot be cut up, or NULL. */
 const char *be_tso_fault(const struct virtio_net_hdr_v1 *hdr, const uint8_t *frame, uint32_t len);
 unsigned int be_tso_pieces(const struct virtio_net_hdr_v1 *hdr, uint32_t len);

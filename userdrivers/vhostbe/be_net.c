@@ -25,7 +25,7 @@
 			 BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MTU) | \
 			 BIT(VHU_F_PROTOCOL_FEATURES))
 
-#define FEATURES_ON	(BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER))
+#define FEATURES_ON	(BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER) | BIT(VIRTIO_RING_F_INDIRECT_DESC))
 
 static const uint8_t default_mac[6] = { 0x52, 0x54, 0x00, 0x6e, 0x6f, 0x6d };
 
@@ -182,10 +182,13 @@ static int transmit(struct vhostbe *be, struct be_ring *r)
 {
 	struct virtio_net_hdr_v1 hdr;
 	struct be_part part[BE_IOV_MAX];
+	uint8_t *to = be->port->room ? be->port->room(be) : be->bounce;
 	uint32_t len = 0;
 	uint16_t head;
 	int n, i;
 
+	if (!to)
+		return 0;
 	n = be_ring_peek(be, r, BE_READ, part, &head);
 	if (n < 0)
 		return -1;
@@ -194,14 +197,14 @@ static int transmit(struct vhostbe *be, struct be_ring *r)
 			be_fail(be, "frame longer than %zu bytes", sizeof(be->bounce));
 			return -1;
 		}
-		memcpy(be->bounce + len, part[i].va, part[i].len);
+		memcpy(to + len, part[i].va, part[i].len);
 		len += part[i].len;
 	}
 	if (len < BE_HDR_BYTES + 14) {
 		be_fail(be, "frame of %u bytes, header included", len);
 		return -1;
 	}
-	memcpy(&hdr, be->bounce, BE_HDR_BYTES);
+	memcpy(&hdr, to, BE_HDR_BYTES);
 	if ((hdr.gso_type == VIRTIO_NET_HDR_GSO_TCPV4 && !(be->features & BIT(VIRTIO_NET_F_HOST_TSO4))) ||
 	    (hdr.gso_type == VIRTIO_NET_HDR_GSO_TCPV6 && !(be->features & BIT(VIRTIO_NET_F_HOST_TSO6))) ||
 	    (hdr.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) ||
@@ -215,14 +218,19 @@ static int transmit(struct vhostbe *be, struct be_ring *r)
 		return -1;
 	}
 	if (hdr.gso_type) {
-		const char *fault = be_tso_fault(&hdr, be->bounce + BE_HDR_BYTES, len - BE_HDR_BYTES);
+		const char *fault;
+
+		/* 5.1.6.2.2: without GUEST_HDRLEN it is a hint; Linux puts what is linear there. */
+		if (be->flags & VHOSTBE_LENIENT)
+			hdr.hdr_len = (uint16_t)be_tso_headers(&hdr, to + BE_HDR_BYTES, len - BE_HDR_BYTES);
+		fault = be_tso_fault(&hdr, to + BE_HDR_BYTES, len - BE_HDR_BYTES);
 
 		if (fault) {
 			be_fail(be, "segmentation %s", fault);
 			return -1;
 		}
 	}
-	if (!to_port(be, &hdr, be->bounce + BE_HDR_BYTES, len - BE_HDR_BYTES))
+	if (!to_port(be, &hdr, to + BE_HDR_BYTES, len - BE_HDR_BYTES))
 		return 0;
 	be_ring_use(r, head, 0);
 	be->stats.tx_frames++;
@@ -304,14 +312,47 @@ unsigned int vhostbe_step(struct vhostbe *be)
 	return done + be_net_step(be);
 }
 
+unsigned int vhostbe_poll(struct vhostbe *be)
+{
+	unsigned int done;
+
+	if (!vhostbe_running(be))
+		return 0;
+	done = serve_tx(be);
+	if (be->broken) {
+		be_disconnect(be);
+		done++;
+	}
+	return done;
+}
+
+void vhostbe_busy(struct vhostbe *be, bool busy)
+{
+	struct be_ring *tx = &be->ring[BE_TXQ];
+
+	if (busy)
+		be->flags |= VHOSTBE_BUSY;
+	else
+		be->flags &= ~VHOSTBE_BUSY;
+	tx->kicked = true;	/* look once more, and then ask for doorbells */
+	if (tx->running && busy)
+		be_ring_kicks_off(tx);
+}
+
 void vhostbe_wait(struct vhostbe *be, int timeout_ms)
 {
-	struct pollfd pfd[5];
+	vhostbe_wait_fd(be, -1, timeout_ms);
+}
+
+bool vhostbe_wait_fd(struct vhostbe *be, int fd, int timeout_ms)
+{
+	struct pollfd pfd[6];
 	nfds_t n = 0;
 	bool room = be->ring[BE_RXQ].running;
 
 	if (be->ring[BE_TXQ].running && be->ring[BE_TXQ].kicked)
 		timeout_ms = be->flags & VHOSTBE_BUSY ? 0 : 1;	/* unfinished work */
+	pfd[n++] = (struct pollfd){ .fd = fd, .events = POLLIN };	/* below 0: none */
 	pfd[n++] = (struct pollfd){ .fd = be->sock >= 0 ? be->sock : be->listen_fd, .events = POLLIN };
 	if (be->ring[BE_TXQ].running)
 		pfd[n++] = (struct pollfd){ .fd = be->ring[BE_TXQ].kick_fd, .events = POLLIN };
@@ -321,7 +362,7 @@ void vhostbe_wait(struct vhostbe *be, int timeout_ms)
 		pfd[n++] = (struct pollfd){ .fd = be->ring[BE_CTLQ].kick_fd, .events = POLLIN };
 	if (be->port_fd >= 0 && room)
 		pfd[n++] = (struct pollfd){ .fd = be->port_fd, .events = POLLIN };
-	poll(pfd, n, timeout_ms);
+	return poll(pfd, n, timeout_ms) > 0 && pfd[0].revents;
 }
 
 bool vhostbe_running(const struct vhostbe *be)

@@ -101,7 +101,7 @@ void be_fifo_clear(struct vhostbe *be)
 	be->fifo_len = 0;
 }
 
-static void set_port(struct vhostbe *be, const struct be_port_ops *ops, int fd, bool own)
+void be_set_port(struct vhostbe *be, const struct be_port_ops *ops, int fd, bool own)
 {
 	if (be->own_port_fd)
 		close(be->port_fd);
@@ -137,7 +137,7 @@ static const struct be_port_ops be_port_echo = { .tx = echo_tx };
 
 void vhostbe_port_echo(struct vhostbe *be)
 {
-	set_port(be, &be_port_echo, -1, false);
+	be_set_port(be, &be_port_echo, -1, false);
 }
 
 /* --------------------------------------------------------------- datagram --- */
@@ -173,7 +173,7 @@ int vhostbe_port_fd(struct vhostbe *be, int fd)
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
 		return -errno;
-	set_port(be, &be_port_fd, fd, false);
+	be_set_port(be, &be_port_fd, fd, false);
 	return 0;
 }
 
@@ -247,7 +247,7 @@ int vhostbe_port_tap(struct vhostbe *be, const char *ifname)
 		close(fd);
 		return err;
 	}
-	set_port(be, &be_port_tap, fd, true);
+	be_set_port(be, &be_port_tap, fd, true);
 	if (be->has_features)
 		tap_features(be);
 	return 0;

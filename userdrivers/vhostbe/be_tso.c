@@ -44,6 +44,13 @@ static uint32_t ip_bytes(const struct virtio_net_hdr_v1 *hdr)
 	return hdr->gso_type == VIRTIO_NET_HDR_GSO_TCPV6 ? IP6 : IP;
 }
 
+uint32_t be_tso_headers(const struct virtio_net_hdr_v1 *hdr, const uint8_t *f, uint32_t len)
+{
+	const uint32_t ip = ip_bytes(hdr);
+
+	return len < ETH + ip + 20 ? 0 : ETH + ip + (f[ETH + ip + 12] >> 4) * 4u;
+}
+
 const char *be_tso_fault(const struct virtio_net_hdr_v1 *hdr, const uint8_t *f, uint32_t len)
 {
 	const uint32_t ip = ip_bytes(hdr);

@@ -97,27 +97,52 @@ int be_ring_avail(struct vhostbe *be, struct be_ring *r)
 	return -1;
 }
 
+const void *be_table(struct vhostbe *be, uint64_t addr, uint32_t len, unsigned int *nr)
+{
+	const void *t = be_guest(be, addr, len);
+
+	/* Both kinds of descriptor have 16 bytes. */
+	*nr = len / sizeof(struct vring_desc);
+	if (!(be->features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC)) || !t || !*nr || *nr > 32768 ||
+	    len % sizeof(struct vring_desc) || (uintptr_t)t % 8) {
+		be_fail(be, "indirect flags, with a table of %u bytes at 0x%llx", len, (unsigned long long)addr);
+		return NULL;
+	}
+	return t;
+}
+
 int be_ring_peek(struct vhostbe *be, struct be_ring *r, enum be_dir dir, struct be_part *part,
 		 uint16_t *head)
 {
+	const struct vring_desc *table;
+	unsigned int nr = r->num;
 	uint16_t d;
 	int n = 0;
 
 	if (r->packed)
 		return be_packed_peek(be, r, dir, part, head);
+	table = r->desc;
 	d = load16(&r->avail->ring[r->last_avail & (r->num - 1)]);
 	*head = d;
 	for (;;) {
 		struct vring_desc copy;
 
-		if (d >= r->num || n == BE_IOV_MAX) {
-			be_fail(be, "chain at %u: descriptor %u of %u, after %d", *head, d, r->num, n);
+		if (d >= nr || n == BE_IOV_MAX) {
+			be_fail(be, "chain at %u: descriptor %u of %u, after %d", *head, d, nr, n);
 			return -1;
 		}
-		copy.addr = __atomic_load_n(&r->desc[d].addr, __ATOMIC_RELAXED);
-		copy.len = __atomic_load_n(&r->desc[d].len, __ATOMIC_RELAXED);
-		copy.flags = load16(&r->desc[d].flags);
-		copy.next = load16(&r->desc[d].next);
+		copy.addr = __atomic_load_n(&table[d].addr, __ATOMIC_RELAXED);
+		copy.len = __atomic_load_n(&table[d].len, __ATOMIC_RELAXED);
+		copy.flags = load16(&table[d].flags);
+		copy.next = load16(&table[d].next);
+		/* 2.7.5.3: a table ends a chain, holds no other, and WRITE says nothing about it. */
+		if ((copy.flags & ~VRING_DESC_F_WRITE) == VRING_DESC_F_INDIRECT && table == r->desc) {
+			table = be_table(be, copy.addr, copy.len, &nr);
+			if (!table)
+				return -1;
+			d = 0;
+			continue;
+		}
 		if ((copy.flags & VRING_DESC_F_INDIRECT) ||
 		    (dir != BE_BOTH && !(copy.flags & VRING_DESC_F_WRITE) != (dir == BE_READ))) {
 			be_fail(be, "descriptor %u: flags 0x%x in a %s ring", d, copy.flags,

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lwipopts.h - profile "many-connections": 10,000 and more at once, most of them idle
+ *
+ * Differences from profile "default" only; profile.rst says what they do.
+ */
+#define NOMSTACK_PROFILE_NAME	"many-connections"
+
+#define MEMP_NUM_TCP_PCB	16384
+#define TCP_PCB_HASH_SIZE	32768
+#define NOMSTACK_KEEPALIVE_S	300	/* who has vanished keeps no PCB */
+
+#include "../default/lwipopts.h"

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The registers of a virtio-mmio device as the transport needs them.
+ *
+ * Two implementations: UIO through libnomux, and the unit tests' device, whose
+ * registers are a program.  Only the doorbell goes round this table: it is a
+ * plain store to a mapped register.
+ */
+#ifndef NOMDRV_MMIO_FN_H
+#define NOMDRV_MMIO_FN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct irq_upcall;
+struct mmio_fn;
+struct nomdrv_dev;
+struct nomdrv_dma;
+struct nomux_core;
+
+/* Called for an interrupt, which is off meanwhile; false: leave it off. */
+typedef bool (*mmio_irq_fn)(void *arg);
+
+/* All return 0 or -errno unless said otherwise. */
+struct mmio_fn_ops {
+	/* Once. */
+	int (*map)(struct mmio_fn *fn, void **va_out, size_t *bytes_out);
+	/* Mapped registers; width 1, 2 or 4 bytes, aligned. */
+	uint32_t (*reg_read)(struct mmio_fn *fn, const volatile void *reg, unsigned int width);
+	void (*reg_write)(struct mmio_fn *fn, volatile void *reg, uint32_t value);
+	/* @handler may run in another thread until the same is set to NULL; -EOPNOTSUPP: none. */
+	int (*irq)(struct mmio_fn *fn, mmio_irq_fn handler, void *arg);
+	/* As irq_upcall_bind(), and back. */
+	int (*irq_bind)(struct irq_upcall *u, struct nomux_core *core, unsigned int event, int eventfd,
+			uint64_t *count);
+	void (*irq_unbind)(struct irq_upcall *u);
+	int (*dma_alloc)(struct mmio_fn *fn, size_t bytes, struct nomdrv_dma *dma_out);
+	void (*dma_free)(struct mmio_fn *fn, struct nomdrv_dma *dma);
+	void (*close)(struct mmio_fn *fn);
+};
+
+struct mmio_fn {
+	const struct mmio_fn_ops *ops;
+	char name[64];	/* for messages: of the platform device */
+};
+
+/**
+ * vtrans_mmio_create - a virtio device on memory-mapped registers
+ * @fn: the registers; the device's from success on
+ * @out: the device, constructed
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int vtrans_mmio_create(struct mmio_fn *fn, struct nomdrv_dev **out);
+
+#endif /* NOMDRV_MMIO_FN_H */
