@@ -42,6 +42,7 @@
 #define VERSION_LEGACY		1
 #define VERSION_MODERN		2
 #define QUEUES_MAX		64	/* more than any driver here asks for */
+#define NR_IRQS			(NOMDRV_IRQ_CONFIG + 1)	/* one wire: no interrupt tells which pair's queue it was */
 #define RESET_TIMEOUT_NS	2000000000LL
 #define CONFIG_TRIES		16
 #define SPURIOUS_MAX		1000	/* interrupts without a cause, in a row */
