@@ -46,7 +46,6 @@
 #define RESET_TIMEOUT_NS	2000000000LL
 #define CONFIG_TRIES		16
 #define SPURIOUS_MAX		1000	/* interrupts without a cause, in a row */
-#define NR_IRQS			2	/* NOMDRV_IRQ_RX and _CONFIG: one line, two causes; further pairs poll */
 #define GONE			UINT32_MAX	/* what a bus returns where nothing is */
 
 struct vmmio {
