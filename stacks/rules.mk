@@ -10,7 +10,7 @@ $(error NOMSTACK_PROFILE=$(NOMSTACK_PROFILE): no such profile; there are: \
 endif
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
-	batch.c chksum.c frame.c heap.c knob.c look.c look_conns.c look_facts.c raw.c restart.c rx.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c)
+	announce.c batch.c chksum.c frame.c heap.c knob.c look.c look_conns.c look_facts.c raw.c restart.c rx.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c)
 
 $(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -w))
 $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))

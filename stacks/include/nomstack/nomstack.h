@@ -114,6 +114,14 @@ NOMSTACK_API int nomstack_wait_address(struct nomstack *s, unsigned timeout_ms);
  */
 NOMSTACK_API int nomstack_address(struct nomstack *s, uint32_t *ip4_be_out, unsigned *prefix_out);
 
+/**
+ * nomstack_announce - send gratuitous ARP (RFC 5227, 3): switches and neighbours learn where we are
+ *
+ * After a link has come back, and when the device asks for it (VNET_EVENT_ANNOUNCE).
+ * Return: 0, -EADDRNOTAVAIL (no address yet), -EAGAIN (no room to send).
+ */
+NOMSTACK_API int nomstack_announce(struct nomstack *s);
+
 /*
  * The loop.
  */
