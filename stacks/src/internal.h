@@ -129,6 +129,7 @@ struct nomstack {
 	bool tx_offload, tso_offload;
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;
+	bool timers_left;		/* TCP's have looked at some of the connections only */
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
 	bool tap;			/* frames are looked at: nomstack_tap.c */
 	bool dhcp;

@@ -19,6 +19,7 @@
 #include "lwip/ip.h"
 #include "lwip/stats.h"
 #include "lwip/timeouts.h"
+#include "lwip/priv/tcp_priv.h"
 #include "netif/ethernet.h"
 
 #include <errno.h>
@@ -213,17 +214,27 @@ void nomstack_close(struct nomstack *s)
 
 static void run_timers(struct nomstack *s)
 {
+	bool due;
+
 	if (likely(s->now_ns < s->timer_ns))
 		return;
 	s->timer_ns = s->now_ns - s->now_ns % NS_PER_MS + NS_PER_MS;
-	if (sys_timeouts_sleeptime())
+	due = !sys_timeouts_sleeptime();
+	if (!due && !s->timers_left)
 		return;
 	/* A segment the device has sent must not look busy to a retransmission. */
 	nomstack__tx_reap(s);
-	s->st.timers_run++;
 	s->in_timers = true;
-	sys_check_timeouts();
+	if (due) {
+		s->st.timers_run++;
+		sys_check_timeouts();
+	} else {
+		tcp_tmr_more();		/* of thousands of connections the next ones */
+	}
 	s->in_timers = false;
+	s->timers_left = tcp_tmr_pending();
+	if (s->timers_left)
+		s->timer_ns = 0;
 }
 
 unsigned nomstack_poll(struct nomstack *s)
@@ -271,7 +282,7 @@ uint64_t nomstack_next_ns(struct nomstack *s)
 	uint64_t now = nomstack__clock(s), next, timer;
 	u32_t ms;
 
-	if (s->dirty || s->zombies)
+	if (s->dirty || s->zombies || s->timers_left)
 		return 0;
 	next = nomstack__batch_next_ns(s, now);
 	s->now_ns = now;
@@ -291,7 +302,7 @@ bool nomstack_idle_prepare(struct nomstack *s)
 	vnet_rx_flush(s->v);
 	if (s->zc_outstanding)
 		nomstack__tx_reap(s);
-	if (s->hold_nr || s->tx_blocked)
+	if (s->hold_nr || s->tx_blocked || s->timers_left)
 		return false;
 	return vnet_irq_arm(s->v);
 }

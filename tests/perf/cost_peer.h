@@ -6,7 +6,7 @@
 #ifndef COST_PEER_H
 #define COST_PEER_H
 
-#define COST_PEER_CONNS 2000	/* most connections */
+#define COST_PEER_CONNS 16000	/* most connections */
 #define COST_PEER_FRAME 2048	/* bytes of a frame buffer */
 
 /* The answer's length in bytes, by which a frame is known for one. */

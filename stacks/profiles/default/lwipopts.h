@@ -103,6 +103,7 @@
 #define TCP_SNDLOWAT			(16 * TCP_MSS)	/* of sockets, which there are none of; must fit 16 bits */
 #endif
 #define TCP_OVERSIZE			512	/* room after a piece sent with NOMSTACK_SEND_MORE */
+#define TCP_TMR_SLICE			128	/* connections that timers look at between two polls */
 #define TCP_LISTEN_BACKLOG		1
 #ifndef TCP_DEFAULT_LISTEN_BACKLOG
 #define TCP_DEFAULT_LISTEN_BACKLOG	255
