@@ -31,7 +31,6 @@
 
 #include <linux/nom.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -537,10 +536,23 @@ static int setup(struct server *srv)
 	return server_load_site(srv, mem[0], mem[1], bytes);
 }
 
+/* "http://10.0.0.2:80/, http://[fd00::2]:80/": all addresses, ready or about to be. */
+static void list_addresses(const struct server *srv, char *buf, size_t n)
+{
+	struct nomstack_addr a[NOMSTACK_MAX_ADDRESSES];
+	unsigned nr = nomstack_addresses(net.stack, a, NOMSTACK_MAX_ADDRESSES);
+	char ip[NOMSTACK_ADDR_TEXT];
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (unsigned i = 0; i < nr && at < n; i++)
+		at += (size_t)snprintf(buf + at, n - at, a[i].family == 6 ? "%shttp://[%s]:%d/" : "%shttp://%s:%d/",
+				       i ? ", " : "", nomstack_addr_text(&a[i], ip, sizeof(ip)), (int)srv->opt->port);
+}
+
 static int start(struct server *srv)
 {
-	char ip[INET_ADDRSTRLEN] = "?", where[160];
-	uint32_t ip_be = 0;
+	char where[640], urls[512];
 	int ret;
 
 	offer_knobs(srv);
@@ -566,13 +578,11 @@ static int start(struct server *srv)
 		die_message("cannot listen on port %d: %s", (int)srv->opt->port, strerror(-ret));
 		return EXIT_ADDRESS;
 	}
-	nomstack_address(net.stack, &ip_be, NULL);
-	inet_ntop(AF_INET, &ip_be, ip, sizeof(ip));
+	list_addresses(srv, urls, sizeof(urls));
 	if (net.core)
-		snprintf(where, sizeof(where), "http://%s:%d/, core %d, device %s", ip, (int)srv->opt->port,
-			 nomux_core_cpu(net.core), srv->opt->device);
+		snprintf(where, sizeof(where), "%s, core %d, device %s", urls, nomux_core_cpu(net.core), srv->opt->device);
 	else
-		snprintf(where, sizeof(where), "http://%s:%d/, hosted, device %s", ip, (int)srv->opt->port, srv->opt->device);
+		snprintf(where, sizeof(where), "%s, hosted, device %s", urls, srv->opt->device);
 	server_announce(srv, where);
 	return EXIT_OK;
 }
