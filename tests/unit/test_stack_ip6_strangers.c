@@ -135,6 +135,41 @@ static void neighbours_in_use_stay(void **state)
 	rig_close(&rig);
 }
 
+/* As many neighbours in use as the cache holds: one more is not noted, and does no harm. */
+static void a_full_cache_is_full(void **state)
+{
+	struct nomstack_addr to = { .family = 6 };
+	unsigned i;
+
+	begin();
+	for (i = 0; i < CACHE - 1; i++) {
+		stranger(i, to.bytes);
+		t_assert(nomstack_udp_send_to(rig.s, 53, &to, 1000, "x", 1) == 0);
+		nomstack_poll(rig.s);
+		while (rig_tx_pop(&rig, &frame))	/* who answers */
+			;
+	}
+	t_assert(rig_stats(&rig).drop_nd == 0);
+	stranger(CACHE, to.bytes);
+	t_assert(nomstack_udp_send_to(rig.s, 53, &to, 1000, "x", 1) != 0);
+	nd_solicit(&rig, "fd00::77", RIG_IP6, 255);
+	t_assert(rig_stats(&rig).drop_nd == 2);
+	still_there();
+	for (i = 0; i < CACHE - 1; i++) {		/* all are still known */
+		stranger(i, to.bytes);
+		t_assert(nomstack_udp_send_to(rig.s, 53, &to, 1000, "x", 1) == 0);
+	}
+	nomstack_flush(rig.s);
+	still_there();
+	/* unused for ten seconds, they give way */
+	rig_run(&rig, 11000);
+	still_there();
+	stranger(CACHE, to.bytes);
+	t_assert(nomstack_udp_send_to(rig.s, 53, &to, 1000, "x", 1) == 0);
+	collect();
+	rig_close(&rig);
+}
+
 /* Datagrams to 10,000 that do not exist: few are asked for at a time, and three times each. */
 static void who_does_not_exist_is_asked_for_in_turn(void **state)
 {
@@ -484,6 +519,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(neighbours_in_use_stay),
+		cmocka_unit_test(a_full_cache_is_full),
 		cmocka_unit_test(who_does_not_exist_is_asked_for_in_turn),
 		cmocka_unit_test(routers_are_few),
 		cmocka_unit_test(lies_of_routers_are_not_believed),
