@@ -50,6 +50,7 @@
 #define MEMP_NUM_TCP_SEG		8192
 #define TCP_PCB_HASH_SIZE		4096
 #define LWIP_TCP_PREDICTION		1	/* nomstack_rx.c looks for such segments */
+#define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 */
 #define TCP_MSS				1460
 #define TCP_MIN_SND_MSS			88	/* a peer cannot have answers cut into crumbs */
 #define LWIP_WND_SCALE			1	/* RFC 7323 */
