@@ -99,6 +99,7 @@ struct tso {
 	struct tso_batch *free;
 	struct vnet_seg seg[VNET_TSO_SEG_MAX];	/* [0]: hdr */
 	unsigned nr_seg;
+	unsigned packets;		/* that the device makes of it */
 	uint32_t bytes;			/* payload so far */
 	uint32_t next_seq;
 	uint16_t mss, hdr_bytes;
@@ -203,9 +204,26 @@ uint16_t nomstack__csum_partial(uint8_t *frame, unsigned len, unsigned tot_len, 
 
 /* nomstack_tso.c: segmentation offload */
 void nomstack__tso_open(struct nomstack *s);
-bool nomstack__tso_add(struct nomstack *s, struct pbuf *p);
+bool nomstack__tso_add(struct nomstack *s, struct pbuf *p, unsigned cut);
 void nomstack__tso_flush(struct nomstack *s);
 void nomstack__tso_done(struct nomstack *s, void *cookie);
+
+/*
+ * Bytes of data in each packet that the device shall cut from @p; 0: it is one
+ * packet.  lwIP leaves TCP's checksum to the device and says it in its place, else
+ * it puts 0 there.  Only what is sent without a copy, so in several pieces, is long.
+ */
+static inline unsigned nomstack__tso_wanted(const struct pbuf *p)
+{
+	const uint8_t *f = p->payload;
+
+	if (likely(!p->next || p->len < NOMSTACK__PREDICT_MIN || !(f[50] | f[51])))
+		return 0;
+	/* IPv4 with a header of 20 bytes, TCP */
+	if ((nomstack__load32(f + 12) & 0xffffff) != 0x450008 || f[23] != 6)
+		return 0;
+	return (unsigned)f[50] << 8 | f[51];
+}
 
 /* nomstack_batch.c: the batching delay */
 unsigned nomstack__batch_take(struct nomstack *s);

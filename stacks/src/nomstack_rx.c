@@ -166,6 +166,9 @@ void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
 	p->ref = 1;
 	if (likely(predicted(s, p, rx->data, rx->len)))
 		return;
+	/* What it says is lost, or here in part, must not look busy. */
+	if (unlikely(s->zc_outstanding))
+		nomstack__tx_reap(s);
 	p->payload = rx->data;
 	p->tot_len = p->len = (u16_t)rx->len;
 	if (unlikely(!s->ip6.on && rx->len >= IP_AT && !memcmp((const uint8_t *)rx->data + 12, "\x86\xdd", 2))) {

@@ -420,6 +420,9 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 	} else {
 		if (flags & NOMSTACK_SEND_COPY)
 			apiflags |= TCP_WRITE_FLAG_COPY;
+		else if (tcp_tso_segs > 1 && (len > tcp_mss(c->pcb) || c->pcb->unsent) &&
+			 vnet_dma_contains(c->s->v, data, len))
+			apiflags |= TCP_WRITE_FLAG_TSO;
 		if (flags & NOMSTACK_SEND_MORE)
 			apiflags |= TCP_WRITE_FLAG_MORE;
 		err = tcp_write(c->pcb, data, (u16_t)len, apiflags);

@@ -164,11 +164,24 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 	uint8_t *head = p->payload;
 	bool copy = p->tot_len < s->zc_min_bytes;
 	struct pbuf *q;
-	unsigned n = 0;
+	unsigned n = 0, cut;
 	int tries, rc;
 
-	if (s->tso_offload && unlikely(s->tso.open || !copy) && nomstack__tso_add(s, p))
-		return queued(s);
+	cut = s->tx_offload ? nomstack__tso_wanted(p) : 0;
+	for (tries = 0; s->tso_offload && unlikely(s->tso.open || !copy || cut); tries++) {
+		if (nomstack__tso_add(s, p, cut))
+			return queued(s);
+		if (likely(!cut))
+			break;
+		/* Only the device can cut it: make room, or wait for it. */
+		if (tries) {
+			s->st.tx_ring_full++;
+			s->tx_blocked = true;
+			return ERR_MEM;
+		}
+		nomstack__tx_announce(s);
+		nomstack__tx_reap(s);
+	}
 	if (unlikely(head[12] == 0x08 && head[13] == 0x06 && p->len >= 42 && head[21] == 1))
 		s->st.arp_requests++;
 	if (s->tx_offload)
