@@ -167,6 +167,13 @@ int nomux__sysfs_write(const char *path, const char *text);
 int nomux__sysfs_link(const char *path, char *name, size_t n);
 int nomux__start_time(pid_t pid, uint64_t *start_out);
 
+/* As nomux_mem_phys(), with flags of struct nom_mem_phys. */
+int nomux__mem_phys(struct nomux_mem *mem, uint64_t offset, uint32_t flags, uint32_t device,
+		    uint64_t *phys_out);
+
+/* vfio_dma.c: all of a grant, in a window, in 2 MiB pages where the kernel can. */
+int nomux__dma_window(struct nomux_ctx *ctx, struct nomux_mem *mem, const char *device, void **va_out);
+
 /*
  * bus_bind.c; @bus as in /sys/bus, "pci" or "platform".  Name of the driver ("" for
  * none); from it, saying so; and back from @driver to whatever the kernel chooses.
