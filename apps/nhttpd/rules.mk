@@ -4,7 +4,7 @@
 NHTTPD_DIR := apps/nhttpd/src
 NHTTPD_CORE := $(addprefix $(NHTTPD_DIR)/,http_date.c http_parse.c http_reply.c mime.c site.c)
 NHTTPD_SRCS := $(NHTTPD_CORE) $(addprefix $(NHTTPD_DIR)/,busy_poll.c conn.c house.c main.c metrics.c net_linux.c net_nom.c \
-	nom_open.c options.c price.c server.c)
+	nom_idle.c nom_knobs.c nom_link.c nom_open.c options.c price.c server.c)
 NHTTPD_LIBS := nomstack lwip nomdrv nomux econ
 
 $(eval $(call nom_prog,nhttpd,$(NHTTPD_SRCS),$(NHTTPD_LIBS),-ljansson))

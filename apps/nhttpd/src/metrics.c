@@ -51,6 +51,11 @@ static const struct {
 	[M_TX_JOINED] = { "stack.tx_joined", "segments", NOMUX_COUNTER },
 	[M_DELAY_RX] = { "stack.delay_max_rx", "ns", NOMUX_GAUGE },
 	[M_DELAY_TX] = { "stack.delay_max_tx", "ns", NOMUX_GAUGE },
+	[M_WAKEUPS] = { "loop.wakeups", "sleeps", NOMUX_COUNTER },
+	[M_SPIN_NS] = { "loop.spin", "ns", NOMUX_GAUGE },
+	[M_LINK_UP] = { "link.up", "yes or no", NOMUX_GAUGE },
+	[M_LINK_CHANGES] = { "link.changes", "changes", NOMUX_COUNTER },
+	[M_ANNOUNCEMENTS] = { "link.announcements", "frames", NOMUX_COUNTER },
 };
 
 int metrics_open(struct metrics *m, const char *app_name)

@@ -13,6 +13,8 @@
  * NOPs that tell an instruction counter (scripts/tcg-count) work from waiting.
  * A busy stretch ends with a poll that found nothing, and that poll counts.
  */
+#include "net_nom.h"
+
 #include "conn.h"
 #include "house.h"
 #include "nom_open.h"
@@ -26,19 +28,12 @@
 #include <nomux/clock.h>
 #include <nomux/core.h>
 #include <nomux/log.h>
-#include <nomux/notify.h>
-#include <nomux/upcall.h>
 
-#include <linux/nom.h>
-
-#include <arpa/inet.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BUSY_BEGIN() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x10,0x4d,0x4f,0x4e" ::: "memory")
@@ -46,29 +41,12 @@
 
 #define TICK_NS 1000000ULL
 #define STATS_NS 10000000ULL
-#define CHECK_NS 1000000000ULL
-#define SLEEP_MAX_NS 100000000ULL	/* knobs are looked at that often when idle */
-#define SLEEP_LOOK_NS 1000000ULL	/* and questions, while somebody asks */
 #define FLUSH_NS 50000000ULL		/* after the last connection: its FIN is on its way */
 
 /* conn.net_flags */
 enum { NET_FINISH = 1, NET_LISTED = 2 };
 
-static struct nom_net {
-	struct nomux_core *core;	/* NULL: hosted */
-	struct vnet *vnet;
-	struct nomstack *stack;
-	struct conn *doomed;		/* slots to be freed after this poll */
-	int wake_fd;			/* hosted */
-	int wake_event, price_event, irq_event;
-	volatile uint64_t price_posts;	/* upcall adds */
-	uint64_t price_seen;
-	bool pause, broken, w_said, looked_at;
-	uint64_t w_us;
-	uint64_t gap_ns;		/* how far turns of the loop lie apart, decaying maximum */
-	uint64_t idle_us;
-	uint64_t next_tick_ns, next_stats_ns, next_check_ns;
-} net;
+struct nom_net nom;
 
 /* ------------------------------------------------- what conn.c asks for --- */
 
@@ -77,8 +55,8 @@ static void doom(struct conn *c)
 	if (c->net_flags & NET_LISTED)
 		return;
 	c->net_flags |= NET_LISTED;
-	c->next = net.doomed;
-	net.doomed = c;
+	c->next = nom.doomed;
+	nom.doomed = c;
 }
 
 static uint32_t nom_room(struct conn *c)
@@ -194,130 +172,14 @@ static const struct nomstack_tcp_ops tcp_ops = {
 	.closed = on_closed,
 };
 
-/* -------------------------------------------------------------- upcalls --- */
-
-/* Runs on the upcall stack in the middle of anything: no SSE, no calls. */
-__attribute__((target("general-regs-only")))
-static void on_price_event(unsigned int event, uint64_t count, void *arg)
-{
-	net.price_posts += count;
-}
-
-/* Only ends nomux_wait(); what to do is in server.stop and friends. */
-__attribute__((target("general-regs-only")))
-static void on_wake_event(unsigned int event, uint64_t count, void *arg)
-{
-}
-
-static void nom_wake(struct server *srv)
-{
-	uint64_t one = 1;
-	int ret = net.core ? nomux_notify(srv->nomux, nomux_core_handle(net.core), net.wake_event) :
-		  write(net.wake_fd, &one, sizeof(one)) < 0 ? -errno : 0;
-
-	/* Not fatal: an idle loop looks by itself, ten times a second. */
-	if (ret)
-		nomux_log(LOG_WARNING, "nhttpd: cannot wake the serving thread: %s", strerror(-ret));
-}
-
-/* ----------------------------------------------------- knobs and counters --- */
-
-static void set_w(struct server *srv, int64_t w_us)
-{
-	int ret = nomstack_knob_set(net.stack, "w_us", w_us);
-
-	if (ret) {
-		if (!net.w_said)
-			nomux_log(LOG_ERR, "nhttpd: the stack refuses W = %lld us: %s; W stays %llu us", (long long)w_us,
-				  strerror(-ret), (unsigned long long)net.w_us);
-		net.w_said = true;
-		price_set_w(srv, net.w_us);
-		return;
-	}
-	net.w_us = w_us;
-	metric_set(&srv->m, M_W_US, w_us);
-	metrics_show_knob(&srv->m, K_STACK, w_us);
-}
-
-static void take_knobs(struct server *srv)
-{
-	const struct nomstack_knob *k;
-	unsigned nr;
-	int64_t v;
-
-	k = nomstack_knobs(&nr);
-	for (unsigned i = 0; i < nr && i < STACK_KNOBS_MAX; i++) {
-		if (!metrics_take(&srv->m, K_STACK + i, &v))
-			continue;
-		if (!strcmp(k[i].name, "w_us")) {
-			set_w(srv, v);
-			price_set_w(srv, net.w_us);
-		} else if (!nomstack_knob_set(net.stack, k[i].name, v)) {
-			metrics_show_knob(&srv->m, K_STACK + i, v);
-			if (!nomstack_knob_get(net.stack, "w_us", &v)) {
-				net.w_us = v;
-				metric_set(&srv->m, M_W_US, v);
-			}
-		}
-	}
-	if (metrics_take(&srv->m, K_IDLE_US, &v))
-		net.idle_us = v;
-}
-
-static int offer_knobs(struct server *srv)
-{
-	const struct nomstack_knob *k;
-	unsigned nr;
-	int ret = 0;
-
-	k = nomstack_knobs(&nr);
-	for (unsigned i = 0; !ret && i < nr && i < STACK_KNOBS_MAX; i++)
-		ret = metrics_knob(&srv->m, K_STACK + i, k[i].name, k[i].unit, k[i].effect, k[i].min, k[i].max, k[i].def);
-	if (!ret && srv->opt->idle == IDLE_AUTO)
-		ret = metrics_knob(&srv->m, K_IDLE_US, "idle_us", "us",
-				   "how long to poll without work before sleeping: latency of the next request for CPU time",
-				   1, 10000000, srv->opt->idle_us);
-	if (ret)
-		nomux_log(LOG_ERR, "nhttpd: cannot offer a knob: %s", strerror(-ret));
-	return ret;
-}
-
-static void show_stats(struct server *srv)
-{
-	const struct vnet_stats *v = vnet_stats(net.vnet);
-	struct metrics *m = &srv->m;
-	struct nomstack_stats s;
-
-	nomstack_stats(net.stack, &s);
-	metric_set(m, M_RX_PACKETS, v->rx_packets);
-	metric_set(m, M_TX_PACKETS, v->tx_packets);
-	metric_set(m, M_RX_BATCHES, s.rx_batches);
-	metric_set(m, M_TX_BATCHES, s.tx_batches);
-	metric_set(m, M_DOORBELLS_RX, v->doorbells_rx);
-	metric_set(m, M_DOORBELLS_TX, v->doorbells_tx);
-	metric_set(m, M_INTERRUPTS, v->interrupts);
-	metric_set(m, M_RX_BAD, v->rx_bad);
-	metric_set(m, M_DROPS, s.drop_csum + s.drop_mem + s.drop_proto);
-	metric_set(m, M_DROP_ARP, s.drop_arp);
-	metric_set(m, M_DROP_ICMP, s.drop_icmp);
-	metric_set(m, M_DROP_FRAGMENT, s.drop_fragment);
-	metric_set(m, M_RETRANSMITS, s.tcp_retransmits);
-	metric_set(m, M_PREDICTED, s.tcp_predicted);
-	metric_set(m, M_TX_ZERO_COPY, s.tx_zero_copy);
-	metric_set(m, M_TX_LONG, s.tx_long);
-	metric_set(m, M_TX_JOINED, s.tx_joined);
-	metric_set(m, M_DELAY_RX, s.delay_max_ns_rx);
-	metric_set(m, M_DELAY_TX, s.delay_max_ns_tx);
-}
-
 /* ------------------------------------------------------------------ loop --- */
 
 static void bury(void)
 {
-	while (net.doomed) {
-		struct conn *c = net.doomed;
+	while (nom.doomed) {
+		struct conn *c = nom.doomed;
 
-		net.doomed = c->next;
+		nom.doomed = c->next;
 		conn_gone(c);
 	}
 }
@@ -328,36 +190,25 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	uint32_t w_us;
 	bool end;
 
-	net.next_tick_ns = now_ns + TICK_NS;
+	nom.next_tick_ns = now_ns + TICK_NS;
 	end = server_tick(srv, now_ns);
-	if (net.price_posts != net.price_seen || price_board_changed(srv)) {
-		net.price_seen = net.price_posts;
-		metric_set(&srv->m, M_PRICE_UPCALLS, net.price_seen);
+	if (nom.price_posts != nom.price_seen || price_board_changed(srv)) {
+		nom.price_seen = nom.price_posts;
+		metric_set(&srv->m, M_PRICE_UPCALLS, nom.price_seen);
 		price_read(srv);
 	}
 	if (metrics_knobs_changed(&srv->m))
-		take_knobs(srv);
-	net.looked_at = nomstack_look(net.stack);
-	if (now_ns >= net.next_stats_ns) {
-		net.next_stats_ns = now_ns + STATS_NS;
-		show_stats(srv);
+		nom_take_knobs(srv);
+	nom.looked_at = nomstack_look(nom.stack);
+	if (now_ns >= nom.next_stats_ns) {
+		nom.next_stats_ns = now_ns + STATS_NS;
+		nom_show_stats(srv);
 		if (price_decide(srv, srv->nr_open, &w_us))
-			set_w(srv, w_us);
+			nom_set_w(srv, w_us);
 	}
-	if (now_ns >= net.next_check_ns) {
-		const char *reason = "no reason given";
-		char why[160];
-
-		net.next_check_ns = now_ns + CHECK_NS;
-		if (vnet_check(net.vnet)) {
-			vnet_error(net.vnet, &reason);
-			snprintf(why, sizeof(why), "%s", reason);	/* the next try has its own */
-			if (nomstack_restart(net.stack)) {
-				die_message("--device %s: the device failed: %s", srv->opt->device, why);
-				net.broken = true;
-				return true;
-			}
-		}
+	if (!nom_link_tick(srv, now_ns)) {
+		nom.broken = true;
+		return true;
 	}
 	bury();
 	return end;
@@ -375,49 +226,16 @@ static bool work(struct server *srv, uint64_t now_ns)
 	BUSY_BEGIN();
 	srv->now_ns = now_ns;
 	do {
-		nr = nomstack_poll(net.stack);
-		if (net.doomed)
+		nr = nomstack_poll(nom.stack);
+		if (nom.doomed)
 			bury();
 		srv->now_ns = nomux_now_ns();
-		if (srv->now_ns >= net.next_tick_ns)
+		if (srv->now_ns >= nom.next_tick_ns)
 			end = tick(srv, srv->now_ns);
 	} while (nr && !end);
 	metric_add(&srv->m, M_POLLS, 1);
 	BUSY_END();
 	return end;
-}
-
-static void sleep_hosted(struct server *srv, uint64_t ns)
-{
-	struct pollfd fds[2] = { { .fd = vnet_irq_fd(net.vnet), .events = POLLIN }, { .fd = net.wake_fd, .events = POLLIN } };
-	struct timespec ts = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
-	uint64_t drop;
-
-	ppoll(fds, 2, &ts, NULL);
-	metric_add(&srv->m, M_SYSCALLS, 2);	/* and the read of the interrupt's eventfd */
-	if ((fds[1].revents & POLLIN) && read(net.wake_fd, &drop, sizeof(drop)) > 0)
-		net.next_tick_ns = 0;
-}
-
-/* Nothing to do: until the device, the price, a signal or a timer says so. */
-static void idle_sleep(struct server *srv, uint64_t max_ns)
-{
-	if (max_ns > (net.looked_at ? SLEEP_LOOK_NS : SLEEP_MAX_NS))
-		max_ns = net.looked_at ? SLEEP_LOOK_NS : SLEEP_MAX_NS;
-	if (net.core)
-		nomux_mask(net.core);
-	if (nomstack_idle_prepare(net.stack)) {
-		metric_add(&srv->m, M_SLEEPS, 1);
-		if (net.core) {
-			metric_add(&srv->m, M_SYSCALLS, 1);
-			nomux_wait(net.core, max_ns);
-		} else {
-			sleep_hosted(srv, max_ns);
-		}
-		nomstack_idle_done(net.stack);
-	}
-	if (net.core)
-		nomux_unmask(net.core);
 }
 
 /*
@@ -426,28 +244,27 @@ static void idle_sleep(struct server *srv, uint64_t max_ns)
  */
 static bool due(uint64_t turn_ns, uint64_t *next_ns_out)
 {
-	uint64_t next_ns = nomstack_next_ns(net.stack);
+	uint64_t next_ns = nomstack_next_ns(nom.stack);
 
 	*next_ns_out = next_ns;
-	if (!net.w_us)
+	if (!nom.w_us)
 		return next_ns == 0;
-	net.gap_ns -= net.gap_ns / 64;
-	if (turn_ns > net.gap_ns)
-		net.gap_ns = turn_ns;
-	return next_ns <= 2 * net.gap_ns;
+	nom.gap_ns -= nom.gap_ns / 64;
+	if (turn_ns > nom.gap_ns)
+		nom.gap_ns = turn_ns;
+	return next_ns <= 2 * nom.gap_ns;
 }
 
 static void loop(struct server *srv)
 {
 	const bool may_sleep = srv->opt->idle != IDLE_POLL;
-	uint64_t last_ns = nomux_now_ns(), idle_since_ns = last_ns;
+	uint64_t last_ns = nomux_now_ns();
 
 	for (;;) {
 		uint64_t now_ns = nomux_now_ns(), turn_ns = now_ns - last_ns, next_ns = 0;
-		bool asked;
 
 		last_ns = now_ns;
-		if (now_ns >= net.next_tick_ns) {
+		if (now_ns >= nom.next_tick_ns) {
 			bool end;
 
 			BUSY_BEGIN();
@@ -456,50 +273,22 @@ static void loop(struct server *srv)
 			if (end)
 				return;
 		}
-		asked = vnet_rx_pending(net.vnet);
-		if (asked || due(turn_ns, &next_ns)) {
+		if (vnet_rx_pending(nom.vnet) || due(turn_ns, &next_ns)) {
 			/* The stack tells how late it may be called from how late it was. */
-			if (net.w_us)
-				nomstack_idle_done(net.stack);
+			if (nom.w_us)
+				nomstack_idle_done(nom.stack);
 			if (work(srv, now_ns))
 				return;
 			last_ns = srv->now_ns;
-			/* A timer is no reason to expect more, and TCP's is due four times a second. */
-			if (asked)
-				idle_since_ns = last_ns;
-		} else if (may_sleep && now_ns - idle_since_ns >= net.idle_us * 1000) {
-			idle_sleep(srv, next_ns);
+		} else if (may_sleep && nom_idle(srv, now_ns, next_ns)) {
 			last_ns = nomux_now_ns();	/* the sleep was no turn */
-		} else if (net.pause) {
+		} else if (nom.pause) {
 			__builtin_ia32_pause();
 		}
 	}
 }
 
 /* --------------------------------------------------------------- set-up --- */
-
-/* From here on this thread lives on the leased core. */
-static int enter_core(struct server *srv)
-{
-	int ret = nomux_core_enter(net.core);
-
-	if (ret) {
-		die_message("cannot enter core %d: %s", nomux_core_cpu(net.core), strerror(-ret));
-		return EXIT_NO_CORE;
-	}
-	net.irq_event = nomux_event_alloc(net.core);
-	ret = net.irq_event < 0 ? net.irq_event : vnet_irq_bind(net.vnet, net.core, net.irq_event);
-	if (ret && srv->opt->idle != IDLE_POLL) {
-		die_message("--device %s: its interrupt cannot become an upcall: %s: use --poll, or a device with MSI-X",
-			    srv->opt->device, strerror(-ret));
-		return EXIT_DEVICE;
-	}
-	ret = nomux_subscribe(net.core, net.price_event, 1ULL << NOM_BOARD_PRICES);
-	if (ret)
-		nomux_log(LOG_WARNING, "nhttpd: no upcall for prices (%s): the board is looked at instead", strerror(-ret));
-	nomux_unmask(net.core);
-	return EXIT_OK;
-}
 
 static int setup(struct server *srv)
 {
@@ -514,22 +303,20 @@ static int setup(struct server *srv)
 			    (long long)srv->opt->max_connections);
 		return EXIT_OTHER;
 	}
-	ret = hosted ? EXIT_OK : nom_open_core(srv, &net.core);
+	ret = hosted ? EXIT_OK : nom_open_core(srv, &nom.core);
 	if (ret)
 		return ret;
-	if (net.core) {
-		net.wake_event = nomux_event_alloc(net.core);
-		net.price_event = nomux_event_alloc(net.core);
-		nomux_on_event(net.core, net.wake_event, on_wake_event, NULL);
-		nomux_on_event(net.core, net.price_event, on_price_event, NULL);
-	}
-	ret = nom_open_device(srv, &net.vnet);
+	if (nom.core)
+		nom_alloc_events();
+	ret = nom_open_device(srv, &nom.vnet);
 	if (!ret)
-		ret = nom_open_stack(srv, net.vnet, &net.stack);
+		nom_idle_bounds();
+	if (!ret)
+		ret = nom_open_stack(srv, nom.vnet, &nom.stack);
 	if (ret)
 		return ret;
-	mem[0] = nomstack_dma_alloc(net.stack, bytes);
-	mem[1] = nomstack_dma_alloc(net.stack, bytes);
+	mem[0] = nomstack_dma_alloc(nom.stack, bytes);
+	mem[1] = nomstack_dma_alloc(nom.stack, bytes);
 	if (!mem[0] || !mem[1]) {
 		die_message("--site-bytes %zu: not so much DMA memory left: lower it, or boot with more nom_mem=", bytes);
 		return EXIT_NO_MEMORY;
@@ -537,45 +324,57 @@ static int setup(struct server *srv)
 	return server_load_site(srv, mem[0], mem[1], bytes);
 }
 
+/* "http://10.0.0.2:80/, http://[fd00::2]:80/": all addresses, ready or about to be. */
+static void list_addresses(const struct server *srv, char *buf, size_t n)
+{
+	struct nomstack_addr a[NOMSTACK_MAX_ADDRESSES];
+	unsigned nr = nomstack_addresses(nom.stack, a, NOMSTACK_MAX_ADDRESSES);
+	char ip[NOMSTACK_ADDR_TEXT];
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (unsigned i = 0; i < nr && at < n; i++)
+		at += (size_t)snprintf(buf + at, n - at, a[i].family == 6 ? "%shttp://[%s]:%d/" : "%shttp://%s:%d/",
+				       i ? ", " : "", nomstack_addr_text(&a[i], ip, sizeof(ip)), (int)srv->opt->port);
+}
+
 static int start(struct server *srv)
 {
-	char ip[INET_ADDRSTRLEN] = "?", where[192];
-	uint32_t ip_be = 0;
+	char where[640], urls[512];
 	int64_t w_us = 0;
 	int ret;
 
-	offer_knobs(srv);
-	ret = nomstack_look_open(net.stack);
+	nom_offer_knobs(srv);
+	nom_link_open(srv);
+	ret = nomstack_look_open(nom.stack);
 	if (ret)
 		nomux_log(LOG_WARNING, "nhttpd: nomctl cannot look at the stack: no file in /dev/shm: %s", strerror(-ret));
 	price_read(srv);
-	nomstack_knob_get(net.stack, "w_us", &w_us);	/* the profile's */
-	set_w(srv, srv->opt->w_us >= 0 ? srv->opt->w_us : w_us);
-	net.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (net.wake_fd < 0) {
+	nomstack_knob_get(nom.stack, "w_us", &w_us);	/* the profile's */
+	nom_set_w(srv, srv->opt->w_us >= 0 ? srv->opt->w_us : w_us);
+	nom.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (nom.wake_fd < 0) {
 		die_message("cannot set up: %s", strerror(errno));
 		return EXIT_OTHER;
 	}
 	ret = house_start(srv);
-	if (!ret && net.core)
-		ret = enter_core(srv);
+	if (!ret && nom.core)
+		ret = nom_enter_core(srv);
 	if (ret)
 		return ret;
 	atomic_store(&srv->wake, nom_wake);
 	server_tick(srv, nomux_now_ns());
-	ret = nomstack_tcp_listen(net.stack, srv->opt->port, 255, &tcp_ops, srv);
+	ret = nomstack_tcp_listen(nom.stack, srv->opt->port, 255, &tcp_ops, srv);
 	if (ret) {
 		die_message("cannot listen on port %d: %s", (int)srv->opt->port, strerror(-ret));
 		return EXIT_ADDRESS;
 	}
-	nomstack_address(net.stack, &ip_be, NULL);
-	inet_ntop(AF_INET, &ip_be, ip, sizeof(ip));
-	if (net.core)
-		snprintf(where, sizeof(where), "http://%s:%d/, core %d, device %s, profile %s", ip, (int)srv->opt->port,
-			 nomux_core_cpu(net.core), srv->opt->device, nomstack_profile());
-	else
-		snprintf(where, sizeof(where), "http://%s:%d/, hosted, device %s, profile %s", ip, (int)srv->opt->port,
+	list_addresses(srv, urls, sizeof(urls));
+	if (nom.core)
+		snprintf(where, sizeof(where), "%s, core %d, device %s, profile %s", urls, nomux_core_cpu(nom.core),
 			 srv->opt->device, nomstack_profile());
+	else
+		snprintf(where, sizeof(where), "%s, hosted, device %s, profile %s", urls, srv->opt->device, nomstack_profile());
 	server_announce(srv, where);
 	return EXIT_OK;
 }
@@ -584,22 +383,22 @@ static int start(struct server *srv)
 static void teardown(struct server *srv)
 {
 	atomic_store(&srv->wake, NULL);
-	if (net.stack) {
+	if (nom.stack) {
 		uint64_t end_ns = nomux_now_ns() + FLUSH_NS;
 
-		nomstack_tcp_unlisten(net.stack, srv->opt->port);
-		while (!net.broken && nomux_now_ns() < end_ns)
-			nomstack_poll(net.stack);
+		nomstack_tcp_unlisten(nom.stack, srv->opt->port);
+		while (!nom.broken && nomux_now_ns() < end_ns)
+			nomstack_poll(nom.stack);
 		bury();
-		show_stats(srv);
+		nom_show_stats(srv);
 	}
-	nomstack_close(net.stack);
-	vnet_close(net.vnet);
-	nomux_core_release(net.core);	/* this thread is back on ordinary cores */
-	net.core = NULL;
+	nomstack_close(nom.stack);
+	vnet_close(nom.vnet);
+	nomux_core_release(nom.core);	/* this thread is back on ordinary cores */
+	nom.core = NULL;
 	house_stop(srv);
-	if (net.wake_fd >= 0)
-		close(net.wake_fd);
+	if (nom.wake_fd >= 0)
+		close(nom.wake_fd);
 	conn_table_destroy(srv);
 	server_free_site(srv);
 }
@@ -608,16 +407,17 @@ int net_nom_run(struct server *srv)
 {
 	int ret;
 
-	net.wake_fd = -1;
-	net.idle_us = srv->opt->idle == IDLE_IRQ ? 0 : srv->opt->idle_us;
-	net.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !nom_emulated_cpu());
+	nom.wake_fd = -1;
+	nom.wake_event = nom.price_event = nom.irq_event = nom.config_event = -1;
+	nom.idle_us = srv->opt->idle == IDLE_IRQ ? 0 : srv->opt->idle_us;
+	nom.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !nom_emulated_cpu());
 	srv->net = &nom_ops;
 	ret = setup(srv);
 	if (!ret)
 		ret = start(srv);
 	if (!ret) {
 		loop(srv);
-		ret = net.broken ? EXIT_DEVICE : EXIT_OK;
+		ret = nom.broken ? EXIT_DEVICE : EXIT_OK;
 	}
 	teardown(srv);
 	return ret;

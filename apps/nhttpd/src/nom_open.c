@@ -13,14 +13,17 @@
 #include <nomstack/nomstack.h>
 #include <nomux/core.h>
 #include <nomux/ctx.h>
+#include <nomux/log.h>
 
 #include <linux/nom.h>
+#include <linux/virtio_net.h>
 
 #include <cpuid.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 
 #define DHCP_MS 15000
 #define ARENA_BYTES (16 << 20)	/* the stack's own share of DMA memory */
@@ -75,12 +78,29 @@ int nom_open_core(struct server *srv, struct nomux_core **core_out)
 	return EXIT_OK;
 }
 
+/* Other stations' frames only cost time; groups are let in, for not every stack has told which. */
+static void tell_filter(struct vnet *v, const char *device)
+{
+	int ret = vnet_set_rx_mode(v, VNET_RX_MODE_ALLMULTI);
+
+	if (ret && ret != -EOPNOTSUPP)
+		nomux_log(LOG_WARNING, "nhttpd: --device %s: cannot have it filter by address: %s", device, strerror(-ret));
+}
+
 int nom_open_device(struct server *srv, struct vnet **vnet_out)
 {
 	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = ARENA_BYTES + 2 * (size_t)srv->opt->site_bytes };
 	const char *device = srv->opt->device, *advice = "see the lines above";
 	char bdf[32];
 	int ret;
+
+	/*
+	 * Of a vhost-user back-end no control queue is asked for: the ones that offer it
+	 * leave serving it to the virtual machine's monitor, which we do not have.
+	 */
+	if (strncmp(device, "unix:", 5))
+		opts.features_on = 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |
+			1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE;
 
 	if (!strncmp(device, "unix:", 5)) {
 		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
@@ -91,8 +111,10 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 		snprintf(bdf, sizeof(bdf), "%s%s", strlen(device) == 7 ? "0000:" : "", device);
 		ret = vnet_open_vfio(srv->nomux, bdf, &opts, vnet_out);
 	}
-	if (!ret)
+	if (!ret) {
+		tell_filter(*vnet_out, device);
 		return EXIT_OK;
+	}
 	switch (ret) {
 	case -ENOENT:
 	case -ENODEV:
@@ -128,15 +150,16 @@ static bool term_pending(void)
 
 int nom_open_stack(struct server *srv, struct vnet *vnet, struct nomstack **stack_out)
 {
+	const char *ip6 = srv->opt->ip6 ? srv->opt->ip6 : "auto";
 	struct nomstack_opts opts = {
 		.sz = sizeof(opts), .vnet = vnet, .ip4 = srv->opt->ip, .gateway = srv->opt->gateway,
-		.hostname = srv->opt->name,
+		.hostname = srv->opt->name, .ip6 = strcmp(ip6, "off") ? ip6 : NULL, .gateway6 = srv->opt->gateway6,
 	};
 	int ret = nomstack_open(&opts, stack_out);
 
 	if (ret) {
 		die_message("cannot open the network stack: %s%s", strerror(-ret),
-			    ret == -EINVAL ? ": --ip takes ADDR/LEN (10.0.0.2/24) or dhcp, --gateway an address" :
+			    ret == -EINVAL ? ": --ip takes ADDR/LEN (10.0.0.2/24) or dhcp, --gateway an address, --ip6 ADDR/64, auto or off, --gateway6 an address, with a fixed one only" :
 			    ret == -ENOMEM ? ": boot with more nom_mem=" : "");
 		return ret == -EINVAL ? EXIT_USAGE : ret == -ENOMEM ? EXIT_NO_MEMORY : EXIT_DEVICE;
 	}
@@ -148,7 +171,10 @@ int nom_open_stack(struct server *srv, struct vnet *vnet, struct nomstack **stac
 	if (!ret)
 		return EXIT_OK;
 	if (ret == -ETIMEDOUT)
-		die_message("no DHCP server answered in %d s: give a fixed address with --ip ADDR/LEN", DHCP_MS / 1000);
+		die_message(srv->opt->ip ?
+			    "no DHCP server answered in %d s: give a fixed address with --ip ADDR/LEN" :
+			    "no IPv6 address in %d s: no router announces one, or another node has it: give a fixed one with --ip6 ADDR/64",
+			    DHCP_MS / 1000);
 	else
 		die_message("--device %s: the device failed while asking for an address", srv->opt->device);
 	return ret == -ETIMEDOUT ? EXIT_ADDRESS : EXIT_DEVICE;
