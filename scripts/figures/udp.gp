@@ -2,6 +2,7 @@
 # udp.gp - guest instructions a datagram, 1 and 64 under way; the darker part is ring 3
 #
 #   gnuplot -c scripts/figures/udp.gp build/report/udp/udp.csv udp.svg
+LINK = "tap"
 WIDTH = 860; HEIGHT = 320
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
