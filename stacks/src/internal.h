@@ -104,6 +104,9 @@ struct nomstack {
 	struct vnet_rx *hold;
 	unsigned hold_cap, hold_nr, hold_head;
 	unsigned ring_size, tx_size, batch_max;
+	unsigned burst_min;		/* room that the driver wants for a frame */
+	bool rx_merges;			/* a frame may lie in several buffers */
+	bool hold_way;			/* what the driver gives is not run through the stack in one go */
 	bool released;			/* the held batch is on its way, finish it */
 	bool hold_ends;			/* a FIN or RST is among the held frames */
 	uint64_t hold_since_ns;
@@ -132,6 +135,7 @@ struct nomstack {
 	bool in_timers;
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
 	bool tap;			/* frames are looked at: nomstack_tap.c */
+	bool rx_special;		/* @tap or @rx_merges */
 	bool dhcp;
 	bool nagle;			/* for all connections */
 	uint32_t keepalive_ms;		/* likewise; 0: none */
@@ -168,6 +172,7 @@ static inline uint32_t nomstack__load32_be(const uint8_t *p)
 
 /* nomstack_rx.c, nomstack_tx.c */
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
+unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx);
 void nomstack__rx_free(struct pbuf *p);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
@@ -203,6 +208,8 @@ unsigned nomstack__batch_take(struct nomstack *s);
 void nomstack__batch_done(struct nomstack *s, unsigned nr);
 void nomstack__batch_tx(struct nomstack *s);
 void nomstack__batch_clock(struct nomstack *s);
+void nomstack__batch_knobs(struct nomstack *s);
+unsigned nomstack__hear(const struct vnet_rx *rx, unsigned bytes, struct nomstack_conn **c_out);
 uint64_t nomstack__batch_next_ns(const struct nomstack *s, uint64_t now_ns);
 
 static inline void nomstack__spoke(struct nomstack *s, struct nomstack_conn *c)

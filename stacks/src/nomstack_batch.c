@@ -83,8 +83,8 @@ static uint32_t expected_speakers(const struct nomstack *s)
 	return n < s->nr_open ? n : s->nr_open;
 }
 
-/* Look at a held frame, trusting no length in it. */
-static unsigned hear(const struct vnet_rx *rx, struct nomstack_conn **c_out)
+/* Look at a held frame of @bytes, whose headers are in @rx, trusting no length in it. */
+unsigned nomstack__hear(const struct vnet_rx *rx, unsigned bytes, struct nomstack_conn **c_out)
 {
 	const uint8_t *f = rx->data, *ip = f + ETH_BYTES, *tcp;
 	unsigned ihl, doff, ip_bytes, heard = 0;
@@ -97,7 +97,8 @@ static unsigned hear(const struct vnet_rx *rx, struct nomstack_conn **c_out)
 		return 0;
 	ihl = (ip[0] & 0x0fu) * 4;
 	ip_bytes = (unsigned)ip[2] << 8 | ip[3];
-	if (ip[9] != IP_PROTO_TCP || ihl < 20 || ip_bytes > rx->len - ETH_BYTES || ip_bytes < ihl + 20)
+	if (ip[9] != IP_PROTO_TCP || ihl < 20 || ip_bytes > bytes - ETH_BYTES || ip_bytes < ihl + 20 ||
+	    rx->len < ETH_BYTES + ihl + 20)
 		return 0;
 	tcp = ip + ihl;
 	doff = (tcp[12] >> 4) * 4u;
@@ -123,14 +124,25 @@ static unsigned hear(const struct vnet_rx *rx, struct nomstack_conn **c_out)
 	return heard;
 }
 
+static unsigned frame_bytes(const struct vnet_rx *rx)
+{
+	unsigned bytes = rx->len;
+
+	while (rx++->flags & VNET_RX_MORE)
+		bytes += rx->len;
+	return bytes;
+}
+
 static void hold(struct nomstack *s, unsigned from)
 {
 	struct nomstack_conn *c;
 
 	for (; from < s->hold_nr; from++) {
-		unsigned heard = hear(&s->hold[from], &c);
+		unsigned heard = nomstack__hear(&s->hold[from], frame_bytes(&s->hold[from]), &c);
 		bool push = heard & HEARD_PUSH;
 
+		while (s->hold[from].flags & VNET_RX_MORE)
+			from++;
 		if (heard & HEARD_END)
 			s->hold_ends = true;
 		if (!c || !(heard & HEARD_DATA))
@@ -157,6 +169,13 @@ static bool let_go(struct nomstack *s)
 	return !may_wait(s, s->hold_since_ns, s->w_rx_ns);
 }
 
+/* How frames are to be taken, after a knob has changed. */
+void nomstack__batch_knobs(struct nomstack *s)
+{
+	/* A burst of the driver's takes a whole frame: fewer are dealt out from what is held. */
+	s->hold_way = s->w_rx_ns || s->batch_max < s->burst_min;
+}
+
 /*
  * Take frames from the ring, decide, and say how many of s->hold (from
  * hold_head on) are to run through the stack in this poll.
@@ -166,7 +185,7 @@ unsigned nomstack__batch_take(struct nomstack *s)
 	unsigned n, from;
 
 	/* W = 0, and nothing left: what comes goes on at once. */
-	if (likely(!s->w_rx_ns && !s->hold_nr)) {
+	if (likely(!s->hold_way && !s->hold_nr)) {
 		n = vnet_rx_burst(s->v, s->hold, s->batch_max);
 		if (n) {
 			s->hold_since_ns = s->now_ns;
@@ -179,7 +198,7 @@ unsigned nomstack__batch_take(struct nomstack *s)
 	}
 	if (!s->released) {
 		from = s->hold_nr;
-		n = vnet_rx_burst(s->v, s->hold + from, s->hold_cap - from);
+		n = s->hold_cap - from < s->burst_min ? 0 : vnet_rx_burst(s->v, s->hold + from, s->hold_cap - from);
 		if (n && !from)
 			s->hold_since_ns = s->now_ns;
 		s->hold_nr = from + n;
@@ -197,7 +216,13 @@ unsigned nomstack__batch_take(struct nomstack *s)
 		s->st.rx_packets += s->hold_nr;
 	}
 	n = s->hold_nr - s->hold_head;
-	return n < s->batch_max ? n : s->batch_max;
+	if (n > s->batch_max) {
+		n = s->batch_max;
+		/* no frame is torn */
+		while (s->hold[s->hold_head + n - 1].flags & VNET_RX_MORE)
+			n++;
+	}
+	return n;
 }
 
 /* @nr frames went through the stack. */

@@ -74,15 +74,18 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 	switch (i) {
 	case W_US:
 		s->w_rx_ns = s->w_tx_ns = (uint64_t)v * US;
+		nomstack__batch_knobs(s);
 		break;
 	case W_RX_US:
 		s->w_rx_ns = (uint64_t)v * US;
+		nomstack__batch_knobs(s);
 		break;
 	case W_TX_US:
 		s->w_tx_ns = (uint64_t)v * US;
 		break;
 	case BATCH_MAX:
 		s->batch_max = (unsigned)v;
+		nomstack__batch_knobs(s);
 		break;
 	case ZC_MIN_BYTES:
 		s->zc_min_bytes = (unsigned)v;
