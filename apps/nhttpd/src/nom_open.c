@@ -18,6 +18,7 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <linux/virtio_net.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,6 +83,8 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	char bdf[32];
 	int ret;
 
+	if (srv->opt->large_receive)
+		opts.features_on = 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4;
 	if (!strncmp(device, "unix:", 5)) {
 		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
 		if (ret == -ENOENT || ret == -ECONNREFUSED)
