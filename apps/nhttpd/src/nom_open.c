@@ -20,6 +20,7 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <linux/virtio_net.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -99,9 +100,10 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	 * leave serving it to the virtual machine's monitor, which we do not have.
 	 */
 	if (strncmp(device, "unix:", 5))
-		opts.features_on = 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |
+		opts.features_on |= 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |
 			1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE;
-
+	if (srv->opt->large_receive)
+		opts.features_on |= 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4;
 	if (!strncmp(device, "unix:", 5)) {
 		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
 		if (ret == -ENOENT || ret == -ECONNREFUSED)
