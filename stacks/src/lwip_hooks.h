@@ -22,4 +22,8 @@ u16_t nomstack__ooseq_limit(void);
 int nomstack__icmp_allowed(void);
 #define LWIP_HOOK_ICMP_ANSWER nomstack__icmp_allowed
 
+/* ns, of the poll that runs: when segments are sent and their acknowledgments seen. */
+u64_t nomstack__tcp_clock(void);
+#define LWIP_HOOK_TCP_CLOCK nomstack__tcp_clock
+
 #endif
