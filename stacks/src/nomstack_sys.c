@@ -83,6 +83,11 @@ u32_t nomstack__tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_ad
  */
 #define ICMP_BURST_NS 100000000u
 
+u64_t nomstack__tcp_clock(void)
+{
+	return nomstack__the->now_ns;
+}
+
 int nomstack__icmp_allowed(void)
 {
 	struct nomstack *s = nomstack__the;

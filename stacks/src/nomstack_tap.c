@@ -169,7 +169,6 @@ static void rtt_tx(struct nomstack *s, const struct pbuf *p, uint64_t now_ns)
 	r = place_of(s, seg.c);
 	/* The first to be seen may be old: only what comes after it is known to be new. */
 	if (r->sent && TCP_SEQ_LT(seg.seq, r->seq_max)) {
-		r->resent++;
 		r->sent_ns = 0;
 	} else if (!r->sent_ns && (r->sent || !seg.c->pcb->nrtx)) {
 		r->sent_ns = now_ns;

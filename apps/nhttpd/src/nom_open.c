@@ -27,7 +27,6 @@
 #include <syslog.h>
 
 #define DHCP_MS 15000
-#define ARENA_BYTES (16 << 20)	/* the stack's own share of DMA memory */
 
 /* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
 bool nom_emulated_cpu(void)
@@ -90,7 +89,7 @@ static void tell_filter(struct vnet *v, const char *device)
 
 int nom_open_device(struct server *srv, struct vnet **vnet_out)
 {
-	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = ARENA_BYTES + 2 * (size_t)srv->opt->site_bytes };
+	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = nomstack_arena_bytes() + 2 * (size_t)srv->opt->site_bytes };
 	const char *device = srv->opt->device, *advice = "see the lines above";
 	char bdf[32];
 	int ret;

@@ -527,6 +527,17 @@ struct nomstack_knob {
 NOMSTACK_API const char *nomstack_profile(void);
 
 /**
+ * nomstack_arena_bytes - DMA memory that a stack of this profile wants to have
+ *
+ * For arena_bytes of struct vnet_opts: what is queued to be sent, and the driver's own
+ * with rings of 256. What an application takes by nomstack_dma_alloc() comes on top.
+ * With less the stack makes do with less, down to 512 KiB.
+ *
+ * Return: bytes.
+ */
+NOMSTACK_API size_t nomstack_arena_bytes(void);
+
+/**
  * nomstack_knobs - the table of knobs
  * @nr_out: number of entries
  *
