@@ -115,8 +115,9 @@ def closed_cell(session, boot, server, cell):
     else:
         entry.update(requests_per_s=round(load["requests"] / load["seconds"], 1), cpu_us_per_request=round(load["cpu_ns"] / 1000 / load["requests"], 2),
                      latency_us={k: load[k] for k in ("mean", "sd", "p50", "p90", "p99", "p999", "max")}, latency_corrected_us=load["corrected"])
-    if "link_figures" in load:
-        entry["link_figures"] = load["link_figures"]
+    if "link_figures" in load:	# the back-end's own counts
+        link = entry["link_figures"] = load["link_figures"]
+        entry.update({f"{name}_per_request": round(link[name] / load["requests"], 4) for name in ("interrupts", "doorbells")})
     if cell.variant == "nom":
         entry["w_seen_us"] = server.w_us()
     return session.keep(boot, cell, entry)
@@ -315,12 +316,14 @@ def compare(args):
     extra = nginx.extra() if "nginx" in args.variants else []
     machine = None
     with open(args.out / "wide.jsonl", "w", encoding="utf-8") as out:
-        session = Session(args, progress, out)
+        session, commands = Session(args, progress, out), {}
 
         def work(boot):
             nonlocal machine
             if machine is None:
                 machine = about(args, boot)
+            if boot.link.name not in commands:
+                commands[boot.link.name] = " ".join(boot.guest.command)
             mark = len(session.lines)
             try:
                 measure_boot(session, boot)
@@ -332,6 +335,7 @@ def compare(args):
             boots.boot_again(lambda n=number, l=link: Boot(args, n, n > args.boots, extra, l), work, progress)
         machine["settings"]["tuned"] = {link: {k: t.name for k, t in tuned.items()} for link, tuned in session.tuned.items()}
         machine["settings"]["saturation_of_in_tree_per_s"] = session.saturated
+        machine["settings"]["qemu_command"] = commands
         # again and whole: without the lines of boots that were repeated, and with the machine
         out.seek(0)
         out.truncate()

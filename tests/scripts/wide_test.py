@@ -240,10 +240,14 @@ class FakePeer(links.Tap):
     """The other link, with the same fakes behind it."""
     name = p.PEER
 
+    def closed(self, url, connections, seconds, pipeline=1):
+        got = httpload.run(url, connections, seconds, pipeline)
+        return {**got, "link_figures": {"interrupts": 2 * got["requests"], "doorbells": 0}}
+
 
 class FakeGuest:
     """A guest in which nothing runs."""
-    crash_lines, starved, stale_code, pid = [], 0, False, 1
+    crash_lines, starved, stale_code, pid, command = [], 0, False, 1, ["qemu", "made-up"]
 
     def __enter__(self):
         return self
@@ -349,6 +353,7 @@ def from_boots_to_compare_json():
     machine, all_lines = widetable.read(out)
     assert machine["settings"]["tuned"] == {link: {"few": "gro-off", "many": "gro-off"} for link in p.LINKS}, "the fastest setting of each sweep"
     assert machine["settings"]["saturation_of_in_tree_per_s"] == {link: 1350 for link in p.LINKS} and set(machine["settings"]["links"]) == set(p.LINKS)
+    assert machine["settings"]["qemu_command"] == {link: "qemu made-up" for link in p.LINKS}
     tuned = [t for v, t, _ in FakeServer.started if v == "linux-tuned"]
     assert tuned[:len(tuning.SETTINGS)] == [t.name for t in tuning.SETTINGS] and set(tuned[len(tuning.SETTINGS):]) >= {"gro-off"}
     assert {l["variant"] for l in all_lines if l["group"] == "open"} == set(p.LOADED_OPEN)
@@ -356,6 +361,7 @@ def from_boots_to_compare_json():
     whole = json.loads((out / "wide.json").read_text())
     rows = widetable.Rows(whole["rows"])
     assert 1.6 * 5000 < rows.get("saturation_per_s", "nom", group="saturation") <= 10000
+    assert rows.get("interrupts_per_request", "linux-default", 1, link=p.PEER) == 2 and not rows.get("doorbells_per_request", "nom", link=p.PEER)
     assert rows.get("boots", "nom", 64) == 3 and rows.get("boots", "nom", 64, link=p.PEER) == 2 and rows.get("instructions", "nom", 64) is not None
     results = json.loads((out / "compare.json").read_text())["results"]
     assert {(r["variant"], r["connections"]) for r in results} == {(v, c) for v in p.VARIANTS for c in (1, 8, 64, 500)}
