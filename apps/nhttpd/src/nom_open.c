@@ -107,6 +107,8 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
 		if (ret == -ENOENT || ret == -ECONNREFUSED)
 			advice = "no vhost-user back-end listens there; start one (nom-vhost-backend --socket PATH --tap IFNAME)";
+	} else if (!strncmp(device, "mmio:", 5)) {
+		ret = vnet_open_mmio(srv->nomux, device + 5, &opts, vnet_out);
 	} else {
 		/* "00:03.0" is short for "0000:00:03.0" */
 		snprintf(bdf, sizeof(bdf), "%s%s", strlen(device) == 7 ? "0000:" : "", device);
@@ -119,7 +121,9 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	switch (ret) {
 	case -ENOENT:
 	case -ENODEV:
-		if (strncmp(device, "unix:", 5))
+		if (!strncmp(device, "mmio:", 5))
+			advice = "no such device in /sys/bus/platform/devices, or not a virtio-net device";
+		else if (strncmp(device, "unix:", 5))
 			advice = "no such PCI function, or not a virtio-net device (nomctl status, lspci -D)";
 		break;
 	case -EBUSY:
@@ -130,7 +134,7 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 		advice = "taking a device away from the kernel needs root";
 		break;
 	case -EOPNOTSUPP:
-		advice = "only modern virtio (QEMU: disable-legacy=on), and without an IOMMU vfio.enable_unsafe_noiommu_mode=1";
+		advice = "only modern virtio (QEMU: disable-legacy=on; without PCI -global virtio-mmio.force-legacy=false), and without an IOMMU vfio.enable_unsafe_noiommu_mode=1";
 		break;
 	case -ENOMEM:
 		die_message("--device %s: %s: %zu bytes of DMA memory are not free: boot with more nom_mem=, end other nom programs (nomctl status), or lower --site-bytes",

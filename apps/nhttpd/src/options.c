@@ -33,8 +33,8 @@ static const struct option_def {
 	{ "ip6", "auto|off|ADDR/64", TEXT, NOM, AT(ip6), 0, 0, 0,
 	  "IPv6: by router advertisements (default), none, or a fixed address; a link-local one besides" },
 	{ "gateway6", "ADDR", TEXT, NOM, AT(gateway6), 0, 0, 0, "router of a fixed IPv6 address" },
-	{ "device", "BDF|unix:PATH", TEXT, NOM, AT(device), 0, 0, 0,
-	  "PCI function, 0000:00:03.0, or the socket of a vhost-user back-end: hosted, no lease (required)" },
+	{ "device", "BDF|mmio:NAME|unix:PATH", TEXT, NOM, AT(device), 0, 0, 0,
+	  "PCI function, 0000:00:03.0, platform device without PCI, mmio:LNRO0005:00, or the socket of a vhost-user back-end: hosted, no lease (required)" },
 	{ "cpu", "N", NUMBER, BOTH, AT(cpu), -1, 4095, -1,
 	  "linux: pin the serving thread; nom: the reserved core to lease; -1: any" },
 	{ "max-connections", "N", NUMBER, BOTH, AT(max_connections), 1, 65536, 1024,
@@ -163,7 +163,7 @@ static int check(const struct options *opt, const uint8_t *given, char *err, siz
 			return bad(err, n, "--%s means nothing with --stack %s", table[i].name,
 				   here == NOM ? "nom" : "linux");
 	if (here == NOM && !opt->device)
-		return bad(err, n, "--stack nom needs --device: a PCI function (lspci -D) or unix:PATH");
+		return bad(err, n, "--stack nom needs --device: a PCI function (lspci -D), mmio:NAME or unix:PATH");
 	if (here == NOM && !opt->ip && (!opt->ip6 || !strcmp(opt->ip6, "off")))
 		return bad(err, n, "--stack nom needs --ip: ADDR/LEN or dhcp, or --ip6: ADDR/64 or auto");
 	if (opt->line_bytes > opt->header_bytes)
