@@ -113,6 +113,28 @@ static void bind_to_nom_mmio(void)
 	put("/sys/bus/platform/drivers_probe", bdf[1]);
 }
 
+/* Unbinding waits until nobody has it; then it is bound again. */
+static void unbind_waits(int fd)
+{
+	char now[64];
+	int status = 0;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		close(fd);
+		put("/sys/bus/platform/drivers/nom-mmio/unbind", bdf[1]);
+		_exit(0);
+	}
+	usleep(300000);
+	t_is(waitpid(pid, &status, WNOHANG), 0, "an unbind waits for who has it");
+	close(fd);
+	t_ok(waitpid(pid, &status, 0) == pid && !status, "closed, it ends");
+	driver_of(bdf[1], now, sizeof(now));
+	t_ok(!now[0], "and no driver has it");
+	put("/sys/bus/platform/drivers_probe", bdf[1]);
+}
+
 /* What NOM_MMIO_OPEN and NOM_MMIO_IRQ refuse. */
 static void test_refusals(void)
 {
@@ -154,7 +176,7 @@ static void test_refusals(void)
 	junk[sizeof(junk) - 1] = 1;
 	t_is(ioctl(o.out_fd, NOM_MMIO_IRQ, junk) ? -errno : 0, -E2BIG, "with a bit set: E2BIG");
 	t_is(ioctl(o.out_fd, NOM_MEM_INFO, junk) ? -errno : 0, -ENOTTY, "another command: ENOTTY");
-	close(o.out_fd);
+	unbind_waits(o.out_fd);
 	t_is(nomux_mmio_restore(nom, bdf[1]), 0, "it is given back");
 	close(dev_nom);
 	close(other);
