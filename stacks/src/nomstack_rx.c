@@ -118,6 +118,8 @@ void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
 	p->ref = 1;
 	if (likely(predicted(s, p, rx->data, rx->len)))
 		return;
+	if (unlikely(s->share_fn))
+		nomstack__share(s, rx->data, rx->len);
 	p->payload = rx->data;
 	p->tot_len = p->len = (u16_t)rx->len;
 	if (unlikely(ethernet_input(p, &s->netif) != ERR_OK))
