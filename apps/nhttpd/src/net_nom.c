@@ -16,6 +16,7 @@
 #include "net_nom.h"
 
 #include "conn.h"
+#include "cores.h"
 #include "house.h"
 #include "nom_open.h"
 #include "price.h"
@@ -185,6 +186,15 @@ static void bury(void)
 	}
 }
 
+static void hear_neighbours(struct server *srv)
+{
+	uint8_t frame[NEIGHBOUR_BYTES];
+	uint32_t len;
+
+	while ((len = cores_hear(srv, frame)))
+		nomstack_neighbour(nom.stack, frame, len);
+}
+
 /* Once a millisecond.  Return: true when the loop shall end. */
 static bool tick(struct server *srv, uint64_t now_ns)
 {
@@ -200,6 +210,8 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	}
 	if (metrics_knobs_changed(&srv->m))
 		nom_take_knobs(srv);
+	if (srv->cores)
+		hear_neighbours(srv);
 	nom.looked_at = nomstack_look(nom.stack);
 	if (now_ns >= nom.next_stats_ns) {
 		nom.next_stats_ns = now_ns + STATS_NS;
@@ -304,12 +316,14 @@ static int setup(struct server *srv)
 			    (long long)srv->opt->max_connections);
 		return EXIT_OTHER;
 	}
-	ret = hosted ? EXIT_OK : nom_open_core(srv, &nom.core);
+	nom.core = srv->core_lease;
+	nom.vnet = srv->core_vnet;
+	ret = hosted || nom.core ? EXIT_OK : nom_open_core(srv, &nom.core);
 	if (ret)
 		return ret;
 	if (nom.core)
 		nom_alloc_events();
-	ret = nom_open_device(srv, &nom.vnet);
+	ret = nom.vnet ? EXIT_OK : nom_open_device(srv, &nom.vnet);
 	if (!ret)
 		nom_idle_bounds();
 	if (!ret)
@@ -325,8 +339,14 @@ static int setup(struct server *srv)
 	return server_load_site(srv, mem[0], mem[1], bytes);
 }
 
+static void on_neighbour(void *arg, const void *frame, uint32_t len)
+{
+	cores_tell(arg, frame, len);
+}
+
 static int start(struct server *srv)
 {
+	static struct server *self;
 	char ip[INET_ADDRSTRLEN] = "?", where[192];
 	uint32_t ip_be = 0;
 	int64_t w_us = 0;
@@ -334,7 +354,8 @@ static int start(struct server *srv)
 
 	nom_offer_knobs(srv);
 	nom_link_open(srv);
-	ret = nomstack_look_open(nom.stack);
+	/* A process has one such file: nomctl looks at the first core's stack. */
+	ret = srv->core_nr ? 0 : nomstack_look_open(nom.stack);
 	if (ret)
 		nomux_log(LOG_WARNING, "nhttpd: nomctl cannot look at the stack: no file in /dev/shm: %s", strerror(-ret));
 	price_read(srv);
@@ -345,7 +366,8 @@ static int start(struct server *srv)
 		die_message("cannot set up: %s", strerror(errno));
 		return EXIT_OTHER;
 	}
-	ret = house_start(srv);
+	self = srv;
+	ret = srv->cores ? EXIT_OK : house_start(srv, &self, 1);
 	if (!ret && nom.core)
 		ret = nom_enter_core(srv);
 	if (ret)
@@ -359,6 +381,10 @@ static int start(struct server *srv)
 	}
 	nomstack_address(nom.stack, &ip_be, NULL);
 	inet_ntop(AF_INET, &ip_be, ip, sizeof(ip));
+	if (srv->cores) {
+		nomstack_on_neighbour(nom.stack, on_neighbour, srv);
+		return cores_ready(srv, ip, nomstack_profile());
+	}
 	if (nom.core)
 		snprintf(where, sizeof(where), "http://%s:%d/, core %d, device %s, profile %s", ip, (int)srv->opt->port,
 			 nomux_core_cpu(nom.core), srv->opt->device, nomstack_profile());
@@ -383,10 +409,17 @@ static void teardown(struct server *srv)
 		nom_show_stats(srv);
 	}
 	nomstack_close(nom.stack);
-	vnet_close(nom.vnet);
+	if (srv->cores && nom.vnet) {
+		/* The device is all cores', and closed when the last has gone. */
+		vnet_irq_unbind(nom.vnet);
+		vnet_config_unbind(nom.vnet);
+	} else {
+		vnet_close(nom.vnet);
+	}
 	nomux_core_release(nom.core);	/* this thread is back on ordinary cores */
 	nom.core = NULL;
-	house_stop(srv);
+	if (!srv->cores)
+		house_stop(srv);
 	if (nom.wake_fd >= 0)
 		close(nom.wake_fd);
 	conn_table_destroy(srv);
