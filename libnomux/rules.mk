@@ -3,8 +3,8 @@
 
 NOMUX_VERSION := 0.1
 NOMUX_SONAME  := libnomux.so.0
-NOMUX_SRCS := $(addprefix libnomux/src/,abi.c board.c clock.c colour.c core.c ctx.c event.c \
-	ipc.c ipc_call.c ipc_hello.c ipc_wait.c log.c mem.c \
+NOMUX_SRCS := $(addprefix libnomux/src/,abi.c board.c bus_bind.c clock.c colour.c core.c ctx.c event.c \
+	ipc.c ipc_call.c ipc_hello.c ipc_wait.c log.c mem.c mmio.c \
 	page.c pci_bind.c peek.c stub.S sysfs.c upcall.c vfio.c vfio_dma.c wait.c)
 NOMUX_THREAD_SRCS := $(addprefix libnomux/src/,chan.c cond.c deadlock.c group.c guard.c heap.c \
 	kthread.c mutex.c offload.c preempt.c preempt_entry.S rwlock.c sched.c sem.c stack.c stall.c \

@@ -21,6 +21,7 @@
  *	nom_revoke	what a grant gives back or loses ahead of its end
  *	nom_reclaim	notices that it shall, and their deadlines
  *	nom_device	PCI functions that are in user space's hands
+ *	nom_mmio	and virtio devices without PCI
  *	nom_netlink	the "nom" generic netlink family
  *	nom_message	its messages, and those that tell of changes
  *	nom_sysfs	/sys/class/misc/nom
@@ -50,6 +51,7 @@
 struct attribute_group;
 struct eventfd_ctx;
 struct file;
+struct device;
 struct pci_dev;
 struct vm_area_struct;
 struct vm_fault;
@@ -357,11 +359,11 @@ void nom_timer_stop(struct nom_lease *lease);
 
 /* ------------------------------------------ pool, extents, quarantine --- */
 
-/* A DMA-capable function that was told addresses; one reference each. */
+/* A device that was told addresses; one reference each. */
 struct nom_told {
 	struct list_head link;
-	struct pci_dev *pdev;
-	bool clear;		/* seen unbound or off the bus since the grant ended */
+	struct device *dev;	/* a PCI function, or one of nom_mmio.c */
+	bool clear;		/* seen unbound, off the bus or reset since the grant ended */
 };
 
 /**
@@ -434,14 +436,15 @@ void nom_extent_info(const struct nom_extent *extent, struct nom_grant_info *out
 
 /* What quarantined memory waits for. */
 struct nom_held {
-	bool told;			/* @bdf was told addresses, and masters the bus */
+	bool told;			/* @bdf was told addresses, and reaches memory */
+	bool mmio;			/* it has no @bdf, being one of nom_mmio.c */
 	bool pinned;			/* somebody has pages of a DMA view */
 	u32 bdf;			/* the first such function */
 };
 
 void nom_quarantine_exit(void);
-int nom_quarantine_tell(struct nom_extent *extent, struct pci_dev *pdev);
-void nom_quarantine_device_gone(struct pci_dev *pdev);
+int nom_quarantine_tell(struct nom_extent *extent, struct device *dev);
+void nom_quarantine_device_gone(struct device *dev);
 int nom_quarantine_describe(u64 after, u64 *id_out, u64 *bytes_out,
 			    struct nom_owner *owner_out, struct nom_held *held_out);
 
@@ -510,6 +513,13 @@ void nom_device_exit(void);
 struct pci_dev *nom_device_get(u32 bdf, int *err_out);
 u32 nom_device_bdf(struct pci_dev *pdev);
 bool nom_device_masters_bus(struct pci_dev *pdev);
+
+/* nom_mmio.c */
+int nom_mmio_init(void);
+void nom_mmio_exit(void);
+int nom_ioctl_mmio_open(void __user *arg);
+struct device *nom_mmio_get(int fd);
+bool nom_mmio_runs(struct device *dev);
 
 /* ----------------------------------------------------------- netlink --- */
 

@@ -67,7 +67,9 @@ static int grants_show(struct seq_file *m, void *unused)
 	}
 	for (id = 0; !nom_quarantine_describe(id, &id, &bytes, &owner, &held);) {
 		nom_show_grant(m, id, "quarantined", bytes, &owner);
-		if (held.told)
+		if (held.told && held.mmio)
+			seq_puts(m, " device=mmio");
+		else if (held.told)
 			seq_printf(m, " device=%04x:%02x:%02x.%x", held.bdf >> 16,
 				   held.bdf >> 8 & 0xff, held.bdf >> 3 & 0x1f, held.bdf & 7);
 		if (held.pinned)

@@ -106,7 +106,7 @@ static void nom_device_unbound(struct pci_dev *pdev)
 	mutex_unlock(&nom_device_lock);
 	if (!d)
 		return;
-	nom_quarantine_device_gone(pdev);
+	nom_quarantine_device_gone(&pdev->dev);
 	pci_dev_put(d->pdev);
 	kfree(d);
 }

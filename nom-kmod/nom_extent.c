@@ -8,7 +8,6 @@
 #define pr_fmt(fmt) "nom: " fmt
 
 #include <linux/mm.h>
-#include <linux/pci.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -66,7 +65,7 @@ void nom_extent_free(struct nom_extent *extent)
 	struct nom_told *told, *next;
 
 	list_for_each_entry_safe(told, next, &extent->told, link) {
-		pci_dev_put(told->pdev);
+		put_device(told->dev);
 		kfree(told);
 	}
 	if (extent->user) {
@@ -199,7 +198,7 @@ int nom_extent_split(struct nom_extent *extent, const unsigned long *gone, unsig
 			ret = -ENOMEM;
 			goto out;
 		}
-		copy->pdev = pci_dev_get(told->pdev);
+		copy->dev = get_device(told->dev);
 		list_add(&copy->link, &part->told);
 	}
 	part->id = extent->id;

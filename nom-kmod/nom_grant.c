@@ -44,10 +44,23 @@ static int nom_grant_fop_mmap(struct file *file, struct vm_area_struct *vma)
 	return -EINVAL;
 }
 
+/* Who is to be told, with a reference; or NULL and why not. */
+static struct device *nom_phys_device(const struct nom_mem_phys *phys, int *err_out)
+{
+	struct pci_dev *pdev;
+
+	if (phys->flags & NOM_PHYS_MMIO) {
+		*err_out = -EBADF;
+		return nom_mmio_get((int)phys->bdf);
+	}
+	pdev = nom_device_get(phys->bdf, err_out);
+	return pdev ? &pdev->dev : NULL;
+}
+
 static int nom_ioctl_mem_phys(struct nom_grant *grant, void __user *arg)
 {
 	struct nom_mem_phys phys;
-	struct pci_dev *pdev;
+	struct device *dev;
 	size_t usize;
 	int ret;
 
@@ -56,24 +69,24 @@ static int nom_ioctl_mem_phys(struct nom_grant *grant, void __user *arg)
 	ret = nom_struct_in(&phys, sizeof(phys), sizeof(phys), arg, &usize);
 	if (ret)
 		return ret;
-	if (phys.flags)
+	if (phys.flags & ~NOM_PHYS_MMIO)
 		return -EOPNOTSUPP;
 	if (phys.reserved || !IS_ALIGNED(phys.offset, NOM_CHUNK_BYTES) ||
 	    phys.offset >> NOM_CHUNK_SHIFT >= grant->extent->nr)
 		return -EINVAL;
 
-	pdev = nom_device_get(phys.bdf, &ret);
-	if (!pdev)
+	dev = nom_phys_device(&phys, &ret);
+	if (!dev)
 		return ret;
 	/* what is told stays the grant's until it is noted who knows */
 	mutex_lock(&grant->lock);
 	ret = -ENXIO;
 	if (nom_extent_has(grant->extent, phys.offset, NOM_CHUNK_BYTES))
-		ret = nom_quarantine_tell(grant->extent, pdev);
+		ret = nom_quarantine_tell(grant->extent, dev);
 	if (!ret)
 		phys.out_phys = nom_pool_phys(grant->extent, phys.offset);
 	mutex_unlock(&grant->lock);
-	pci_dev_put(pdev);
+	put_device(dev);
 	return ret ?: nom_struct_out(arg, usize, &phys, sizeof(phys));
 }
 

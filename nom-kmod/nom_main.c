@@ -44,6 +44,8 @@ static_assert(sizeof(struct nom_map_entry) == 32);
 static_assert(sizeof(struct nom_mem_map) == 24);
 static_assert(sizeof(struct nom_mem_phys) == 32);
 static_assert(sizeof(struct nom_mem_release) == 32);
+static_assert(sizeof(struct nom_mmio_open) == 72);
+static_assert(sizeof(struct nom_mmio_irq) == 16);
 static_assert(sizeof(struct nom_mem_query) == 72);
 static_assert(sizeof(struct nom_mem_info) == 72);
 static_assert(sizeof(struct nom_board) == 32 + NOM_BOARD_MAX_CLASSES * 24);
@@ -123,7 +125,7 @@ u64 nom_features(void)
 	u64 features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW | NOM_FEATURE_CHANGE |
 		       NOM_FEATURE_RECLAIM | NOM_FEATURE_CLAIM_WAIT | NOM_FEATURE_LIMITS |
 		       NOM_FEATURE_IRQ | NOM_FEATURE_PRICE_DEL | NOM_FEATURE_DEVICE_STATE |
-		       NOM_FEATURE_MEM_RELEASE;
+		       NOM_FEATURE_MEM_RELEASE | NOM_FEATURE_MMIO;
 
 	if (nom_huge_works())
 		features |= NOM_FEATURE_HUGE_MAP | NOM_FEATURE_PROMOTE;
@@ -178,6 +180,7 @@ static noinline long nom_ioctl_any(struct file *file, unsigned int cmd, void __u
 	case NOM_CORE_CLAIM:
 	case NOM_MEM_GRANT:
 	case NOM_MEM_RELEASE:
+	case NOM_MMIO_OPEN:
 	case NOM_NOTIFY:
 		if (!(file->f_mode & FMODE_WRITE))
 			return -EPERM;
@@ -193,6 +196,8 @@ static noinline long nom_ioctl_any(struct file *file, unsigned int cmd, void __u
 		return nom_ioctl_mem_grant(user, arg);
 	case NOM_MEM_RELEASE:
 		return nom_ioctl_mem_release(arg);
+	case NOM_MMIO_OPEN:
+		return nom_ioctl_mmio_open(arg);
 	default:
 		return nom_ioctl_notify(user, arg);
 	}
@@ -266,9 +271,12 @@ static int __init nom_init(void)
 	ret = nom_device_init();
 	if (ret)
 		goto err_netlink;
-	ret = nom_sysfs_init(&nom_misc.groups);
+	ret = nom_mmio_init();
 	if (ret)
 		goto err_device;
+	ret = nom_sysfs_init(&nom_misc.groups);
+	if (ret)
+		goto err_mmio;
 	ret = misc_register(&nom_misc);
 	if (ret)
 		goto err_sysfs;
@@ -284,6 +292,8 @@ static int __init nom_init(void)
 
 err_sysfs:
 	nom_sysfs_exit();
+err_mmio:
+	nom_mmio_exit();
 err_device:
 	nom_device_exit();
 err_netlink:
@@ -302,6 +312,7 @@ static void __exit nom_exit(void)
 	nom_debugfs_exit();
 	misc_deregister(&nom_misc);
 	nom_sysfs_exit();
+	nom_mmio_exit();
 	nom_device_exit();
 	nom_netlink_exit();
 	nom_slot_exit();

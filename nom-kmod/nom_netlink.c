@@ -177,7 +177,7 @@ static int nom_fill_quarantined(struct sk_buff *skb, u64 id, u64 bytes,
 	ret = nom_put_u64(skb, NOM_GENL_A_HANDLE, id) ?:
 	      nom_fill_owner(skb, owner) ?:
 	      nom_put_u64(skb, NOM_GENL_A_MEM_QUARANTINED, bytes);
-	if (!ret && held->told)
+	if (!ret && held->told && !held->mmio)
 		ret = nla_put_u32(skb, NOM_GENL_A_BDF, held->bdf);
 	return ret;
 }

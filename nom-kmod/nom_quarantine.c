@@ -8,6 +8,8 @@
  *   - a function that was told its addresses (NOM_MEM_PHYS) is bound to
  *     vfio-pci and has bus mastering enabled.  Once seen otherwise - VFIO turns
  *     it off when the device's descriptor is closed - it has forgotten.
+ *   - a device without PCI that was told runs; it is reset when it is closed
+ *     (nom_mmio.c).
  *
  * Nothing signals either change, so a work item looks every few milliseconds,
  * for as long as there is something in quarantine.
@@ -52,6 +54,12 @@ static bool nom_extent_is_pinned(const struct nom_extent *extent)
 	return false;
 }
 
+static bool nom_told_reaches(const struct nom_told *told)
+{
+	return dev_is_pci(told->dev) ? nom_device_masters_bus(to_pci_dev(told->dev)) :
+				       nom_mmio_runs(told->dev);
+}
+
 static bool nom_extent_is_reachable(struct nom_extent *extent)
 {
 	struct nom_told *told;
@@ -60,7 +68,7 @@ static bool nom_extent_is_reachable(struct nom_extent *extent)
 	lockdep_assert_held(&nom_pool_lock);
 	list_for_each_entry(told, &extent->told, link) {
 		if (!told->clear)
-			told->clear = !nom_device_masters_bus(told->pdev);
+			told->clear = !nom_told_reaches(told);
 		if (!told->clear)
 			ret = true;
 	}
@@ -133,41 +141,41 @@ static void nom_quarantine_look(struct work_struct *work)
 }
 
 /**
- * nom_quarantine_tell - note that a function learns addresses of an extent
+ * nom_quarantine_tell - note that a device learns addresses of an extent
  * @extent: the extent
- * @pdev: the function; takes a reference of its own
+ * @dev: the device; takes a reference of its own
  *
  * Return: 0 or -ENOMEM.
  */
-int nom_quarantine_tell(struct nom_extent *extent, struct pci_dev *pdev)
+int nom_quarantine_tell(struct nom_extent *extent, struct device *dev)
 {
 	struct nom_told *told, *fresh;
 
 	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
 	if (!fresh)
 		return -ENOMEM;
-	fresh->pdev = pci_dev_get(pdev);
+	fresh->dev = get_device(dev);
 
 	mutex_lock(&nom_pool_lock);
 	list_for_each_entry(told, &extent->told, link)
-		if (told->pdev == pdev)
+		if (told->dev == dev)
 			goto known;
 	list_add(&fresh->link, &extent->told);
 	fresh = NULL;
 known:
 	mutex_unlock(&nom_pool_lock);
 	if (fresh) {
-		pci_dev_put(fresh->pdev);
+		put_device(fresh->dev);
 		kfree(fresh);
 	}
 	return 0;
 }
 
 /**
- * nom_quarantine_device_gone - a function left vfio-pci, or the machine
- * @pdev: it has no reach into memory that ended before
+ * nom_quarantine_device_gone - a device left user space's driver, or the machine
+ * @dev: it has no reach into memory that ended before
  */
-void nom_quarantine_device_gone(struct pci_dev *pdev)
+void nom_quarantine_device_gone(struct device *dev)
 {
 	struct nom_extent *extent;
 	struct nom_told *told;
@@ -175,7 +183,7 @@ void nom_quarantine_device_gone(struct pci_dev *pdev)
 	mutex_lock(&nom_pool_lock);
 	list_for_each_entry(extent, &nom_quarantined, link)
 		list_for_each_entry(told, &extent->told, link)
-			if (told->pdev == pdev)
+			if (told->dev == dev)
 				told->clear = true;
 	if (!list_empty(&nom_quarantined))
 		mod_delayed_work(nom_wq, &nom_quarantine_work, 0);
@@ -191,7 +199,9 @@ static void nom_extent_held_by(struct nom_extent *extent, struct nom_held *held)
 		if (told->clear || held->told)
 			continue;
 		held->told = true;
-		held->bdf = nom_device_bdf(told->pdev);
+		held->mmio = !dev_is_pci(told->dev);
+		if (!held->mmio)
+			held->bdf = nom_device_bdf(to_pci_dev(told->dev));
 	}
 }
 

@@ -37,6 +37,7 @@ $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))
+$(eval $(call nom_unit,test_vnet_peer,tests/unit/test_vnet_peer.c,vnetpeer vhostbe,))
 $(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_mmio,tests/unit/test_vnet_mmio.c,nomdrv nomux,))
 

@@ -167,9 +167,23 @@ int nomux__sysfs_write(const char *path, const char *text);
 int nomux__sysfs_link(const char *path, char *name, size_t n);
 int nomux__start_time(pid_t pid, uint64_t *start_out);
 
+/* As nomux_mem_phys(), with flags of struct nom_mem_phys. */
+int nomux__mem_phys(struct nomux_mem *mem, uint64_t offset, uint32_t flags, uint32_t device,
+		    uint64_t *phys_out);
+
+/* vfio_dma.c: all of a grant, in a window, in 2 MiB pages where the kernel can. */
+int nomux__dma_window(struct nomux_ctx *ctx, struct nomux_mem *mem, const char *device, void **va_out);
+
+/*
+ * bus_bind.c; @bus as in /sys/bus, "pci" or "platform".  Name of the driver ("" for
+ * none); from it, saying so; and back from @driver to whatever the kernel chooses.
+ */
+int nomux__bus_driver(const char *bus, const char *dev, char *name, size_t n);
+int nomux__bus_take(const char *bus, const char *dev, const char *driver, const char *old_driver);
+int nomux__bus_give_back(const char *bus, const char *dev, const char *driver);
+
 /* pci_bind.c */
 int nomux__pci_parse(const char *bdf, uint32_t *bdf_out);
-int nomux__pci_driver(const char *bdf, char *name, size_t n);
 int nomux__pci_take(const char *bdf, char *old_driver, size_t n);
 int nomux__pci_give_back(const char *bdf);
 

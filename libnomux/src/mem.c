@@ -258,7 +258,15 @@ int nomux_mem_info(struct nomux_mem *mem, struct nom_mem_info *info)
 
 int nomux_mem_phys(struct nomux_mem *mem, uint64_t offset, uint32_t bdf, uint64_t *phys_out)
 {
-	struct nom_mem_phys phys = { .size = sizeof(phys), .offset = offset, .bdf = bdf };
+	return nomux__mem_phys(mem, offset, 0, bdf, phys_out);
+}
+
+int nomux__mem_phys(struct nomux_mem *mem, uint64_t offset, uint32_t flags, uint32_t device,
+		    uint64_t *phys_out)
+{
+	struct nom_mem_phys phys = {
+		.size = sizeof(phys), .flags = flags, .offset = offset, .bdf = device,
+	};
 
 	if (!mem || !phys_out || (offset & (NOMUX_HUGE_BYTES - 1)) || offset >= mem->bytes)
 		return -EINVAL;

@@ -259,7 +259,7 @@ int nomux_vfio_restore(const char *bdf)
 
 	err = nomux__pci_parse(bdf, &number);
 	if (!err)
-		err = nomux__pci_driver(bdf, driver, sizeof(driver));
+		err = nomux__bus_driver("pci", bdf, driver, sizeof(driver));
 	if (err || strcmp(driver, "vfio-pci"))
 		return err;
 	/* An unbind of a device in use would wait for its user. */

@@ -27,23 +27,22 @@
 #define MSI_START	0xfee00000ULL
 #define MSI_END		0xff000000ULL
 
-static int dma_map_window(struct nomux_vfio *dev, struct vfio_dma *d)
+int nomux__dma_window(struct nomux_ctx *ctx, struct nomux_mem *mem, const char *device, void **va_out)
 {
 	struct nom_map_entry e = {
-		.bytes = d->bytes, .flags = NOM_MAP_READ | NOM_MAP_WRITE,
+		.bytes = nomux_mem_bytes(mem), .flags = NOM_MAP_READ | NOM_MAP_WRITE,
 	};
 	int ret;
 
-	ret = nomux_mem_window(d->mem, d->bytes, NULL, &d->va);
+	ret = nomux_mem_window(mem, e.bytes, NULL, va_out);
 	if (ret)
 		return ret;
-	e.va = (uintptr_t)d->va;
-	if (dev->ctx->info.out_features & NOM_FEATURE_HUGE_MAP)
+	e.va = (uintptr_t)*va_out;
+	if (ctx->info.out_features & NOM_FEATURE_HUGE_MAP)
 		e.flags |= NOM_MAP_HUGE;
 	else
-		nomux_log(LOG_NOTICE, "vfio: this kernel maps 4 KiB pages only, device=%s",
-			  dev->bdf_name);
-	ret = nomux_mem_map(d->mem, &e, 1);
+		nomux_log(LOG_NOTICE, "nomux: this kernel maps 4 KiB pages only, device=%s", device);
+	ret = nomux_mem_map(mem, &e, 1);
 	return ret < 0 ? ret : 0;
 }
 
@@ -129,7 +128,7 @@ int nomux_vfio_dma_alloc(struct nomux_vfio *dev, size_t bytes, void **va_out,
 	err = nomux_mem_grant(dev->ctx, d->bytes, &d->mem);
 	if (err)
 		goto err_free;
-	err = dma_map_window(dev, d);
+	err = nomux__dma_window(dev->ctx, d->mem, dev->bdf_name, &d->va);
 	if (err)
 		goto err_put;
 	err = dev->trusted ? dma_address_trusted(dev, d) : dma_address_iommu(dev, d);

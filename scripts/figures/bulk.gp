@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # bulk.gp - 1 MiB files, closed loop: MiB a second by number of connections
 WIDTH = 560; HEIGHT = 320
+LINK = ARG3
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale x

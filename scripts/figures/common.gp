@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-# common.gp - what all figures share; ARG1: wide.csv, ARG2: the SVG to write
+# common.gp - what all figures share; ARG1: wide.csv, ARG2: the SVG to write, ARG3: the link (tap)
 #
 #   gnuplot -c scripts/figures/NAME.gp build/report/wide/wide.csv NAME.svg
+#   gnuplot -c scripts/figures/NAME.gp build/report/wide/wide.csv NAME.svg vhost-user
+LINK = strlen(LINK) ? LINK : "tap"
 set encoding utf8
 set datafile separator ","
 set datafile missing NaN
@@ -16,8 +18,9 @@ set bmargin 3.6
 GREY = "#9aa5b1"; BROWN = "#b58b4c"; GREEN = "#5f8f5a"; BLUE = "#0b7285"; RED = "#b42318"; LIGHT = "#66b3c1"
 DEFAULT = "linux-default"; TUNED = "linux-tuned"; NGINX = "nginx"; NOM = "nom"
 
-# A column's number where the row is of this group and load, else nothing.
+# A column's number where the row is of this link, group and load, else nothing.
 num(name) = strlen(strcol(name)) ? column(name) : NaN
-is(group, variant) = strcol("group") eq group && strcol("variant") eq variant
+of(group) = strcol("group") eq group && strcol("link") eq LINK
+is(group, variant) = of(group) && strcol("variant") eq variant
 loaded(connections, file, depth) = column("connections") == connections && strcol("file") eq file && column("pipeline") == depth
 pick(yes, name) = yes ? num(name) : NaN

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # cost.gp - W swept: mean latency against guest instructions a request; circles: the frontier (thesis 6.14)
 WIDTH = 860; HEIGHT = 380
+LINK = ARG3
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale x

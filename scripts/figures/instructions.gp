@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # instructions.gp - guest instructions a request by number of connections, small file; dashed: ring 3 alone
 WIDTH = 860; HEIGHT = 340
+LINK = ARG3
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale x

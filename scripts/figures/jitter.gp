@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # jitter.gp - open loop: standard deviation of latency by offered load; logarithmic
 WIDTH = 560; HEIGHT = 320
+LINK = ARG3
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale y

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # open.gp - open loop: 99th percentile by offered load, the same for all; logarithmic
 WIDTH = 860; HEIGHT = 340
+LINK = ARG3
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale y

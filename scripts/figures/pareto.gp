@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # pareto.gp - W swept: mean latency against request rate, small file; circles: the frontier (thesis 6.2, 6.11)
 WIDTH = 860; HEIGHT = 380
+LINK = ARG3
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale x

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # rate.gp - requests a second by number of connections, closed loop, small file
 WIDTH = 860; HEIGHT = 340
+LINK = ARG3
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale x

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # saturation.gp - open loop, 64 connections: the highest rate that was served
 WIDTH = 560; HEIGHT = 320
+LINK = ARG3
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set boxwidth 0.5

@@ -18,6 +18,7 @@ import count
 import guest as g
 import hostload
 import httpload
+import links
 import nhttpd
 
 SETTLE_S = 0.3
@@ -55,7 +56,7 @@ def about_machine(args, guest):
         "mem": guest.mem, "smp": guest.smp, "host_load": round(os.getloadavg()[0], 2),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "mitigations": nhttpd.mitigations(guest), "load_generator": httpload.version(),
-        "topology": "tap with virtio-net headers in a user and network namespace",
+        "topology": links.Tap.text,
         "settings": {
             "seconds_per_cell": args.seconds, "boots": args.boots, "count_boots": args.count_boots,
             "host_cores": "placed by the host's scheduler" if args.no_pin or len(HOST_CORES) < 2 else
@@ -71,25 +72,28 @@ def about_machine(args, guest):
 class Boot:
     """One guest and what is measured in it."""
 
-    def __init__(self, args, number, counting, extra=()):
-        """extra: (source, path) pairs for the guest's root file system."""
-        self.args, self.number, self.counting = args, number, counting
+    def __init__(self, args, number, counting, extra=(), link=links.Tap.name):
+        """extra: (source, path) pairs for the guest's root file system; link: of links.LINKS."""
+        self.args, self.number, self.counting, self.extra = args, number, counting, extra
+        self.link = links.make(link)
         self.counters = None
-        plugin = []
+        self.plugin = []
         if counting:
             path = g.BUILD / "guest" / f"count-{os.getpid()}.bin"
             self.counters = count.Counters(path, args.kernel or g.KERNEL)
-            plugin = [self.counters.spec()]
-        self.guest = g.Guest(accel="tcg" if counting else args.accel, kernel=args.kernel, net="tap", nics=1, plugin=plugin, extra=extra,
-                             console_log=g.BUILD / "guest" / "compare-console.log")
+            self.plugin = [self.counters.spec()]
+        self.guest = None
 
     def prepare(self):
         """Files to serve and prices, once the guest runs."""
 
     def __enter__(self):
         os.sched_setaffinity(0, HOST_CORES)	# for QEMU, which inherits it
-        self.guest.__enter__()
+        self.link.__enter__()
         try:
+            self.guest = g.Guest(accel="tcg" if self.counting else self.args.accel, kernel=self.args.kernel, plugin=self.plugin, extra=self.extra,
+                                 console_log=g.BUILD / "guest" / "compare-console.log", **self.link.machine())
+            self.guest.__enter__()
             self.prepare()
         except BaseException:
             self.__exit__()
@@ -97,7 +101,9 @@ class Boot:
         return self
 
     def __exit__(self, *error):
-        self.guest.__exit__(*error)
+        if self.guest:
+            self.guest.__exit__(*error)
+        self.link.__exit__(*error)
         if self.counters:
             self.counters.path.unlink(missing_ok=True)
 
@@ -108,6 +114,7 @@ class Boot:
         own = {max(HOST_CORES)}
         self.guest.pin(nhttpd.serving_vcpu(variant), own, HOST_CORES - own)
         os.sched_setaffinity(0, HOST_CORES - own)
+        self.link.pin(HOST_CORES - own)
 
     def order(self, variants):
         """Alternates, so that no stack always has the fresher machine."""
@@ -115,7 +122,7 @@ class Boot:
 
     def load(self, run):
         """What run() yields, and how much of the host somebody else had meanwhile."""
-        others = hostload.Others([self.guest.pid])
+        others = hostload.Others([self.guest.pid, *self.link.pids])
         figures = run()
         return {**figures, "other_cpu": others.share()}
 
@@ -144,7 +151,7 @@ def boot_again(make, work, progress):
                 say(f"boot {boot.number}: the host gave the guest's processors no time for seconds; its times are the host's")
             return figures
         except g.GuestError:
-            if not boot.guest.stale_code or progress.repeats == REPEATS:
+            if not boot.guest or not boot.guest.stale_code or progress.repeats == REPEATS:
                 raise
             progress.repeats += 1
             progress.done = done

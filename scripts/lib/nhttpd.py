@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import guest as g
-import httpload
+import links
 import tuning
 
 ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80
@@ -148,11 +148,12 @@ def url(path=PATH):
 class Server:
     """nhttpd in the guest for the length of a with block."""
 
-    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH):
-        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack."""
+    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH, link=None):
+        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack; link: a tap if not said."""
         self.guest, self.variant, self.file_bytes, self.w_fixed = guest, variant, file_bytes, w_us
         self.tuning = tuned or (tuning.CLASSIC if variant == "linux-tuned" else tuning.DEFAULT)
         self.path, self.url = path, url(path)
+        self.link = link or links.Tap()
         self.job = None
 
     def command(self):
@@ -176,9 +177,9 @@ class Server:
             while True:
                 self.check()
                 try:
-                    httpload.wait_until_served(ADDRESS, PORT, self.path, self.file_bytes, 2)
+                    self.link.wait_until_served(ADDRESS, PORT, self.path, self.file_bytes, 2)
                     return self
-                except httpload.LoadError as error:
+                except links.LoadError as error:
                     if time.monotonic() > end:
                         raise ServerError(f"{error}; it printed:\n{self.guest.log_of(self.job)}") from None
         except BaseException:

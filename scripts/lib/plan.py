@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
 """plan - which cells the wide comparison has, and what belongs together
 
-A cell is one load of one server.  Time and counts of the same cell come from
-different boots; Cell is what identifies it in both.
+A cell is one load of one server over one link (lib/links.py).  Time and counts
+of the same cell come from different boots; Cell is what identifies it in both.
+
+Which link has which cells: rates and latencies, closed loop and open, on both;
+what does not depend on it (instructions, idle), or is about a host's stack at
+the other end (files of 1 MiB, W against wrk's pace), on the tap.
 """
 from typing import NamedTuple, Optional
 
@@ -13,6 +17,8 @@ TUNE_CONNECTIONS = (1, 64)
 OPEN_CONNECTIONS = 64
 VARIANTS = ("linux-default", "linux-tuned", "nginx", "nom")
 LOADED_OPEN = ("linux-default", "linux-tuned", "nom")
+TAP, PEER = "tap", "vhost-user"
+LINKS = (TAP, PEER)
 
 
 class Cell(NamedTuple):
@@ -24,12 +30,13 @@ class Cell(NamedTuple):
     pipeline: int = 1
     w_us: Optional[int] = None		# nom: fixed; None: its default, picked by price and load
     tuning: Optional[str] = None	# of a sweep over the in-tree stack's settings
-    level: Optional[float] = None	# open loop: part of the in-tree stack's saturation
+    level: Optional[float] = None	# open loop: part of the in-tree stack's saturation on this link
+    link: str = TAP
 
     def text(self):
         what = self.variant + (f" {self.tuning}" if self.tuning else "") + (f" W={self.w_us}" if self.w_us is not None else "")
         how = f"{self.connections} conn" + (", 1 MiB" if self.file == BULK else "") + (f", {self.pipeline} deep" if self.pipeline > 1 else "")
-        return f"{self.group:6} {what:32} {how}" + (f", offered {self.level:.2f}" if self.level else "")
+        return f"{self.group:6} {what:32} {how}" + (f", offered {self.level:.2f}" if self.level else "") + f", {self.link}"
 
 
 class Plan(NamedTuple):
@@ -51,31 +58,37 @@ TRY = Plan(connections=(1, 64), bulk=(8,), pipelined=(64,), sweep_w=(0, 20), swe
 PLANS = {"quick": QUICK, "full": FULL, "try": TRY}
 
 
-def closed(plan, variant):
+def closed(plan, variant, link=TAP):
     """Closed-loop cells of a variant at its ordinary settings."""
-    cells = [Cell("closed", variant, c) for c in plan.connections]
-    cells += [Cell("closed", variant, c, pipeline=PIPELINE) for c in plan.pipelined]
-    return cells + [Cell("closed", variant, c, file=BULK) for c in plan.bulk]
+    cells = [Cell("closed", variant, c, link=link) for c in plan.connections]
+    cells += [Cell("closed", variant, c, pipeline=PIPELINE, link=link) for c in plan.pipelined]
+    return cells + [Cell("closed", variant, c, file=BULK) for c in plan.bulk if link == TAP]
 
 
 def sweep(plan):
-    """nom's cells over W, those of one W together."""
+    """nom's cells over W, those of one W together; on the tap."""
     return [[Cell("sweep", "nom", c, file=f, pipeline=p, w_us=w) for c, f, p in plan.sweep] for w in plan.sweep_w]
 
 
-def tune(settings):
+def tune(settings, link=TAP):
     """The in-tree stack's cells over its settings, those of one setting together."""
-    return [[Cell("tune", "linux-tuned", c, tuning=s.name) for c in TUNE_CONNECTIONS] for s in settings]
+    return [[Cell("tune", "linux-tuned", c, tuning=s.name, link=link) for c in TUNE_CONNECTIONS] for s in settings]
 
 
-def opened(plan, variant):
-    return [Cell("open", variant, OPEN_CONNECTIONS, level=level) for level in plan.levels]
+def opened(plan, variant, link=TAP):
+    return [Cell("open", variant, OPEN_CONNECTIONS, level=level, link=link) for level in plan.levels]
 
 
-def how_many(plan, variants, boots, counting, settings):
+def how_many(plan, variants, boots, counting, settings, links=LINKS):
     """Cells of the whole comparison, for the progress line."""
-    both = sum(len(closed(plan, v)) for v in variants) + (len(plan.sweep_w) * len(plan.sweep) if "nom" in variants else 0)
     tuned = len(settings) * len(TUNE_CONNECTIONS) if "linux-tuned" in variants else 0
     loaded = [v for v in variants if v in LOADED_OPEN]
-    timed = both + len(variants) + len(loaded) * (len(plan.levels) + plan.search_steps)
-    return boots * timed + counting * both + (boots > 0) * tuned + (counting > 0) * tuned
+    swept = len(plan.sweep_w) * len(plan.sweep) if "nom" in variants else 0
+    total = 0
+    for link in links:
+        both = sum(len(closed(plan, v, link)) for v in variants) + (swept if link == TAP else 0)
+        timed = both + (len(variants) if link == TAP else 0) + len(loaded) * (len(plan.levels) + plan.search_steps)
+        total += boots * timed + (boots > 0) * tuned
+        if link == TAP:
+            total += counting * both + (counting > 0) * tuned
+    return total

@@ -74,17 +74,18 @@ class Machine:
     kernel     directory with bzImage (and config, System.map); or a kernel image
     nom_cpus, nom_mem   reserved for nom; None: not given to the kernel
     net        none: `nics` devices on one hub inside QEMU; tap: on taps t0, t1...
-               of the network namespace we are in
+               of the network namespace we are in; vhost-user: on the back-ends that
+               listen at `vhost`, one socket a device
     plugin     list of "FILE,ARG=..." for QEMU's -plugin
     icount     guest time counts instructions (single-threaded TCG)
     module     a kernel without nom is an error
     """
 
-    def __init__(self, accel="auto", smp=2, mem="2G", kernel=None, nom_cpus="1", nom_mem="256M", net="none", nics=0,
+    def __init__(self, accel="auto", smp=2, mem="2G", kernel=None, nom_cpus="1", nom_mem="256M", net="none", nics=0, vhost=(),
                  append=(), qemu_args=(), plugin=(), icount=False, gdb=False, boot_deadline=None, module=True):
         self.kernel = pathlib.Path(kernel or KERNEL)
         self.smp, self.mem, self.nom_cpus, self.nom_mem = smp, mem, nom_cpus, nom_mem
-        self.net, self.nics = net, nics
+        self.net, self.nics, self.vhost = net, nics, list(vhost)
         self.append, self.qemu_args, self.plugin = list(append), list(qemu_args), list(plugin)
         self.icount, self.gdb, self.module = icount, gdb, module
         self.accel, self.accel_why = accelerator(accel)
@@ -142,7 +143,7 @@ class Machine:
         words += self.append
         accel = "kvm" if self.accel == "kvm" else f"tcg,thread={'single' if self.icount else 'multi'}"
         cmd = ["qemu-system-x86_64", "-accel", accel, "-cpu", "host" if self.accel == "kvm" else "max",
-               "-name", "nom-guest,debug-threads=on", "-M", "q35", "-smp", str(self.smp), "-m", str(self.mem),
+               "-name", "nom-guest,debug-threads=on", "-M", self._machine(), "-smp", str(self.smp), "-m", str(self.mem),
                "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
                "-kernel", str(self.image), "-initrd", str(initrd), "-append", " ".join(words),
                "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
@@ -154,11 +155,15 @@ class Machine:
                     "-device", "virtserialport,chardev=agent,nr=1,name=nom.agent"]
         # A doorbell of a polling guest is cheaper handled in the vCPU's thread than
         # through an eventfd when there is no vhost at its other end.
-        eventfd = "" if self.accel == "kvm" else ",ioeventfd=off"
+        eventfd = "" if self.accel == "kvm" or self.net == "vhost-user" else ",ioeventfd=off"
+        if self.net == "vhost-user":
+            cmd += ["-object", f"memory-backend-memfd,id=ram,size={self.mem},share=on"]
         for n in range(self.nics):
             if self.net == "tap":
                 vhost = ",vhost=on" if self.accel == "kvm" and os.access("/dev/vhost-net", os.R_OK | os.W_OK) else ""
                 cmd += ["-netdev", f"tap,id=n{n},ifname=t{n},script=no,downscript=no{vhost}"]
+            elif self.net == "vhost-user":
+                cmd += ["-chardev", f"socket,id=v{n},path={self.vhost[n]}", "-netdev", f"vhost-user,id=n{n},chardev=v{n}"]
             else:
                 cmd += ["-netdev", f"hubport,id=n{n},hubid=0"]
             cmd += ["-device", f"virtio-net-pci,netdev=n{n},mac={self.mac(n)},disable-legacy=on,addr={NIC_SLOT + n:#x},romfile={eventfd}"]
@@ -170,12 +175,18 @@ class Machine:
             cmd += ["-gdb", f"unix:{self.gdb_socket},server=on,wait=off", "-S"]
         return cmd + self.qemu_args
 
+    def _machine(self):
+        """A back-end of another process must see the guest's memory."""
+        return "q35,memory-backend=ram" if self.net == "vhost-user" else "q35"
+
     def gdb_line(self):
         vmlinux = self.kernel / "tree/vmlinux"
         return f"gdb {vmlinux if vmlinux.exists() else '/path/to/vmlinux'} -ex 'target remote {self.gdb_socket}'"
 
     def check(self):
         """What the host lacks, as one error."""
+        if self.net == "vhost-user" and len(self.vhost) != self.nics:
+            raise GuestError(EX_USAGE, f"{self.nics} devices on {len(self.vhost)} vhost-user back-ends: one socket for each")
         if not shutil.which("qemu-system-x86_64"):
             raise GuestError(EX_HOST, "no qemu-system-x86_64 in PATH: run scripts/install-deps (package qemu-system-x86)")
         if not self.image.is_file():

@@ -4,8 +4,9 @@
 The in-tree stack with its defaults and with the best of its settings (found by
 a sweep in the first boots), Debian's nginx on it as a yardstick, nom with its
 default and with W swept; 1 to 500 connections, small and large files, pipelined
-and not, closed loop (wrk) and open loop (nom-load) at equal offered loads, and
-where each saturates.
+and not, closed loop and open loop at equal offered loads, and where each
+saturates; over a tap (wrk, nom-load) and from the other end of the device's
+rings (nom-peer), each in boots of its own.
 
 Lines go to OUT/wide.jsonl; those of the same shape as the demo's also to
 OUT/raw.jsonl, of which `nomctl compare` makes OUT/compare.json.  lib/widetable.py
@@ -21,6 +22,7 @@ import boots
 import guest as g
 import hostload
 import httpload
+import links
 import nginx
 import nhttpd
 import openload
@@ -56,31 +58,31 @@ class Session:
         self.args, self.progress, self.out = args, progress, out
         self.plan = p.PLANS[args.plan]
         self.lines, self.failed = [], 0
-        self.tuned, self.saturated = None, None
+        self.tuned, self.saturated = {}, {}	# by link
 
     def keep(self, boot, cell, entry):
         entry = {"kind": "count" if boot.counting else "time", "boot": boot.number, "price": PRICE, **cell._asdict(),
-                 "host_load": round(os.getloadavg()[0], 2), **entry}
+                 "link": boot.link.name, "host_load": round(os.getloadavg()[0], 2), **entry}
         self.lines.append(entry)
         self.out.write(json.dumps(entry) + "\n")
         self.out.flush()
         return entry
 
-    def rate(self, variant, connections):
+    def rate(self, variant, connections, link):
         """Median closed-loop rate so far, or None."""
         return widetable.median([l["requests_per_s"] for l in self.lines if "requests_per_s" in l and l["group"] == "closed" and
-                                 (l["variant"], l["connections"], l["file"], l["pipeline"]) == (variant, connections, p.SMALL, 1)])
+                                 (l["variant"], l["connections"], l["file"], l["pipeline"], l["link"]) == (variant, connections, p.SMALL, 1, link)])
 
-    def settle_tuning(self):
-        """After the timed sweep: the best setting by rate for few and for many connections."""
-        self.tuned = dict(FALLBACK_TUNED)
-        sweep = [l for l in self.lines if l["group"] == "tune"]
+    def settle_tuning(self, link):
+        """After the timed sweep over this link: the best setting by rate for few and for many connections."""
+        self.tuned[link] = dict(FALLBACK_TUNED)
+        sweep = [l for l in self.lines if l["group"] == "tune" and l["link"] == link]
         for kind in tuning.CLASSES:
             best = tuning.winner(sweep, kind, lambda l: l.get("requests_per_s"), 1) or \
                 tuning.winner(sweep, kind, widetable.instructions, -1)
             if best:
-                self.tuned[kind] = best[0]
-                say(f"in-tree, {kind} connections: the best setting is {best[0].name}: {best[0].text()}")
+                self.tuned[link][kind] = best[0]
+                say(f"in-tree, {link}, {kind} connections: the best setting is {best[0].name}: {best[0].text()}")
 
 
 def seconds_of(session, cell):
@@ -102,7 +104,7 @@ def closed_cell(session, boot, server, cell):
 
     def load():
         before = boot.cpu_ns(cell.variant)
-        figures = httpload.run(nhttpd.url(path), cell.connections, seconds_of(session, cell), cell.pipeline)
+        figures = boot.link.closed(nhttpd.url(path), cell.connections, seconds_of(session, cell), cell.pipeline)
         return {**figures, "cpu_ns": boot.cpu_ns(cell.variant) - before}
 
     load, counts, stat = boot.measure(server, load)
@@ -113,6 +115,9 @@ def closed_cell(session, boot, server, cell):
     else:
         entry.update(requests_per_s=round(load["requests"] / load["seconds"], 1), cpu_us_per_request=round(load["cpu_ns"] / 1000 / load["requests"], 2),
                      latency_us={k: load[k] for k in ("mean", "sd", "p50", "p90", "p99", "p999", "max")}, latency_corrected_us=load["corrected"])
+    if "link_figures" in load:	# the back-end's own counts
+        link = entry["link_figures"] = load["link_figures"]
+        entry.update({f"{name}_per_request": round(link[name] / load["requests"], 4) for name in ("interrupts", "doorbells")})
     if cell.variant == "nom":
         entry["w_seen_us"] = server.w_us()
     return session.keep(boot, cell, entry)
@@ -120,7 +125,7 @@ def closed_cell(session, boot, server, cell):
 
 def open_line(session, boot, cell, rate):
     """One open-loop load: (nom-load's figures, the line)."""
-    figures = boot.load(lambda: openload.run(nhttpd.url(), rate, cell.connections, max(session.args.seconds, 1)))
+    figures = boot.load(lambda: boot.link.offered(nhttpd.url(), rate, cell.connections, max(session.args.seconds, 1)))
     entry = {k: figures[k] for k in ("offered_per_s", "unsent", "unanswered", "waited", "late", "late_max_us", "due", "other_cpu", "latency_us")}
     return figures, session.keep(boot, cell, {**entry, "requests_per_s": figures["achieved_per_s"], "served": openload.served(figures)})
 
@@ -158,10 +163,11 @@ def serving(session, boot, variant, cells, **how):
     size = p.FILES[p.SMALL][1]
     done = session.progress.done
     try:
-        make = nginx.Server(boot.guest, size) if variant == "nginx" else nhttpd.Server(boot.guest, variant, size, **how)
+        make = nginx.Server(boot.guest, size, link=boot.link) if variant == "nginx" else \
+            nhttpd.Server(boot.guest, variant, size, link=boot.link, **how)
         with make as server:
             boot.pin(variant)
-            httpload.run(server.url, max(min(64, cells[0].connections), 8), 1)	# warm
+            boot.link.closed(server.url, max(min(64, cells[0].connections), 8), 1)	# warm
             yield server
     except (httpload.LoadError, nhttpd.ServerError) as error:
         say(f"boot {boot.number} {variant}: {error}")
@@ -170,18 +176,19 @@ def serving(session, boot, variant, cells, **how):
         session.progress.done += lost
 
 
-def groups_of(session, variant, cells):
+def groups_of(session, variant, cells, link):
     """Cells by the server that they need: the in-tree stack's best setting differs with the load."""
     if variant != "linux-tuned":
         return [(cells, {})]
-    parts = [([c for c in cells if tuning.load_class(c.connections) == kind], {"tuned": session.tuned[kind]}) for kind in tuning.CLASSES]
-    if session.tuned["few"] == session.tuned["many"]:
+    tuned = session.tuned[link]
+    parts = [([c for c in cells if tuning.load_class(c.connections) == kind], {"tuned": tuned[kind]}) for kind in tuning.CLASSES]
+    if tuned["few"] == tuned["many"]:
         return [(cells, parts[0][1])]
     return [(part, how) for part, how in parts if part]
 
 
 def measure_tuning(session, boot):
-    for cells in p.tune(tuning.SETTINGS):
+    for cells in p.tune(tuning.SETTINGS, boot.link.name):
         setting = next(s for s in tuning.SETTINGS if s.name == cells[0].tuning)
         with serving(session, boot, "linux-tuned", cells, tuned=setting) as server:
             for cell in cells:
@@ -189,11 +196,12 @@ def measure_tuning(session, boot):
 
 
 def measure_variant(session, boot, variant):
-    for cells, how in groups_of(session, variant, p.closed(session.plan, variant)):
+    link = boot.link.name
+    for cells, how in groups_of(session, variant, p.closed(session.plan, variant, link), link):
         with serving(session, boot, variant, cells, **how) as server:
             for cell in cells:
                 measure_closed(session, boot, server, cell)
-            if not boot.counting and cells[-1].connections >= tuning.BOUND:
+            if not boot.counting and link == p.TAP and cells[-1].connections >= tuning.BOUND:
                 idle_cell(session, boot, p.Cell("idle", variant, p.OPEN_CONNECTIONS))
 
 
@@ -208,25 +216,26 @@ def measure_sweep(session, boot):
 
 def measure_open(session, boot, variant):
     """Equal offered loads, then the search for the rate that is still served."""
-    guess = session.rate(variant, p.OPEN_CONNECTIONS)
-    cells = p.opened(session.plan, variant)
-    if not guess or not session.saturated:
-        say(f"boot {boot.number} {variant}: no closed-loop rate to derive offered loads from; open loop left out")
+    link = boot.link.name
+    guess = session.rate(variant, p.OPEN_CONNECTIONS, link)
+    cells = p.opened(session.plan, variant, link)
+    if not guess or not session.saturated.get(link):
+        say(f"boot {boot.number} {variant}: no closed-loop rate to derive offered loads from; open loop left out, {link}")
         session.failed += 1
         return
-    how = {"tuned": session.tuned["many"]} if variant == "linux-tuned" else {}
+    how = {"tuned": session.tuned[link]["many"]} if variant == "linux-tuned" else {}
     with serving(session, boot, variant, cells, **how) as server:
         for cell in cells:
             def work(cell=cell):
-                _, entry = open_line(session, boot, cell, cell.level * session.saturated)
+                _, entry = open_line(session, boot, cell, cell.level * session.saturated[link])
                 session.progress.step(f"boot {boot.number} {describe(entry, cell)}")
             attempt(session, boot, server, cell, work)
-        cell = p.Cell("search", variant, p.OPEN_CONNECTIONS)
+        cell = p.Cell("search", variant, p.OPEN_CONNECTIONS, link=link)
 
         def search():
             def offer(rate):
                 figures, entry = open_line(session, boot, cell, rate)
-                session.progress.step(f"boot {boot.number} search {variant} offered {rate:,.0f}/s: {entry['requests_per_s']:,.0f}/s" +
+                session.progress.step(f"boot {boot.number} search {variant}, {link}, offered {rate:,.0f}/s: {entry['requests_per_s']:,.0f}/s" +
                                       ("" if entry["served"] else ", not served"))
                 return figures
             point, _ = openload.saturation(offer, guess, session.plan.search_steps)
@@ -236,19 +245,20 @@ def measure_open(session, boot, variant):
 
 def measure_boot(session, boot):
     variants = boot.order(session.args.variants)
-    first = not any(l["kind"] == ("count" if boot.counting else "time") for l in session.lines)
+    link = boot.link.name
+    first = not any(l["kind"] == ("count" if boot.counting else "time") and l["link"] == link for l in session.lines)
     if "linux-tuned" in variants and first:
         measure_tuning(session, boot)
-    if session.tuned is None:
-        session.settle_tuning()
+    if link not in session.tuned:
+        session.settle_tuning(link)
     for variant in variants:
         measure_variant(session, boot, variant)
-    if "nom" in variants:
+    if "nom" in variants and link == p.TAP:
         measure_sweep(session, boot)
     if boot.counting:
         return
-    if session.saturated is None:
-        session.saturated = session.rate("linux-tuned", p.OPEN_CONNECTIONS) or session.rate("linux-default", p.OPEN_CONNECTIONS)
+    if not session.saturated.get(link):
+        session.saturated[link] = session.rate("linux-tuned", p.OPEN_CONNECTIONS, link) or session.rate("linux-default", p.OPEN_CONNECTIONS, link)
     for variant in variants:
         if variant in p.LOADED_OPEN:
             measure_open(session, boot, variant)
@@ -262,7 +272,8 @@ def about(args, boot):
                      **({"linux-tuned": "in-tree stack, core 0, with the best of the settings that were swept"} if "linux-tuned" in args.variants else {}),
                      **({"nginx": "Debian's nginx, in-tree stack with the kernel's defaults, core 0; " + nginx.configuration()} if "nginx" in args.variants else {})},
         "tunings": {s.name: s.text() for s in tuning.SETTINGS}, "scenario": [{"connections": c, "price": PRICE} for c in p.PLANS[args.plan].connections],
-        "open_loop": f"nom-load, Poisson, seed {openload.SEED}, warm-up {openload.WARM_S} s, drain {openload.DRAIN_S} s, "
+        "links": {name: links.LINKS[name].text for name in args.links}, **({"link_left_out": args.left_out} if args.left_out else {}),
+        "open_loop": f"nom-load or nom-peer, Poisson, seed {openload.SEED}, warm-up {openload.WARM_S} s, drain {openload.DRAIN_S} s, "
                      f"saturated below {openload.SERVED:.0%} of the offered load"})
     return machine
 
@@ -271,7 +282,8 @@ def finish(session, machine):
     """All tables of the lines; exit status."""
     args = session.args
     raw = args.out / "raw.jsonl"
-    same = [l for l in session.lines if (l["group"], l["file"], l["pipeline"]) == ("closed", p.SMALL, 1)]
+    demo = p.TAP if p.TAP in args.links else args.links[0]	# what the demo's figures are of
+    same = [l for l in session.lines if (l["group"], l["file"], l["pipeline"], l["link"]) == ("closed", p.SMALL, 1, demo)]
     raw.write_text("".join(json.dumps(l) + "\n" for l in [{"machine": machine}] + same), encoding="utf-8")
     widetable.write(args.out)
     done = subprocess.run([g.BUILD / "bin/nomctl", "compare", raw, "--json", args.out / "compare.json"], stdout=subprocess.DEVNULL, check=False)
@@ -285,29 +297,45 @@ def compare(args):
     if "nginx" in args.variants and not nginx.BINARY.exists():
         raise nhttpd.ServerError("nginx is not there: run scripts/install-deps --wide, or leave it out with --no-nginx")
     args.out.mkdir(parents=True, exist_ok=True)
-    counting = args.count_boots if g.accelerator(args.accel)[0] == "tcg" else 0
-    if args.count_boots and not counting:
+    accel = g.accelerator(args.accel)[0]
+    counting = args.count_boots if accel == "tcg" else 0
+    for name in args.links:
+        why = links.unusable(name, accel)
+        if why and args.link:
+            raise links.LoadError(f"--link {name}: {why}")
+        if why:
+            args.left_out = f"{name}: {why}"
+            say(f"link left out: {args.left_out}")
+    args.links = [name for name in args.links if not args.left_out.startswith(f"{name}:")]
+    if p.TAP not in args.links:
+        counting = 0
+        say("without the tap there are no counting boots: counts are taken there")
+    elif args.count_boots and not counting:
         say("KVM: guest instructions cannot be counted from outside; no counting boots")
-    progress = boots.Progress(p.how_many(p.PLANS[args.plan], args.variants, args.boots, counting, tuning.SETTINGS))
+    progress = boots.Progress(p.how_many(p.PLANS[args.plan], args.variants, args.boots, counting, tuning.SETTINGS, args.links))
     extra = nginx.extra() if "nginx" in args.variants else []
     machine = None
     with open(args.out / "wide.jsonl", "w", encoding="utf-8") as out:
-        session = Session(args, progress, out)
+        session, commands = Session(args, progress, out), {}
 
         def work(boot):
             nonlocal machine
             if machine is None:
                 machine = about(args, boot)
+            if boot.link.name not in commands:
+                commands[boot.link.name] = " ".join(boot.guest.command)
             mark = len(session.lines)
             try:
                 measure_boot(session, boot)
             except g.GuestError:
                 del session.lines[mark:]	# a boot that is repeated is repeated whole
                 raise
-        for number in range(1, args.boots + counting + 1):
-            boots.boot_again(lambda n=number: Boot(args, n, n > args.boots, extra), work, progress)
-        machine["settings"]["tuned"] = {k: t.name for k, t in (session.tuned or {}).items()}
+        plan = [(n, link) for n in range(1, args.boots + 1) for link in args.links]
+        for number, link in plan + [(n, p.TAP) for n in range(args.boots + 1, args.boots + counting + 1)]:
+            boots.boot_again(lambda n=number, l=link: Boot(args, n, n > args.boots, extra, l), work, progress)
+        machine["settings"]["tuned"] = {link: {k: t.name for k, t in tuned.items()} for link, tuned in session.tuned.items()}
         machine["settings"]["saturation_of_in_tree_per_s"] = session.saturated
+        machine["settings"]["qemu_command"] = commands
         # again and whole: without the lines of boots that were repeated, and with the machine
         out.seek(0)
         out.truncate()

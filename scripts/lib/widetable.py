@@ -90,11 +90,18 @@ class Rows:
     def __init__(self, rows):
         self.rows = rows
 
-    def get(self, name, variant, connections=p.OPEN_CONNECTIONS, group="closed", file=p.SMALL, pipeline=1, level=None):
+    def get(self, name, variant, connections=p.OPEN_CONNECTIONS, group="closed", file=p.SMALL, pipeline=1, level=None, link=p.TAP):
         for r in self.rows:
-            if (r["group"], r["variant"], r["connections"], r["file"], r["pipeline"], r["level"]) == (group, variant, connections, file, pipeline, level):
+            if (r["group"], r["variant"], r["connections"], r["file"], r["pipeline"], r["level"], r["link"]) == \
+                    (group, variant, connections, file, pipeline, level, link):
                 return r[name]
         return None
+
+    def ratio(self, name, ours, theirs=None, better=1, **which):
+        """Ours to theirs, or to the better of the in-tree stack's columns; None where one of them is missing."""
+        a = self.get(name, ours, **which)
+        b = self.get(name, theirs, **which) if theirs else self.best_in_tree(name, better, **which)
+        return a / b if a is not None and b else None
 
     def best_in_tree(self, name, better, **which):
         """The better of the in-tree stack's columns; a setting that wins one figure need not win another."""
@@ -110,58 +117,71 @@ class Rows:
 
 
 def reach(rows):
-    """What the project wants of the comparison: [{what, wanted, seen, reached}]; reached is None where nothing was measured."""
-    table, out = Rows(rows), []
+    """What the project wants of the comparison: [{what, wanted, better, seen, reached, link, on_tap}].
 
-    def claim(what, wanted, ours, theirs, at_least):
-        seen = ours / theirs if ours is not None and theirs else None
-        out.append({"what": what, "wanted": wanted, "seen": None if seen is None else round(seen, 4),
-                    "reached": None if seen is None else (seen >= wanted if at_least else seen <= wanted), "better": "more" if at_least else "less"})
+    reached is None where nothing was measured.  Rates and latencies are judged
+    where the server itself is seen, from the other end of the rings, if that
+    was measured; what was seen over the tap stands beside it.
+    """
+    table, out = Rows(rows), []
+    judged = p.PEER if any(r["link"] == p.PEER for r in rows) else p.TAP
+
+    def verdict(what, wanted, seen, at_least, link=p.TAP, on_tap=None):
+        def rounded(value):
+            return None if value is None else round(value, 4)
+        out.append({"what": what, "wanted": wanted, "better": "more" if at_least else "less", "seen": rounded(seen), "link": link, "on_tap": rounded(on_tap),
+                    "reached": None if seen is None else (seen >= wanted if at_least else seen <= wanted)})
+
+    def claim(what, wanted, at_least, name, **which):
+        """A ratio to the in-tree stack, or to another server, on the link that is judged, and on the tap."""
+        better = 1 if at_least else -1
+        seen = table.ratio(name, better=better, link=judged, **which)
+        on_tap = table.ratio(name, better=better, link=p.TAP, **which) if judged != p.TAP else None
+        verdict(what, wanted, seen, at_least, judged, on_tap)
 
     def plain(what, wanted, seen):
-        claim(what, wanted, seen, 1, False)
+        verdict(what, wanted, seen, False)
 
     for connections, wanted in ((1, 1 / 4), (64, 1 / 3), (500, 1 / 3)):
-        claim(f"instructions a request, nom to best in-tree, {connections} connections", round(wanted, 4),
-              table.get("instructions", "nom", connections), table.least_instructions(connections), False)
+        ours, theirs = table.get("instructions", "nom", connections), table.least_instructions(connections)
+        verdict(f"instructions a request, nom to best in-tree, {connections} connections", round(wanted, 4),
+                ours / theirs if ours is not None and theirs else None, False)
     for connections, wanted in ((1, 3), (64, 4)):
-        claim(f"request rate, nom to best in-tree, {connections} connections", wanted, table.get("requests_per_s", "nom", connections),
-              table.best_in_tree("requests_per_s", 1, connections=connections), True)
+        claim(f"request rate, nom to best in-tree, {connections} connections", wanted, True, "requests_per_s", ours="nom", connections=connections)
     for level in sorted({r["level"] for r in rows if r["group"] == "open"}):
         for name, text in (("latency_us.p99", "p99"), ("latency_us.sd", "sd")):
-            claim(f"{text}, nom to best in-tree, offered {level:g} of in-tree's saturation", 1, table.get(name, "nom", group="open", level=level),
-                  table.best_in_tree(name, -1, group="open", level=level), False)
-    claim("open-loop saturation point, nom to best in-tree", 2, table.get("saturation_per_s", "nom", group="saturation"),
-          table.best_in_tree("saturation_per_s", 1, group="saturation"), True)
+            claim(f"{text}, nom to best in-tree, offered {level:g} of in-tree's saturation", 1, False, name, ours="nom", group="open", level=level)
+    claim("open-loop saturation point, nom to best in-tree", 2, True, "saturation_per_s", ours="nom", group="saturation")
     for connections in sorted({r["connections"] for r in rows if r["file"] == p.BULK and r["group"] == "closed"}):
-        claim(f"1 MiB files, nom to best in-tree, {connections} connections", 1, table.get("requests_per_s", "nom", connections, file=p.BULK),
-              table.best_in_tree("requests_per_s", 1, connections=connections, file=p.BULK), True)
+        verdict(f"1 MiB files, nom to best in-tree, {connections} connections", 1,
+                table.ratio("requests_per_s", "nom", connections=connections, file=p.BULK), True)
     plain("doorbells a request, nom, 64 connections", 0.1, table.get("doorbells_per_request", "nom"))
     plain("device interrupts a request, nom, 64 connections", 0.001, table.get("interrupts_per_request", "nom"))
     plain("system calls a request, nom, 64 connections", 0.001, table.get("syscalls_per_request", "nom"))
     plain("part of its core that idle nom takes", 0.02, table.get("idle_share", "nom", group="idle"))
     for connections in (1, 64):
-        claim(f"nhttpd on the in-tree stack to nginx, {connections} connections", 1, table.get("requests_per_s", "linux-default", connections),
-              table.get("requests_per_s", "nginx", connections), True)
+        claim(f"nhttpd on the in-tree stack to nginx, {connections} connections", 1, True, "requests_per_s", ours="linux-default", theirs="nginx",
+              connections=connections)
     return out
 
 
 def winners(lines):
-    """The best settings of the in-tree stack: class of load -> by rate, by instructions."""
-    swept = [l for l in lines if l["group"] == "tune"]
+    """The best settings of the in-tree stack: link -> class of load -> by rate, by instructions."""
     found = {}
-    for kind in tuning.CLASSES:
-        for by, get, better in (("rate", lambda l: l.get("requests_per_s"), 1), ("instructions", instructions, -1)):
-            best = tuning.winner(swept, kind, get, better)
-            if best:
-                found.setdefault(kind, {})[by] = {"name": best[0].name, "settings": best[0].text(), "median": round(best[1], 1)}
+    for link in p.LINKS:
+        swept = [l for l in lines if l["group"] == "tune" and l["link"] == link]
+        for kind in tuning.CLASSES:
+            for by, get, better in (("rate", lambda l: l.get("requests_per_s"), 1), ("instructions", instructions, -1)):
+                best = tuning.winner(swept, kind, get, better)
+                if best:
+                    found.setdefault(link, {}).setdefault(kind, {})[by] = {"name": best[0].name, "settings": best[0].text(), "median": round(best[1], 1)}
     return found
 
 
 def read(directory):
     """(machine, lines) of wide.jsonl."""
     lines = [json.loads(l) for l in (directory / "wide.jsonl").read_text(encoding="utf-8").splitlines() if l.strip()]
-    return next((l["machine"] for l in lines if "machine" in l), {}), [l for l in lines if "group" in l]
+    return next((l["machine"] for l in lines if "machine" in l), {}), [{"link": p.TAP, **l} for l in lines if "group" in l]
 
 
 def write(directory):

@@ -24,6 +24,22 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/* nomstack_ip6.c: how the interface is configured */
+struct ip6_config {
+	bool on;			/* else every frame of IPv6 is dropped */
+	bool autoconf;			/* by router advertisements */
+	bool has_addr, has_gateway;	/* fixed ones */
+	ip6_addr_t addr, gateway;
+};
+
+/* nomstack_segment.c: a TCP segment in a frame */
+struct frame_tcp {
+	const uint8_t *addrs, *tcp;
+	unsigned bytes, hdr_bytes;	/* of the segment, of its header */
+	bool v6;
+	bool whole;			/* all of it is there */
+};
+
 /* In the private area of a receive buffer: lwIP's view of it. */
 struct rx_pbuf {
 	struct pbuf_custom pc;
@@ -59,7 +75,8 @@ struct listener {
 
 struct udp_bind {
 	struct udp_pcb *pcb;
-	nomstack_udp_fn fn;
+	nomstack_udp_fn fn;		/* one of the two is NULL */
+	nomstack_udp_any_fn any_fn;
 	void *arg;
 	struct nomstack *s;
 	uint16_t port;
@@ -82,6 +99,7 @@ struct tso {
 	struct tso_batch *free;
 	struct vnet_seg seg[VNET_TSO_SEG_MAX];	/* [0]: hdr */
 	unsigned nr_seg;
+	unsigned packets;		/* that the device makes of it */
 	uint32_t bytes;			/* payload so far */
 	uint32_t next_seq;
 	uint16_t mss, hdr_bytes;
@@ -129,8 +147,10 @@ struct nomstack {
 	bool tx_offload, tso_offload;
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;
+	bool timers_left;		/* TCP's have looked at some of the connections only */
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
 	bool tap;			/* frames are looked at: nomstack_tap.c */
+	bool ip4;			/* else there is no address of IPv4, and there will be none */
 	bool dhcp;
 	bool nagle;			/* for all connections */
 	uint32_t keepalive_ms;		/* likewise; 0: none */
@@ -143,6 +163,7 @@ struct nomstack {
 	unsigned batch_end_mask;	/* listeners whose application wants to hear of the end */
 	struct listener listeners[NOMSTACK_MAX_LISTENERS];
 	struct udp_bind udps[NOMSTACK_MAX_UDP];
+	struct ip6_config ip6;
 	struct nomstack_stats st;	/* but what nomstack_stats() knows from elsewhere */
 	struct nomstack_batches batches;
 	struct look *look;		/* NULL: not offered to be looked at */
@@ -187,9 +208,26 @@ uint16_t nomstack__csum_partial(uint8_t *frame, unsigned len, unsigned tot_len, 
 
 /* nomstack_tso.c: segmentation offload */
 void nomstack__tso_open(struct nomstack *s);
-bool nomstack__tso_add(struct nomstack *s, struct pbuf *p);
+bool nomstack__tso_add(struct nomstack *s, struct pbuf *p, unsigned cut);
 void nomstack__tso_flush(struct nomstack *s);
 void nomstack__tso_done(struct nomstack *s, void *cookie);
+
+/*
+ * Bytes of data in each packet that the device shall cut from @p; 0: it is one
+ * packet.  lwIP leaves TCP's checksum to the device and says it in its place, else
+ * it puts 0 there.  Only what is sent without a copy, so in several pieces, is long.
+ */
+static inline unsigned nomstack__tso_wanted(const struct pbuf *p)
+{
+	const uint8_t *f = p->payload;
+
+	if (likely(!p->next || p->len < NOMSTACK__PREDICT_MIN || !(f[50] | f[51])))
+		return 0;
+	/* IPv4 with a header of 20 bytes, TCP */
+	if ((nomstack__load32(f + 12) & 0xffffff) != 0x450008 || f[23] != 6)
+		return 0;
+	return (unsigned)f[50] << 8 | f[51];
+}
 
 /* nomstack_batch.c: the batching delay */
 unsigned nomstack__batch_take(struct nomstack *s);
@@ -227,6 +265,18 @@ void nomstack__tcp_batch_end(struct nomstack *s);
 void nomstack__tcp_close_all(struct nomstack *s);
 void nomstack__udp_close_all(struct nomstack *s);
 int nomstack__errno(err_t err);
+
+/* nomstack_addr.c, nomstack_ip6.c, nomstack_segment.c */
+void nomstack__addr_from_lwip(const ip_addr_t *ip, struct nomstack_addr *out);
+int nomstack__addr_to_lwip(const struct nomstack_addr *a, ip_addr_t *out);
+int nomstack__ip6_parse(const struct nomstack_opts *o, struct ip6_config *cfg);
+void nomstack__ip6_netif_init(struct nomstack *s, struct netif *n);
+void nomstack__ip6_start(struct nomstack *s);
+void nomstack__ip6_started(struct nomstack *s);
+bool nomstack__ip6_routed(struct nomstack *s, const ip6_addr_t *dest);
+bool nomstack__ip6_ready(struct nomstack *s);
+bool nomstack__frame_tcp(const uint8_t *f, unsigned len, struct frame_tcp *out);
+struct tcp_pcb *nomstack__frame_pcb(const struct frame_tcp *t, bool received);
 
 /* nomstack_heap.c, nomstack_sys.c */
 int nomstack__heap_open(struct vnet *v);

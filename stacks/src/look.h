@@ -14,8 +14,7 @@
 /* Round trips of a connection, measured while somebody looks. */
 struct rtt {
 	uint32_t gen;			/* look.rtt_gen, or nothing here is valid */
-	uint32_t remote_ip;		/* whose it is: slots of conns are used again */
-	uint16_t remote_port, local_port;
+	uint64_t key;			/* whose it is: slots of conns are used again */
 	uint32_t seq_end;		/* an acknowledgment of this ends the measurement */
 	uint32_t seq_max;		/* sent up to here */
 	uint64_t sent_ns;		/* 0: none under way */

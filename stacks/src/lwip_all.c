@@ -27,6 +27,14 @@
 #include "core/ipv4/icmp.c"
 #include "core/ipv4/ip4.c"
 #include "core/ipv4/ip4_addr.c"
+#if LWIP_IPV6
+#include "core/ipv6/ethip6.c"
+#include "core/ipv6/icmp6.c"
+#include "core/ipv6/ip6.c"
+#include "core/ipv6/ip6_addr.c"
+#include "core/ipv6/mld6.c"
+#include "core/ipv6/nd6.c"
+#endif
 #include "netif/ethernet.c"
 
 #if !TCP_PCB_HASH_SIZE

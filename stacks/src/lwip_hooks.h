@@ -22,4 +22,9 @@ u16_t nomstack__ooseq_limit(void);
 int nomstack__icmp_allowed(void);
 #define LWIP_HOOK_ICMP_ANSWER nomstack__icmp_allowed
 
+/* The router of a fixed address of IPv6; NULL: one that has announced itself, or none. */
+struct netif;
+const ip6_addr_t *nomstack__ip6_gateway(struct netif *netif, const ip6_addr_t *dest);
+#define LWIP_HOOK_ND6_GET_GW nomstack__ip6_gateway
+
 #endif

@@ -36,14 +36,11 @@
 #include "internal.h"
 
 #include "lwip/priv/tcp_priv.h"
-#include "lwip/prot/ethernet.h"
-#include "lwip/prot/ip.h"
 
 #include <limits.h>
 #include <string.h>
 
 #define EPOCH_NS 10000000u
-#define ETH_BYTES 14
 
 #define HEARD_DATA 1
 #define HEARD_PUSH 2
@@ -105,37 +102,20 @@ static uint32_t expected_speakers(const struct nomstack *s)
 /* Look at a held frame, trusting no length in it. */
 static unsigned hear(const struct vnet_rx *rx, struct nomstack_conn **c_out)
 {
-	const uint8_t *f = rx->data, *ip = f + ETH_BYTES, *tcp;
-	unsigned ihl, doff, ip_bytes, heard = 0;
-	ip_addr_t src, dst;
+	struct frame_tcp t;
 	struct tcp_pcb *pcb;
-	uint16_t sport, dport;
+	unsigned heard = 0;
 
 	*c_out = NULL;
-	if (rx->len < ETH_BYTES + 40 || f[12] != 0x08 || f[13] != 0x00 || ip[0] >> 4 != 4)
+	if (!nomstack__frame_tcp(rx->data, rx->len, &t) || !t.whole)
 		return 0;
-	ihl = (ip[0] & 0x0fu) * 4;
-	ip_bytes = (unsigned)ip[2] << 8 | ip[3];
-	if (ip[9] != IP_PROTO_TCP || ihl < 20 || ip_bytes > rx->len - ETH_BYTES || ip_bytes < ihl + 20)
-		return 0;
-	tcp = ip + ihl;
-	doff = (tcp[12] >> 4) * 4u;
-	if (doff < 20 || ihl + doff > ip_bytes)
-		return 0;
-	if (tcp[13] & (TCP_FIN | TCP_RST))
+	if (t.tcp[13] & (TCP_FIN | TCP_RST))
 		heard |= HEARD_END;
-	if (ip_bytes > ihl + doff)
-		heard |= HEARD_DATA | (tcp[13] & TCP_PSH ? HEARD_PUSH : 0);
+	if (t.bytes > t.hdr_bytes)
+		heard |= HEARD_DATA | (t.tcp[13] & TCP_PSH ? HEARD_PUSH : 0);
 	if (!heard)
 		return 0;
-
-	memset(&src, 0, sizeof(src));
-	memset(&dst, 0, sizeof(dst));
-	memcpy(&ip_2_ip4(&src)->addr, ip + 12, 4);
-	memcpy(&ip_2_ip4(&dst)->addr, ip + 16, 4);
-	memcpy(&sport, tcp, 2);
-	memcpy(&dport, tcp + 2, 2);
-	pcb = tcp_pcb_hash_find(&src, lwip_ntohs(sport), &dst, lwip_ntohs(dport), NETIF_NO_INDEX);
+	pcb = nomstack__frame_pcb(&t, true);
 	if (!pcb)
 		return 0;
 	*c_out = nomstack__conn_of(pcb);

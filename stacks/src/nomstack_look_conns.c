@@ -35,10 +35,21 @@ static void fill_w(const struct nomstack *s, struct nomstack_lk_conn *row)
 	row->w_tx_us = (uint32_t)(s->w_tx_ns / 1000);
 }
 
+static void fill_ip(const ip_addr_t *ip, uint32_t *first, uint32_t rest[3])
+{
+	*first = ip_2_ip6(ip)->addr[0];		/* which is where IPv4's lies */
+	if (IP_IS_V6_VAL(*ip))
+		memcpy(rest, &ip_2_ip6(ip)->addr[1], 12);
+}
+
+_Static_assert(offsetof(ip6_addr_t, addr) == offsetof(ip4_addr_t, addr), "first words of addresses");
+
 static void fill_listener(const struct nomstack *s, const struct tcp_pcb_listen *l, struct nomstack_lk_conn *row)
 {
 	memset(row, 0, sizeof(*row));
-	row->local_ip = ip4_addr_get_u32(ip_2_ip4(&l->local_ip));
+	fill_ip(&l->local_ip, &row->local_ip, row->local_ip6);
+	if (IP_IS_ANY_TYPE_VAL(l->local_ip))
+		row->flags |= NOMSTACK_LK_F_IP_ANY;
 	row->local_port = l->local_port;
 	row->state = NOMSTACK_LK_LISTEN;
 	row->recv_q = l->accepts_pending;
@@ -72,8 +83,10 @@ static void fill(struct nomstack *s, const struct tcp_pcb *pcb, struct nomstack_
 	const struct tcp_seg *seg;
 
 	memset(row, 0, sizeof(*row));
-	row->local_ip = ip4_addr_get_u32(ip_2_ip4(&pcb->local_ip));
-	row->remote_ip = ip4_addr_get_u32(ip_2_ip4(&pcb->remote_ip));
+	fill_ip(&pcb->local_ip, &row->local_ip, row->local_ip6);
+	fill_ip(&pcb->remote_ip, &row->remote_ip, row->remote_ip6);
+	if (IP_IS_V6_VAL(pcb->remote_ip))
+		row->flags |= NOMSTACK_LK_F_IP6;
 	row->local_port = pcb->local_port;
 	row->remote_port = pcb->remote_port;
 	row->state = (uint8_t)pcb->state;

@@ -8,6 +8,7 @@
 #include "look.h"
 
 #include "lwip/etharp.h"
+#include "lwip/priv/nd6_priv.h"
 #include "lwip/stats.h"
 
 #include <stdarg.h>
@@ -64,6 +65,28 @@ static void text(struct facts *f, const char *name, const char *fmt, ...)
 #define MAC_FMT "%02x:%02x:%02x:%02x:%02x:%02x"
 #define MAC_ARG(m) (m)[0], (m)[1], (m)[2], (m)[3], (m)[4], (m)[5]
 
+static void addresses6(struct facts *f)
+{
+	static const char *const states[] = {
+		[NOMSTACK_ADDR_TENTATIVE] = "tentative", [NOMSTACK_ADDR_READY] = "ready",
+		[NOMSTACK_ADDR_DEPRECATED] = "deprecated", [NOMSTACK_ADDR_DUPLICATE] = "duplicate",
+	};
+	struct nomstack_addr a[NOMSTACK_MAX_ADDRESSES];
+	char ip[NOMSTACK_ADDR_TEXT], name[16];
+	unsigned i, nr = nomstack_addresses(f->s, a, NOMSTACK_MAX_ADDRESSES), n = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (a[i].family != 6)
+			continue;
+		snprintf(name, sizeof(name), "address6.%u", n++);
+		text(f, name, "%s/%u", nomstack_addr_text(&a[i], ip, sizeof(ip)), a[i].prefix);
+		snprintf(name, sizeof(name), "address6.%u.is", n - 1);
+		text(f, name, "%s", states[a[i].state]);
+	}
+	if (f->s->ip6.on)
+		text(f, "address6_from", "%s", f->s->ip6.autoconf ? "routers" : "fixed");
+}
+
 static void the_stack(struct facts *f)
 {
 	struct nomstack *s = f->s;
@@ -79,6 +102,7 @@ static void the_stack(struct facts *f)
 	text(f, "address", "%s/%u", ip4addr_ntoa_r(netif_ip4_addr(&s->netif), ip, sizeof(ip)), prefix);
 	text(f, "gateway", "%s", ip4addr_ntoa_r(netif_ip4_gw(&s->netif), ip, sizeof(ip)));
 	text(f, "address_from", "%s", s->dhcp ? "dhcp" : "fixed");
+	addresses6(f);
 	text(f, "mac", MAC_FMT, MAC_ARG(mac));
 	text(f, "device", "%s", vnet_error(s->v, &reason) && reason ? reason : "running");
 	text(f, "features", "%llx", (unsigned long long)vnet_features(s->v));
@@ -91,6 +115,10 @@ static void the_stack(struct facts *f)
 	number(f, "refused", st.tcp_refused, "connections");
 	number(f, "retransmits", st.tcp_retransmits, "segments");
 	number(f, "predicted", st.tcp_predicted, "segments");
+	number(f, "drop_arp", st.drop_arp, "packets");
+	number(f, "drop_nd", st.drop_nd, "packets");
+	number(f, "drop_icmp", st.drop_icmp, "packets");
+	number(f, "drop_fragment", st.drop_fragment, "packets");
 	number(f, "arp_requests", st.arp_requests, "requests");
 	number(f, "timers_run", st.timers_run, "timers");
 	number(f, "heap_used", nomstack__heap_used(), "blocks");
@@ -205,8 +233,12 @@ static void drops(struct facts *f)
 	number(f, "ip.malformed", (uint64_t)l->ip.lenerr + l->ip.opterr + l->ip.err, "packets");
 	number(f, "ip.unknown_protocol", l->ip.proterr, "packets");
 	number(f, "ip.checksum", l->ip.chkerr, "packets");
+	number(f, "ip6.malformed", st.ip6_bad - l->ip6.proterr, "packets");
+	number(f, "ip6.unknown_protocol", l->ip6.proterr, "packets");
 	number(f, "icmp.malformed", (uint64_t)l->icmp.lenerr + l->icmp.proterr, "packets");
-	number(f, "icmp.checksum", l->icmp.chkerr, "packets");
+	number(f, "icmp.checksum", (uint64_t)l->icmp.chkerr + l->icmp6.chkerr, "packets");
+	number(f, "icmp6.malformed", (uint64_t)l->icmp6.lenerr + l->icmp6.proterr, "packets");
+	number(f, "nd.malformed", (uint64_t)l->nd6.lenerr + l->nd6.proterr + l->mld6.lenerr + l->mld6.proterr, "packets");
 	number(f, "udp.malformed", l->udp.lenerr, "packets");
 	number(f, "udp.no_port", l->udp.proterr, "packets");
 	number(f, "udp.checksum", l->udp.chkerr, "packets");
@@ -216,7 +248,8 @@ static void drops(struct facts *f)
 	number(f, "tcp.refused", st.tcp_refused, "connections");
 	number(f, "tcp.out_of_order", s->st.ooseq_dropped, "segments");
 	number(f, "memory.link", (uint64_t)l->link.memerr + l->etharp.memerr, "packets");
-	number(f, "memory.ip", (uint64_t)l->ip.memerr + l->icmp.memerr, "packets");
+	number(f, "memory.ip", (uint64_t)l->ip.memerr + l->icmp.memerr + l->ip6.memerr + l->icmp6.memerr +
+	       l->nd6.memerr + l->mld6.memerr, "packets");
 	number(f, "memory.udp", l->udp.memerr, "packets");
 	number(f, "memory.tcp", l->tcp.memerr, "segments");
 	number(f, "memory.heap", nomstack__heap_failures(), "requests");
@@ -274,6 +307,35 @@ static void neighbours(struct facts *f)
 			text(f, ip4addr_ntoa_r(addr, ip, sizeof(ip)), MAC_FMT, MAC_ARG(mac->addr));
 }
 
+static void neighbours6(struct facts *f)
+{
+	static const char *const states[] = {
+		[ND6_INCOMPLETE] = "asked for", [ND6_REACHABLE] = "reachable", [ND6_STALE] = "stale",
+		[ND6_DELAY] = "delay", [ND6_PROBE] = "probe",
+	};
+	enum { NAME_MAX_BYTES = sizeof(((struct nomstack_lk_fact *)0)->name) - 1 };
+	char ip[NOMSTACK_ADDR_TEXT];
+	const char *shown;
+	unsigned i;
+
+	for (i = 0; i < LWIP_ND6_NUM_NEIGHBORS; i++) {
+		const struct nd6_neighbor_cache_entry *n = &neighbor_cache[i];
+		struct nomstack_addr a = { .family = 6 };
+
+		if (n->state == ND6_NO_ENTRY)
+			continue;
+		memcpy(a.bytes, n->next_hop_address.addr, sizeof(a.bytes));
+		nomstack_addr_text(&a, ip, sizeof(ip));
+		/* all but the longest fit: of those the end, which tells neighbours apart */
+		shown = strlen(ip) > NAME_MAX_BYTES ? ip + strlen(ip) - NAME_MAX_BYTES : ip;
+		if (n->state == ND6_INCOMPLETE)
+			text(f, shown, "%s", states[n->state]);
+		else
+			text(f, shown, MAC_FMT ", %s%s", MAC_ARG(n->lladdr), states[n->state],
+			     n->isrouter ? ", router" : "");
+	}
+}
+
 static void ports(struct facts *f)
 {
 	struct nomstack *s = f->s;
@@ -304,6 +366,7 @@ static const struct {
 	{ "batching", batching },
 	{ "idle", idling },
 	{ "arp", neighbours },
+	{ "nd", neighbours6 },
 	{ "udp", ports },
 };
 

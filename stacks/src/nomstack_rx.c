@@ -19,6 +19,7 @@
 #include "internal.h"
 #include "lwip_hooks.h"
 #include "lwip/priv/tcp_priv.h"
+#include "lwip/prot/ip6.h"
 #include "netif/ethernet.h"
 
 #include <string.h>
@@ -39,7 +40,12 @@ void nomstack__rx_free(struct pbuf *p)
 #define LE32(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 #define IP_AT 14u
 #define TCP_AT 34u
+#define TCP6_AT 54u	/* of IPv6 */
 #define DATA_AT NOMSTACK__PREDICT_MIN
+#define DATA6_AT (TCP6_AT + 20)
+/* TCP's offset and flags: a header of 20 bytes; ACK, perhaps PSH, and nothing else */
+#define PLAIN_MASK LE32(0xff, (uint8_t)~TCP_PSH, 0, 0)
+#define PLAIN LE32(0x50, TCP_ACK, 0, 0)
 
 /* The sum of a whole segment, of @bytes, and its pseudo header. */
 static __attribute__((noinline)) bool sum_is_right(const uint8_t *tcp, unsigned bytes, const uint32_t ip[5])
@@ -49,48 +55,90 @@ static __attribute__((noinline)) bool sum_is_right(const uint8_t *tcp, unsigned 
 }
 
 /*
+ * What predicted() below looks for, for IPv6 without extension headers: the
+ * connection, or NULL.
+ */
+static __attribute__((noinline)) struct tcp_pcb *find6(struct nomstack *s, const struct pbuf *p,
+						       const uint8_t *f, unsigned len)
+{
+	const uint8_t *tcp = f + TCP6_AT;
+	unsigned bytes;			/* of the segment */
+	ip6_addr_t src, dst;
+
+	/* version 6, of any class; TCP; in a frame to one station */
+	if (len < DATA6_AT ||
+	    (nomstack__load32(f + 12) & LE32(0xff, 0xff, 0xf0, 0)) != LE32(0x86, 0xdd, 0x60, 0) || f[0] & 1 ||
+	    f[IP_AT + 6] != IP6_NEXTH_TCP)
+		return NULL;
+	bytes = nomstack__load32_be(f + IP_AT + 4) >> 16;
+	if (bytes > len - TCP6_AT || bytes < DATA6_AT - TCP6_AT)
+		return NULL;
+	if ((nomstack__load32(tcp + 12) & PLAIN_MASK) != PLAIN)
+		return NULL;
+	memcpy(src.addr, f + IP_AT + 8, sizeof(src.addr));
+	memcpy(dst.addr, f + IP_AT + 24, sizeof(dst.addr));
+	if (!(p->flags & PBUF_FLAG_CSUM_OK) &&
+	    ((uint64_t)nomstack__chksum(tcp, (int)bytes) + nomstack__chksum(f + IP_AT + 8, 32) +
+	     lwip_htons(IP6_NEXTH_TCP) + lwip_htons((u16_t)bytes)) % 0xffff)
+		return NULL;
+	return tcp_pcb_hash_find6(&src, lwip_ntohs((u16_t)nomstack__load32(tcp)), &dst,
+				  lwip_ntohs((u16_t)(nomstack__load32(tcp) >> 16)), netif_get_index(&s->netif));
+}
+
+/* The same for IPv4. */
+static inline struct tcp_pcb *find4(struct nomstack *s, const struct pbuf *p, const uint8_t *f, unsigned len)
+{
+	unsigned ip_bytes;
+	uint32_t w[5];
+
+	memcpy(w, f + IP_AT, sizeof(w));
+	/* no fragment; TCP */
+	if ((w[1] & LE32(0, 0, 0xbf, 0xff)) || f[IP_AT + 9] != 6)
+		return NULL;
+	ip_bytes = lwip_ntohs((u16_t)(w[0] >> 16));
+	if (ip_bytes > len - IP_AT || ip_bytes < DATA_AT - IP_AT)
+		return NULL;
+	/* 65536 is 1 modulo 65535: so 16-bit words may be added up in pairs */
+	if (((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]) % 0xffff)
+		return NULL;
+	if ((nomstack__load32(f + TCP_AT + 12) & PLAIN_MASK) != PLAIN)
+		return NULL;
+	if (!(p->flags & PBUF_FLAG_CSUM_OK) && !sum_is_right(f + TCP_AT, ip_bytes - (TCP_AT - IP_AT), w))
+		return NULL;
+	return tcp_pcb_hash_find4(w[3], lwip_ntohs((u16_t)nomstack__load32(f + TCP_AT)), w[4],
+				  lwip_ntohs((u16_t)(nomstack__load32(f + TCP_AT) >> 16)),
+				  netif_get_index(&s->netif));
+}
+
+/*
  * Whether the frame was a TCP segment that its connection had predicted; if so
  * it is consumed, with @p, whose other fields are set.  Offsets are those of
- * Ethernet, IPv4 and TCP without options.  All that ethernet_input(), ip4_input()
+ * Ethernet, IP and TCP without options.  All that ethernet_input(), ip4_input()
  * and tcp_input() would have refused is refused here, so that it gets there and
  * is counted.
  */
 static bool predicted(struct nomstack *s, struct pbuf *p, uint8_t *f, unsigned len)
 {
-	unsigned ip_bytes;
+	unsigned tcp_at, bytes;
 	struct tcp_pcb *pcb;
-	ip_addr_t src, dst;
-	uint32_t w[5];
 
 	if (len < s->predict_min)
 		return false;
 	/* IPv4 with a header of 20 bytes, in a frame to one station */
-	memcpy(w, f + IP_AT, sizeof(w));
-	if ((nomstack__load32(f + 12) & LE32(0xff, 0xff, 0xff, 0)) != LE32(0x08, 0x00, 0x45, 0) || f[0] & 1)
-		return false;
-	/* no fragment; TCP */
-	if ((w[1] & LE32(0, 0, 0xbf, 0xff)) || f[IP_AT + 9] != 6)
-		return false;
-	ip_bytes = lwip_ntohs((u16_t)(w[0] >> 16));
-	if (ip_bytes > len - IP_AT || ip_bytes < DATA_AT - IP_AT)
-		return false;
-	/* 65536 is 1 modulo 65535: so 16-bit words may be added up in pairs */
-	if (((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]) % 0xffff)
-		return false;
-	/* a header of 20 bytes; ACK, perhaps PSH, and nothing else */
-	if ((nomstack__load32(f + TCP_AT + 12) & LE32(0xff, (uint8_t)~TCP_PSH, 0, 0)) != LE32(0x50, TCP_ACK, 0, 0))
-		return false;
-	if (!(p->flags & PBUF_FLAG_CSUM_OK) && !sum_is_right(f + TCP_AT, ip_bytes - (TCP_AT - IP_AT), w))
-		return false;
-	ip_addr_copy_from_ip4(src, (ip4_addr_t){ w[3] });
-	ip_addr_copy_from_ip4(dst, (ip4_addr_t){ w[4] });
-	pcb = tcp_pcb_hash_find(&src, lwip_ntohs((u16_t)nomstack__load32(f + TCP_AT)), &dst,
-				lwip_ntohs((u16_t)(nomstack__load32(f + TCP_AT) >> 16)), netif_get_index(&s->netif));
+	if (likely((nomstack__load32(f + 12) & LE32(0xff, 0xff, 0xff, 0)) == LE32(0x08, 0x00, 0x45, 0) && !(f[0] & 1))) {
+		pcb = find4(s, p, f, len);
+		tcp_at = TCP_AT;
+		bytes = (nomstack__load32_be(f + IP_AT) & 0xffff) - (DATA_AT - IP_AT);
+	} else {
+		pcb = find6(s, p, f, len);
+		tcp_at = TCP6_AT;
+		bytes = (nomstack__load32_be(f + IP_AT + 4) >> 16) - (DATA6_AT - TCP6_AT);
+	}
 	if (unlikely(!pcb))
 		return false;
-	p->payload = f + DATA_AT;
-	p->tot_len = p->len = (u16_t)(ip_bytes - (DATA_AT - IP_AT));
-	return tcp_input_predicted(pcb, (const struct tcp_hdr *)(f + TCP_AT), p);
+	p->payload = f + tcp_at + (DATA_AT - TCP_AT);
+	p->tot_len = p->len = (u16_t)bytes;
+	return tcp_input_predicted(pcb, (const struct tcp_hdr *)(f + tcp_at), p);
 }
 
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
@@ -120,8 +168,16 @@ void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
 		return;
 	if (unlikely(s->share_fn))
 		nomstack__share(s, rx->data, rx->len);
+	/* What it says is lost, or here in part, must not look busy. */
+	if (unlikely(s->zc_outstanding))
+		nomstack__tx_reap(s);
 	p->payload = rx->data;
 	p->tot_len = p->len = (u16_t)rx->len;
+	if (unlikely(!s->ip6.on && rx->len >= IP_AT && !memcmp((const uint8_t *)rx->data + 12, "\x86\xdd", 2))) {
+		s->st.drop_proto++;
+		pbuf_free(p);
+		return;
+	}
 	if (unlikely(ethernet_input(p, &s->netif) != ERR_OK))
 		pbuf_free(p);
 }

@@ -19,6 +19,7 @@
 #include "lwip/ip.h"
 #include "lwip/stats.h"
 #include "lwip/timeouts.h"
+#include "lwip/priv/tcp_priv.h"
 #include "netif/ethernet.h"
 
 #include <errno.h>
@@ -50,6 +51,7 @@ static err_t device_netif_init(struct netif *n)
 	n->hwaddr_len = ETH_HWADDR_LEN;
 	memcpy(n->hwaddr, vnet_mac(s->v), ETH_HWADDR_LEN);
 	n->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
+	nomstack__ip6_netif_init(s, n);
 	NETIF_SET_CHECKSUM_CTRL(n, s->tx_offload ?
 				NETIF_CHECKSUM_ENABLE_ALL & ~(NETIF_CHECKSUM_GEN_TCP | NETIF_CHECKSUM_GEN_UDP) :
 				NETIF_CHECKSUM_ENABLE_ALL);
@@ -78,6 +80,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 {
 	static bool lwip_ready;
 	struct nomstack_opts opts = { 0 };
+	struct ip6_config ip6;
 	ip4_addr_t addr = { 0 }, mask = { 0 }, gw = { 0 };
 	struct nomstack *s;
 	const uint8_t *rest;
@@ -90,9 +93,12 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 		if (rest[i])
 			return -E2BIG;
 	memcpy(&opts, o, o->sz < sizeof(opts) ? o->sz : sizeof(opts));
-	if (!opts.vnet || !opts.ip4)
+	if (!opts.vnet || (!opts.ip4 && !opts.ip6))
 		return -EINVAL;
-	if (strcmp(opts.ip4, "dhcp")) {
+	rc = nomstack__ip6_parse(&opts, &ip6);
+	if (rc)
+		return rc;
+	if (opts.ip4 && strcmp(opts.ip4, "dhcp")) {
 		rc = parse_prefix(opts.ip4, &addr, &mask);
 		if (rc)
 			return rc;
@@ -108,6 +114,8 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	if (!s)
 		return -ENOMEM;
 	s->v = opts.vnet;
+	s->ip4 = opts.ip4;
+	s->ip6 = ip6;
 	s->ring_size = vnet_rx_size(s->v);
 	s->tx_size = vnet_tx_room(s->v);
 	s->hold_cap = s->ring_size > NOMSTACK__BATCH_LIMIT ? s->ring_size : NOMSTACK__BATCH_LIMIT;
@@ -156,6 +164,10 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	memset(&lwip_stats.etharp, 0, sizeof(lwip_stats.etharp));
 	memset(&lwip_stats.ip, 0, sizeof(lwip_stats.ip));
 	memset(&lwip_stats.icmp, 0, sizeof(lwip_stats.icmp));
+	memset(&lwip_stats.ip6, 0, sizeof(lwip_stats.ip6));
+	memset(&lwip_stats.icmp6, 0, sizeof(lwip_stats.icmp6));
+	memset(&lwip_stats.nd6, 0, sizeof(lwip_stats.nd6));
+	memset(&lwip_stats.mld6, 0, sizeof(lwip_stats.mld6));
 	memset(&lwip_stats.udp, 0, sizeof(lwip_stats.udp));
 	memset(&lwip_stats.tcp, 0, sizeof(lwip_stats.tcp));
 
@@ -163,8 +175,10 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	netif_set_default(&s->netif);
 	if (opts.hostname)
 		netif_set_hostname(&s->netif, opts.hostname);
+	nomstack__ip6_start(s);
 	netif_set_up(&s->netif);
-	if (!strcmp(opts.ip4, "dhcp")) {
+	nomstack__ip6_started(s);
+	if (opts.ip4 && !strcmp(opts.ip4, "dhcp")) {
 		s->dhcp = true;
 		if (dhcp_start(&s->netif) != ERR_OK) {
 			nomstack_close(s);
@@ -213,17 +227,27 @@ void nomstack_close(struct nomstack *s)
 
 static void run_timers(struct nomstack *s)
 {
+	bool due;
+
 	if (likely(s->now_ns < s->timer_ns))
 		return;
 	s->timer_ns = s->now_ns - s->now_ns % NS_PER_MS + NS_PER_MS;
-	if (sys_timeouts_sleeptime())
+	due = !sys_timeouts_sleeptime();
+	if (!due && !s->timers_left)
 		return;
 	/* A segment the device has sent must not look busy to a retransmission. */
 	nomstack__tx_reap(s);
-	s->st.timers_run++;
 	s->in_timers = true;
-	sys_check_timeouts();
+	if (due) {
+		s->st.timers_run++;
+		sys_check_timeouts();
+	} else {
+		tcp_tmr_more();		/* of thousands of connections the next ones */
+	}
 	s->in_timers = false;
+	s->timers_left = tcp_tmr_pending();
+	if (s->timers_left)
+		s->timer_ns = 0;
 }
 
 unsigned nomstack_poll(struct nomstack *s)
@@ -271,7 +295,7 @@ uint64_t nomstack_next_ns(struct nomstack *s)
 	uint64_t now = nomstack__clock(s), next, timer;
 	u32_t ms;
 
-	if (s->dirty || s->zombies)
+	if (s->dirty || s->zombies || s->timers_left)
 		return 0;
 	next = nomstack__batch_next_ns(s, now);
 	s->now_ns = now;
@@ -291,7 +315,7 @@ bool nomstack_idle_prepare(struct nomstack *s)
 	vnet_rx_flush(s->v);
 	if (s->zc_outstanding)
 		nomstack__tx_reap(s);
-	if (s->hold_nr || s->tx_blocked)
+	if (s->hold_nr || s->tx_blocked || s->timers_left)
 		return false;
 	return vnet_irq_arm(s->v);
 }
@@ -320,7 +344,8 @@ int nomstack_wait_address(struct nomstack *s, unsigned timeout_ms)
 
 	for (;;) {
 		nomstack_poll(s);
-		if (s->dhcp ? dhcp_supplied_address(&s->netif) : !nomstack_address(s, &ip, NULL))
+		if (!s->ip4 ? nomstack__ip6_ready(s) :
+		    s->dhcp ? dhcp_supplied_address(&s->netif) : !nomstack_address(s, &ip, NULL))
 			return 0;
 		if (vnet_error(s->v, NULL))
 			return -EIO;
@@ -348,13 +373,18 @@ void nomstack_stats(struct nomstack *s, struct nomstack_stats *out)
 	out->tcp_retransmits = l->tcp.rexmit;
 	out->tcp_predicted = l->tcp.predicted;
 	out->drop_arp = l->etharp.limited;
-	out->drop_icmp = l->icmp.limited;
-	out->drop_fragment = l->ip.limited;
-	out->drop_csum = (uint64_t)l->ip.chkerr + l->icmp.chkerr + l->udp.chkerr + l->tcp.chkerr;
-	out->drop_mem = (uint64_t)l->link.memerr + l->etharp.memerr + l->ip.memerr + l->icmp.memerr + l->udp.memerr +
-			l->tcp.memerr + nomstack__heap_failures();
+	out->drop_nd = l->nd6.limited;
+	out->drop_icmp = (uint64_t)l->icmp.limited + l->icmp6.limited;
+	out->drop_fragment = (uint64_t)l->ip.limited + l->ip6.limited;
+	out->drop_csum = (uint64_t)l->ip.chkerr + l->icmp.chkerr + l->icmp6.chkerr + l->udp.chkerr + l->tcp.chkerr;
+	out->drop_mem = (uint64_t)l->link.memerr + l->etharp.memerr + l->ip.memerr + l->icmp.memerr + l->ip6.memerr +
+			l->icmp6.memerr + l->nd6.memerr + l->mld6.memerr + l->udp.memerr + l->tcp.memerr +
+			nomstack__heap_failures();
 	out->ip_bad = (uint64_t)l->ip.lenerr + l->ip.chkerr + l->ip.opterr + l->ip.err + l->ip.proterr;
+	out->ip6_bad = (uint64_t)l->ip6.lenerr + l->ip6.opterr + l->ip6.err + l->ip6.proterr;
 	out->drop_proto = s->st.drop_proto + l->link.drop + l->link.lenerr + l->etharp.proterr + l->etharp.lenerr +
-			  out->ip_bad - l->ip.chkerr + l->icmp.lenerr + l->icmp.proterr + l->udp.lenerr +
+			  out->ip_bad - l->ip.chkerr + out->ip6_bad + l->icmp.lenerr + l->icmp.proterr +
+			  l->icmp6.lenerr + l->icmp6.proterr + l->nd6.lenerr + l->nd6.proterr + l->mld6.lenerr +
+			  l->mld6.proterr + l->udp.lenerr +
 			  l->udp.proterr + l->tcp.lenerr + l->tcp.proterr;
 }

@@ -17,13 +17,11 @@
 #include "look.h"
 
 #include "lwip/priv/tcp_priv.h"
-#include "lwip/prot/ethernet.h"
-#include "lwip/prot/ip.h"
 
 #include <string.h>
 
 #define ETH_BYTES 14
-#define HEADERS_MAX (ETH_BYTES + 60 + 60)
+#define HEADERS_MAX (ETH_BYTES + 60 + 60)	/* longest of IPv4 and TCP */
 
 /* ------------------------------------------------------------ the ring --- */
 
@@ -109,45 +107,26 @@ struct seen {
 /* @len bytes of a frame are at @f, trusted in nothing.  False: no segment of a conn. */
 static bool see(const uint8_t *f, unsigned len, bool received, struct seen *out)
 {
-	const uint8_t *ip = f + ETH_BYTES, *tcp;
-	unsigned ihl, doff, ip_bytes;
-	ip_addr_t src, dst;
-	uint16_t sport, dport;
 	struct tcp_pcb *pcb;
+	struct frame_tcp t;
 
-	if (len < ETH_BYTES + 40 || f[12] != 0x08 || f[13] || ip[0] >> 4 != 4 || ip[9] != IP_PROTO_TCP)
+	if (!nomstack__frame_tcp(f, len, &t))
 		return false;
-	ihl = (ip[0] & 0x0fu) * 4;
-	ip_bytes = (unsigned)ip[2] << 8 | ip[3];
-	if (ihl < 20 || len < ETH_BYTES + ihl + 20 || ip_bytes < ihl + 20)
-		return false;
-	tcp = ip + ihl;
-	doff = (tcp[12] >> 4) * 4u;
-	if (doff < 20 || ip_bytes < ihl + doff)
-		return false;
-	memset(&src, 0, sizeof(src));
-	memset(&dst, 0, sizeof(dst));
-	memcpy(&ip_2_ip4(&src)->addr, ip + 12, 4);
-	memcpy(&ip_2_ip4(&dst)->addr, ip + 16, 4);
-	sport = (uint16_t)(tcp[0] << 8 | tcp[1]);
-	dport = (uint16_t)(tcp[2] << 8 | tcp[3]);
-	pcb = received ? tcp_pcb_hash_find(&src, sport, &dst, dport, NETIF_NO_INDEX) :
-			 tcp_pcb_hash_find(&dst, dport, &src, sport, NETIF_NO_INDEX);
+	pcb = nomstack__frame_pcb(&t, received);
 	out->c = pcb ? nomstack__conn_of(pcb) : NULL;
 	if (!out->c)
 		return false;
-	out->seq = nomstack__load32_be(tcp + 4);
-	out->ack = nomstack__load32_be(tcp + 8);
-	out->has_ack = tcp[13] & TCP_ACK;
-	out->syn = tcp[13] & TCP_SYN;
-	out->next = out->seq + (ip_bytes - ihl - doff) + !!(tcp[13] & (TCP_SYN | TCP_FIN));
+	out->seq = nomstack__load32_be(t.tcp + 4);
+	out->ack = nomstack__load32_be(t.tcp + 8);
+	out->has_ack = t.tcp[13] & TCP_ACK;
+	out->syn = t.tcp[13] & TCP_SYN;
+	out->next = out->seq + (t.bytes - t.hdr_bytes) + !!(t.tcp[13] & (TCP_SYN | TCP_FIN));
 	return true;
 }
 
 static bool is_of(const struct rtt *r, const struct look *l, const struct nomstack_conn *c)
 {
-	return r->gen == l->rtt_gen && c->pcb && r->remote_ip == ip4_addr_get_u32(ip_2_ip4(&c->pcb->remote_ip)) &&
-	       r->remote_port == c->pcb->remote_port && r->local_port == c->pcb->local_port;
+	return r->gen == l->rtt_gen && c->pcb && r->key == c->pcb->hash_key;
 }
 
 /* The conn's place, made new when it was another's. */
@@ -160,9 +139,7 @@ static struct rtt *place_of(struct nomstack *s, struct nomstack_conn *c)
 		return r;
 	memset(r, 0, sizeof(*r));
 	r->gen = l->rtt_gen;
-	r->remote_ip = ip4_addr_get_u32(ip_2_ip4(&c->pcb->remote_ip));
-	r->remote_port = c->pcb->remote_port;
-	r->local_port = c->pcb->local_port;
+	r->key = c->pcb->hash_key;
 	return r;
 }
 

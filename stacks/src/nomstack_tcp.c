@@ -254,11 +254,11 @@ int nomstack_tcp_listen(struct nomstack *s, uint16_t port, unsigned backlog, con
 	}
 	if (!l)
 		return -ENOMEM;
-	pcb = tcp_new();
+	pcb = tcp_new_ip_type(IPADDR_TYPE_ANY);	/* of both versions */
 	if (!pcb)
 		return -ENOMEM;
 	ip_set_option(pcb, SOF_REUSEADDR);
-	err = tcp_bind(pcb, IP_ADDR_ANY, port);
+	err = tcp_bind(pcb, IP_ANY_TYPE, port);
 	if (err != ERR_OK) {
 		tcp_abort(pcb);
 		return nomstack__errno(err);
@@ -317,20 +317,25 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 	return aborted ? ERR_ABRT : ERR_OK;
 }
 
-int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint16_t port, const struct nomstack_tcp_ops *ops,
+int nomstack_tcp_connect(struct nomstack *s, const char *ip, uint16_t port, const struct nomstack_tcp_ops *ops,
 			 void *arg, struct nomstack_conn **out)
 {
 	struct nomstack_conn *c;
+	struct nomstack_addr to;
 	struct tcp_pcb *pcb;
 	ip_addr_t addr;
 	err_t err;
 
-	if (!ip4 || !port || !ops || !ops->recv || !ops->closed || !ipaddr_aton(ip4, &addr))
+	if (!port || !ops || !ops->recv || !ops->closed || nomstack_addr_parse(ip, &to) ||
+	    nomstack__addr_to_lwip(&to, &addr) || ip_addr_isany_val(addr) || ip_addr_ismulticast(&addr) ||
+	    (IP_IS_V6_VAL(addr) && ip6_addr_isipv4mappedipv6(ip_2_ip6(&addr))))
 		return -EINVAL;
-	if (!ip4_addr_netcmp(ip_2_ip4(&addr), netif_ip4_addr(&s->netif), netif_ip4_netmask(&s->netif)) &&
+	if (IP_IS_V6_VAL(addr) && !nomstack__ip6_routed(s, ip_2_ip6(&addr)))
+		return -ENETUNREACH;
+	if (!IP_IS_V6_VAL(addr) && !ip4_addr_netcmp(ip_2_ip4(&addr), netif_ip4_addr(&s->netif), netif_ip4_netmask(&s->netif)) &&
 	    ip4_addr_isany_val(*netif_ip4_gw(&s->netif)))
 		return -ENETUNREACH;
-	pcb = tcp_new();
+	pcb = tcp_new_ip_type(IP_GET_TYPE(&addr));
 	if (!pcb)
 		return -ENOMEM;
 	c = conn_new(s, pcb, ops);
@@ -415,6 +420,9 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 	} else {
 		if (flags & NOMSTACK_SEND_COPY)
 			apiflags |= TCP_WRITE_FLAG_COPY;
+		else if (tcp_tso_segs > 1 && (len > tcp_mss(c->pcb) || c->pcb->unsent) &&
+			 vnet_dma_contains(c->s->v, data, len))
+			apiflags |= TCP_WRITE_FLAG_TSO;
 		if (flags & NOMSTACK_SEND_MORE)
 			apiflags |= TCP_WRITE_FLAG_MORE;
 		err = tcp_write(c->pcb, data, (u16_t)len, apiflags);
@@ -494,16 +502,27 @@ void nomstack_tcp_small_window(struct nomstack_conn *c)
 
 void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n)
 {
-	char ip[IP4ADDR_STRLEN_MAX] = "?";
+	char text[NOMSTACK_ADDR_TEXT];
+	struct nomstack_addr a;
+	uint16_t port;
 
 	if (!n)
 		return;
-	if (!c->pcb) {
+	if (nomstack_tcp_peer_addr(c, &a, &port)) {
 		snprintf(buf, n, "?");
 		return;
 	}
-	ip4addr_ntoa_r(ip_2_ip4(&c->pcb->remote_ip), ip, sizeof(ip));
-	snprintf(buf, n, "%s:%u", ip, c->pcb->remote_port);
+	nomstack_addr_text(&a, text, sizeof(text));
+	snprintf(buf, n, a.family == 6 ? "[%s]:%u" : "%s:%u", text, port);
+}
+
+int nomstack_tcp_peer_addr(struct nomstack_conn *c, struct nomstack_addr *addr_out, uint16_t *port_out)
+{
+	if (!c->pcb)
+		return -ENOTCONN;
+	nomstack__addr_from_lwip(&c->pcb->remote_ip, addr_out);
+	*port_out = c->pcb->remote_port;
+	return 0;
 }
 
 uint64_t nomstack_tcp_idle_ns(struct nomstack_conn *c)

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * nomstack_tso.c - segments that follow each other leave as one frame
+ * nomstack_tso.c - frames that the device cuts up (VIRTIO_NET_F_HOST_TSO4)
  *
- * lwIP makes segments of one MSS and sends them one by one.  A device with
- * VIRTIO_NET_F_HOST_TSO4 cuts long frames up by itself, so what lwIP cut is put
- * together again on its way out: a long data segment waits here until a frame
- * comes that does not continue it, or until the poll announces.  One chain,
- * one passage through the host for up to tso_max segments.
- *
- * To teach lwIP longer segments was rejected: segments are what it acknowledges,
- * retransmits and fits into windows, and those stay as they are.  Nothing is
- * copied but the headers of the first; the others' are left out, since the
- * device makes them anew.
+ * What is sent without a copy lwIP keeps in segments of up to tso_max packets
+ * (our patch "Let segments be longer than an MSS"), which need one chain and one
+ * passage through the host.  What follows them, and what was copied, comes in
+ * segments of its own and is joined here on its way out: a long data segment
+ * waits until a frame comes that does not continue it, or until the poll
+ * announces.  Nothing is copied but the headers of the first; the others' are
+ * left out, since the device makes them anew.
  *
  * What may be joined is what the device will make again, bit by bit (the IP
  * identification aside): the same connection, acknowledgement, window and
@@ -61,10 +58,10 @@ static unsigned headers(const struct pbuf *p)
 	return bytes;
 }
 
-/* Whether the device would make @f, with @payload bytes, out of what is open. */
-static bool continues(const struct tso *t, const uint8_t *f, unsigned hdr_bytes, unsigned payload)
+/* Whether the device would make @f, with @payload bytes in packets of @mss, out of what is open. */
+static bool continues(const struct tso *t, const uint8_t *f, unsigned hdr_bytes, unsigned payload, unsigned mss)
 {
-	return !t->last && hdr_bytes == t->hdr_bytes && payload <= t->mss &&
+	return !t->last && hdr_bytes == t->hdr_bytes && (mss == t->mss || payload < t->mss) &&
 	       nomstack__load32_be(f + AT_SEQ) == t->next_seq &&
 	       !memcmp(f + AT_ADDRS, t->hdr + AT_ADDRS, AT_SEQ - AT_ADDRS) &&
 	       !memcmp(f + AT_ACK, t->hdr + AT_ACK, AT_OFFSET - AT_ACK) &&
@@ -106,25 +103,27 @@ undo:
 }
 
 /*
- * Take a frame of lwIP's to be sent with those that follow it.  False: it must
- * go by itself; whatever was open has been sent, so that order is kept.
+ * Take a frame of lwIP's to be sent with those that follow it; @cut, if not 0: it
+ * is long, for packets of so many bytes.  False: it must go by itself, or if it is
+ * long, later; whatever was open has been sent, so that order is kept.
  */
-bool nomstack__tso_add(struct nomstack *s, struct pbuf *p)
+bool nomstack__tso_add(struct nomstack *s, struct pbuf *p, unsigned cut)
 {
 	struct tso *t = &s->tso;
 	const uint8_t *f = p->payload;
 	unsigned hdr_bytes = headers(p), payload = p->tot_len - hdr_bytes;
+	unsigned mss = cut ? cut : payload, packets = cut ? (payload + cut - 1) / cut : 1;
 	struct tso_batch *b;
 
-	if (t->open && (!hdr_bytes || !continues(t, f, hdr_bytes, payload) ||
-			t->open->nr >= s->tso_max ||
+	if (t->open && (!hdr_bytes || !continues(t, f, hdr_bytes, payload, mss) ||
+			t->packets + packets > s->tso_max || t->open->nr == NOMSTACK__TSO_MAX ||
 			t->hdr_bytes + t->bytes + payload > VNET_TSO_MAX_BYTES ||
 			!add_data(s, t, p, hdr_bytes)))
 		nomstack__tso_flush(s);
 	b = t->open;
 	if (!b) {
 		/* Short frames are copied; a batch that starts with one gains little. */
-		if (!hdr_bytes || p->tot_len < s->zc_min_bytes || s->tso_max == 1 || !t->free)
+		if (!hdr_bytes || !t->free || (!cut && (p->tot_len < s->zc_min_bytes || s->tso_max == 1)))
 			return false;
 		memcpy(t->hdr, f, hdr_bytes);
 		t->seg[0] = (struct vnet_seg){ t->hdr, hdr_bytes };
@@ -135,16 +134,17 @@ bool nomstack__tso_add(struct nomstack *s, struct pbuf *p)
 		t->free = b->next;
 		t->open = b;
 		b->nr = 0;
-		t->bytes = 0;
-		t->mss = (uint16_t)payload;
+		t->bytes = t->packets = 0;
+		t->mss = (uint16_t)mss;
 		t->hdr_bytes = (uint16_t)hdr_bytes;
 	}
 	pbuf_ref(p);
 	b->p[b->nr++] = p;
 	t->bytes += payload;
+	t->packets += packets;
 	t->next_seq = nomstack__load32_be(f + AT_SEQ) + payload;
 	t->hdr[AT_FLAGS] |= f[AT_FLAGS];
-	t->last = payload < t->mss || f[AT_FLAGS] & (TCP_PSH | TCP_FIN);
+	t->last = t->bytes % t->mss || f[AT_FLAGS] & (TCP_PSH | TCP_FIN);
 	return true;
 }
 
@@ -174,7 +174,7 @@ void nomstack__tso_flush(struct nomstack *s)
 		return;
 	t->open = NULL;
 	tx.cookie = (void *)((uintptr_t)b | NOMSTACK__TSO_COOKIE);
-	if (b->nr > 1) {
+	if (t->packets > 1) {
 		tx.tso_bytes = t->mss;
 		tx.hdr_bytes = t->hdr_bytes;
 		store16be(t->hdr + AT_IP_BYTES, t->hdr_bytes - ETH_BYTES + t->bytes);
@@ -186,15 +186,15 @@ void nomstack__tso_flush(struct nomstack *s)
 					       &tx.csum_offset);
 	/* There was room for it when it was opened, and nothing was queued since. */
 	if (unlikely(vnet_tx(s->v, &tx))) {
-		s->st.tx_ring_full += b->nr;	/* lost; lwIP will send them again */
+		s->st.tx_ring_full += t->packets;	/* lost; lwIP will send them again */
 		batch_free(s, b);
 		return;
 	}
-	if (b->nr > 1) {
-		s->st.tx_joined += b->nr;
+	if (t->packets > 1) {
+		s->st.tx_joined += t->packets;
 		s->st.tx_long++;
 	}
-	s->st.tx_zero_copy += b->nr;
+	s->st.tx_zero_copy += t->packets;
 	s->zc_outstanding++;
 }
 

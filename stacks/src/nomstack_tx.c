@@ -17,6 +17,7 @@
 #include "internal.h"
 #include "lwip/prot/ethernet.h"
 #include "lwip/prot/ip.h"
+#include "lwip/prot/ip6.h"
 
 #include <errno.h>
 #include <string.h>
@@ -44,21 +45,30 @@ static inline void store16(uint8_t *p, uint16_t x)
  */
 uint16_t nomstack__csum_partial(uint8_t *f, unsigned len, unsigned tot_len, uint16_t *offset_out)
 {
-	unsigned ihl, start;
-	uint64_t sum;
+	unsigned start, proto, i;
+	uint64_t sum = 0;
 	uint16_t folded;
 
-	if (load16(f + 12) != PP_HTONS(ETHTYPE_IP) || len < ETH_BYTES + 20)
+	if (load16(f + 12) == PP_HTONS(ETHTYPE_IP) && len >= ETH_BYTES + 20) {
+		start = ETH_BYTES + (f[ETH_BYTES] & 0x0fu) * 4;
+		proto = f[23];
+		sum = (uint64_t)nomstack__load32(f + 26) + nomstack__load32(f + 30);
+	} else if (load16(f + 12) == PP_HTONS(ETHTYPE_IPV6) && len >= ETH_BYTES + IP6_HLEN) {
+		/* lwIP sends TCP and UDP without extension headers */
+		start = ETH_BYTES + IP6_HLEN;
+		proto = f[20];
+		for (i = 22; i < ETH_BYTES + IP6_HLEN; i += 4)
+			sum += nomstack__load32(f + i);
+	} else {
 		return 0;
-	ihl = (f[ETH_BYTES] & 0x0fu) * 4;
-	start = ETH_BYTES + ihl;
-	if (f[23] == IP_PROTO_TCP && len >= start + 20)
+	}
+	if (proto == IP_PROTO_TCP && len >= start + 20)
 		*offset_out = 16;
-	else if (f[23] == IP_PROTO_UDP && len >= start + 8)
+	else if (proto == IP_PROTO_UDP && len >= start + 8)
 		*offset_out = 6;
 	else
 		return 0;
-	sum = (uint64_t)nomstack__load32(f + 26) + nomstack__load32(f + 30) + lwip_htons((u16_t)f[23]) + lwip_htons((u16_t)(tot_len - start));
+	sum += lwip_htons((u16_t)proto) + (uint64_t)lwip_htons((u16_t)(tot_len - start));
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -105,6 +115,20 @@ static inline err_t queued(struct nomstack *s)
 	return ERR_OK;
 }
 
+/* The same as tx_short() below, for IPv6. */
+static __attribute__((noinline)) int tx_short6(struct nomstack *s, const struct pbuf *p)
+{
+	struct vnet_seg seg = { p->payload, p->len };
+	uint8_t *f = p->payload;
+	uint16_t start = 0, offset = 0;
+
+	if (p->len < ETH_BYTES + IP6_HLEN + 20 || load16(f + 12) != PP_HTONS(ETHTYPE_IPV6) || f[20] != IP_PROTO_TCP)
+		return -EINVAL;
+	if (s->tx_offload)
+		start = nomstack__csum_partial(f, p->len, p->len, &offset);
+	return vnet_tx_copy(s->v, &seg, 1, start, offset);
+}
+
 /*
  * The usual frame of a busy server: an answer of TCP in one short piece, over
  * IPv4 without options, when the ring has room.  0, or what says that it has to
@@ -119,7 +143,7 @@ static inline int tx_short(struct nomstack *s, const struct pbuf *p)
 
 	/* bytes 12 to 14 and 23: IPv4, header of 20 bytes, TCP */
 	if (p->len < ETH_BYTES + 40 || (nomstack__load32(f + 12) & 0xffffff) != 0x450008 || f[23] != IP_PROTO_TCP)
-		return -EINVAL;
+		return tx_short6(s, p);
 	if (!s->tx_offload)
 		return vnet_tx_copy(s->v, &seg, 1, 0, 0);
 	/* 65536 is 1 modulo 65535: words may be added up in pairs. */
@@ -140,11 +164,24 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 	uint8_t *head = p->payload;
 	bool copy = p->tot_len < s->zc_min_bytes;
 	struct pbuf *q;
-	unsigned n = 0;
+	unsigned n = 0, cut;
 	int tries, rc;
 
-	if (s->tso_offload && unlikely(s->tso.open || !copy) && nomstack__tso_add(s, p))
-		return queued(s);
+	cut = s->tx_offload ? nomstack__tso_wanted(p) : 0;
+	for (tries = 0; s->tso_offload && unlikely(s->tso.open || !copy || cut); tries++) {
+		if (nomstack__tso_add(s, p, cut))
+			return queued(s);
+		if (likely(!cut))
+			break;
+		/* Only the device can cut it: make room, or wait for it. */
+		if (tries) {
+			s->st.tx_ring_full++;
+			s->tx_blocked = true;
+			return ERR_MEM;
+		}
+		nomstack__tx_announce(s);
+		nomstack__tx_reap(s);
+	}
 	if (unlikely(head[12] == 0x08 && head[13] == 0x06 && p->len >= 42 && head[21] == 1))
 		s->st.arp_requests++;
 	if (s->tx_offload)

@@ -6,16 +6,23 @@
 #ifndef COST_PEER_H
 #define COST_PEER_H
 
-#define COST_PEER_CONNS 2000	/* most connections */
+#include <stdbool.h>
+
+#define COST_PEER_CONNS 16000	/* most connections */
 #define COST_PEER_FRAME 2048	/* bytes of a frame buffer */
 
 /* The answer's length in bytes, by which a frame is known for one. */
 extern unsigned cost_peer_answer;
+/* The clients speak IPv6. */
+extern bool cost_peer_six;
 /* Answers seen. */
 extern unsigned cost_peer_served;
 
 /** cost_peer_arp - the peer announces itself; returns the frame's length */
 unsigned cost_peer_arp(unsigned char *f);
+
+/** cost_peer_nd - the same for IPv6: @proof false: it asks for us; true: it hears us */
+unsigned cost_peer_nd(unsigned char *f, bool proof);
 
 /**
  * cost_peer_frame - the next segment of a connection

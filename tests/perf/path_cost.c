@@ -2,7 +2,7 @@
 /*
  * path_cost - what a request costs in driver and stack, in instructions
  *
- * usage: path-cost [CONNECTIONS [REQUESTS [BATCH [BYTES [KNOB VALUE]]]]]
+ * usage: path-cost [-6] [CONNECTIONS [REQUESTS [BATCH [BYTES [KNOB VALUE]]]]]
  *
  * A request of BYTES and an answer of as many, on established connections,
  * round robin, BATCH of them per poll.  The real driver on split rings with all
@@ -22,6 +22,7 @@
 #include <linux/virtio_net.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static struct vhostbe *be;
@@ -68,20 +69,52 @@ static void drain(void)
 		cost_peer_take(buf, (unsigned)n);
 }
 
+/* The peer is known, and IPv6's addresses are ours. */
+static void meet(void)
+{
+	uint8_t f[COST_PEER_FRAME];
+
+	if (!cost_peer_six) {
+		inject(f, cost_peer_arp(f));
+		nomstack_poll(stack);
+		return;
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		now += 1000000000;
+		nomstack_poll(stack);
+	}
+	inject(f, cost_peer_nd(f, false));
+	nomstack_poll(stack);
+	inject(f, cost_peer_nd(f, true));
+	nomstack_poll(stack);
+}
+
+static unsigned number(int argc, char **argv, int i, unsigned otherwise)
+{
+	return argc > i ? (unsigned)atoi(argv[i]) : otherwise;
+}
+
 int main(int argc, char **argv)
 {
-	unsigned conns = argc > 1 ? (unsigned)atoi(argv[1]) : 1, requests = argc > 2 ? (unsigned)atoi(argv[2]) : 20000;
-	unsigned batch = argc > 3 ? (unsigned)atoi(argv[3]) : 1, len = argc > 4 ? (unsigned)atoi(argv[4]) : 1;
+	bool six = argc > 1 && !strcmp(argv[1], "-6");
+	unsigned conns, requests, batch, len;
 	struct vhostbe_opts bo = { .sz = sizeof(bo), .mac = { 0x52, 0x54, 0, 0, 0, 2 }, .flags = VHOSTBE_BUSY };
 	struct vnet_opts vo = { .sz = sizeof(vo), .wait = step };
-	struct nomstack_opts so = { .sz = sizeof(so), .ip4 = "10.0.0.2/24", .now_ns = clock_fn };
+	struct nomstack_opts so = { .sz = sizeof(so), .ip4 = "10.0.0.2/24", .ip6 = six ? "fd00::2/64" : NULL,
+				    .now_ns = clock_fn };
 	uint8_t f[COST_PEER_FRAME];
 	unsigned i, k, n;
 	struct vnet *v;
 	char path[64];
 
+	argc -= six;
+	argv += six;
+	conns = number(argc, argv, 1, 1);
+	requests = number(argc, argv, 2, 20000);
+	batch = number(argc, argv, 3, 1);
+	len = number(argc, argv, 4, 1);
 	if (!conns || conns > COST_PEER_CONNS || !batch || batch > 64 || !len || len > sizeof(bytes)) {
-		fprintf(stderr, "usage: path-cost [CONNECTIONS [REQUESTS [BATCH [BYTES [KNOB VALUE]]]]]\n");
+		fprintf(stderr, "usage: path-cost [-6] [CONNECTIONS [REQUESTS [BATCH [BYTES [KNOB VALUE]]]]]\n");
 		return 2;
 	}
 	snprintf(path, sizeof(path), "/tmp/path_cost.%d", (int)getpid());
@@ -89,14 +122,14 @@ int main(int argc, char **argv)
 		return 1;
 	so.vnet = v;
 	cost_peer_answer = len;
+	cost_peer_six = six;
 	if (nomstack_open(&so, &stack) || nomstack_tcp_listen(stack, 80, 255, &ops, bytes))
 		return 1;
 	if (argc > 6 && nomstack_knob_set(stack, argv[5], atoi(argv[6]))) {
 		fprintf(stderr, "path-cost: no knob %s, or not %s\n", argv[5], argv[6]);
 		return 2;
 	}
-	inject(f, cost_peer_arp(f));
-	nomstack_poll(stack);
+	meet();
 	for (i = 0; i < conns; i++) {
 		inject(f, cost_peer_frame(f, i, 2, 0));
 		nomstack_poll(stack);

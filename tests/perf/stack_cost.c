@@ -2,7 +2,7 @@
 /*
  * stack_cost - what a request costs in the stack, in instructions
  *
- * usage: stack-cost [CONNECTIONS [REQUESTS [BATCH [csum|none [LOOK]]]]]
+ * usage: stack-cost [CONNECTIONS [REQUESTS [BATCH [csum|none [LOOK [ACTIVE]]]]]]
  *
  * A request of 120 bytes and an answer of 300 on established connections, round
  * robin, BATCH of them per poll.  The device is memory: frames are handed over
@@ -11,7 +11,10 @@
  *
  * LOOK: "offered": others could look at the stack (once per poll, which is often)
  * and nobody does; "trace", "rtt": frames are copied, round trips measured;
- * "table": each poll answers a question with a slice of the table.
+ * "table": each poll answers a question with a slice of the table; "-": none of that.
+ * "timer": no requests, but as many times the 250 ms after which TCP's timers are due.
+ *
+ * ACTIVE: so many of the connections take turns, the others are idle.
  *
  * Prints the number of requests served; on standard error how often the device was told
  * of frames meanwhile, and the bytes that nomstack_open() took, of the C library and for
@@ -224,6 +227,23 @@ void measured_look(void)
 	nomstack_look(stack);
 }
 
+/* Nobody asks anything; a walk over connections may take several polls. */
+static int timers(unsigned times)
+{
+	unsigned i, polls = 0;
+
+	for (i = 0; i < times; i++) {
+		now += 250000000;
+		do {
+			measured();
+			polls++;
+		} while (!nomstack_next_ns(stack));
+	}
+	fprintf(stderr, "polls %u\n", polls);
+	printf("%u\n", times);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned conns = argc > 1 ? (unsigned)atoi(argv[1]) : 1, requests = argc > 2 ? (unsigned)atoi(argv[2]) : 20000;
@@ -256,12 +276,16 @@ int main(int argc, char **argv)
 		nomstack_poll(stack);
 	}
 	drain();
-	if (argc > 5 && look_open(argv[5]))
+	if (argc > 5 && strcmp(argv[5], "-") && strcmp(argv[5], "timer") && look_open(argv[5]))
 		return 1;
+	if (argc > 6)
+		conns = (unsigned)atoi(argv[6]);
 	nomstack_knob_set(stack, "w_us", w_us);
 	nomstack_stats(stack, &before);
 	cost_peer_served = 0;
 	cost_peer_answer = ANSWER;
+	if (argc > 5 && !strcmp(argv[5], "timer"))
+		return timers(requests);
 	for (i = 0, n = 0; n < requests; ) {
 		for (k = 0; k < batch; k++, n++, i = (i + 1) % conns)
 			frame(i, 24, REQUEST);

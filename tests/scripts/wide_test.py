@@ -19,6 +19,7 @@ import boots  # noqa: E402
 import count  # noqa: E402
 import guest as g  # noqa: E402
 import httpload  # noqa: E402
+import links  # noqa: E402
 import nginx  # noqa: E402
 import nhttpd  # noqa: E402
 import openload  # noqa: E402
@@ -31,6 +32,8 @@ import widetable  # noqa: E402
 # variant: requests/s, instructions a request at every load
 MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "nom": (5000, 3000)}
 SATURATION = {"linux-default": 2000, "linux-tuned": 2500, "nom": 4900}
+# The same from the other end of the rings: nom is no longer bound by what feeds it.
+AT_PEER = {"linux-default": 1, "linux-tuned": 1, "nginx": 1, "nom": 2}
 SWEEP_US = {0: (100, 1000), 5: (120, 1500), 20: (130, 1400), 80: (200, 2000)}	# W: mean latency, requests/s
 
 
@@ -48,6 +51,18 @@ def count_line(cell, instructions):
     return {"kind": "count", "boot": 9, "price": 1, **cell._asdict(), "host_load": 1.0, "other_cpu": 0.0,
             "instructions_per_request": {"user": instructions if nom else 1000, "kernel": 0 if nom else instructions - 1000},
             "doorbells_per_request": 0.05, "interrupts_per_request": 0, "syscalls_per_request": 0 if nom else 2, "context_switches_per_request": 0}
+
+
+def peer_lines():
+    """What is measured over the other link."""
+    out = []
+    for variant, (rate, _) in MADE_UP.items():
+        rate *= AT_PEER[variant]
+        out += [time_line(cell, 1, rate, 1e6 / rate) for cell in p.closed(p.QUICK, variant, p.PEER)]
+    for variant in p.LOADED_OPEN:
+        out += [time_line(cell, 1, 100, 50 if variant == "nom" else 200, offered_per_s=100) for cell in p.opened(p.QUICK, variant, p.PEER)]
+        out.append({**time_line(p.Cell("saturation", variant, 64, link=p.PEER), 1, None, 1), "saturation_per_s": AT_PEER[variant] * SATURATION[variant]})
+    return out + [time_line(cell, 1, 2000 - n, 1000) for n, cells in enumerate(p.tune(tuning.SETTINGS, p.PEER)) for cell in cells]
 
 
 def lines():
@@ -73,11 +88,11 @@ def lines():
     return out
 
 
-def left_in(name):
+def left_in(name, some=None):
     directory = TMP / name
     directory.mkdir()
     machine = {"kernel": "6.12.0-test", "cores": 2, "settings": {"tunings": {t.name: t.text() for t in tuning.SETTINGS}}}
-    (directory / "wide.jsonl").write_text("".join(json.dumps(l) + "\n" for l in [{"machine": machine}] + lines()))
+    (directory / "wide.jsonl").write_text("".join(json.dumps(l) + "\n" for l in [{"machine": machine}] + (some or lines() + peer_lines())))
     return directory
 
 
@@ -126,8 +141,35 @@ def verdicts_are_what_the_lines_say():
 
 
 @tap.test
+def rates_are_judged_at_the_other_end_of_the_rings_where_that_was_seen():
+    seen = {c["what"]: c for c in widetable.reach(widetable.rows_of(lines() + peer_lines()))}
+    rate = seen["request rate, nom to best in-tree, 64 connections"]
+    assert (rate["link"], rate["seen"], rate["on_tap"], rate["reached"]) == (p.PEER, 8, 4, True), rate
+    saturation = seen["open-loop saturation point, nom to best in-tree"]
+    assert (saturation["seen"], saturation["on_tap"], saturation["reached"]) == (3.92, 1.96, True), saturation
+    p99 = seen["p99, nom to best in-tree, offered 1 of in-tree's saturation"]
+    assert (p99["seen"], p99["on_tap"], p99["reached"]) == (0.25, 1.5, True), "missed on the tap, and said so beside it"
+    for what in ("instructions a request, nom to best in-tree, 64 connections", "1 MiB files, nom to best in-tree, 8 connections",
+                 "doorbells a request, nom, 64 connections", "part of its core that idle nom takes"):
+        assert seen[what]["link"] == p.TAP and seen[what]["on_tap"] is None, seen[what]
+    only_tap = {c["what"]: c for c in widetable.reach(widetable.rows_of(lines()))}["request rate, nom to best in-tree, 64 connections"]
+    assert (only_tap["link"], only_tap["seen"], only_tap["on_tap"]) == (p.TAP, 4, None), only_tap
+
+
+@tap.test
+def links_have_rows_of_their_own():
+    rows = widetable.Rows(widetable.rows_of(lines() + peer_lines()))
+    assert rows.get("requests_per_s", "nom", 1) == 5000 and rows.get("requests_per_s", "nom", 1, link=p.PEER) == 10000
+    assert rows.best_in_tree("requests_per_s", 1, connections=1, link=p.PEER) == 1250
+    assert rows.get("instructions", "nom", 1, link=p.PEER) is None and rows.get("requests_per_s", "nom", 8, file=p.BULK, link=p.PEER) is None
+    assert rows.least_instructions(64) == 9000 - 100 * (len(tuning.SETTINGS) - 1)
+
+
+@tap.test
 def winners_are_named_by_rate_and_by_instructions():
-    found = widetable.winners(lines())
+    both = widetable.winners(lines() + peer_lines())
+    assert both[p.PEER]["few"]["rate"]["name"] == tuning.SETTINGS[0].name and "instructions" not in both[p.PEER]["few"]
+    found = both[p.TAP]
     last = tuning.SETTINGS[-1]
     assert found["many"]["rate"]["name"] == found["few"]["instructions"]["name"] == last.name
     assert "threaded=1" in found["many"]["rate"]["settings"]
@@ -148,8 +190,11 @@ def saturation_is_searched_for():
 @tap.test
 def plans_promise_what_they_measure():
     for plan in p.PLANS.values():
-        cells = [c for v in p.VARIANTS for c in p.closed(plan, v)] + [c for cells in p.sweep(plan) for c in cells] + \
-            [c for v in p.LOADED_OPEN for c in p.opened(plan, v)] + [c for cells in p.tune(tuning.SETTINGS) for c in cells]
+        cells = [c for cells in p.sweep(plan) for c in cells]
+        for link in p.LINKS:
+            cells += [c for v in p.VARIANTS for c in p.closed(plan, v, link)] + [c for v in p.LOADED_OPEN for c in p.opened(plan, v, link)] + \
+                [c for cells_of in p.tune(tuning.SETTINGS, link) for c in cells_of]
+        assert p.how_many(plan, p.VARIANTS, 1, 0, tuning.SETTINGS) == len(cells) + len(p.VARIANTS) + 2 * len(p.LOADED_OPEN) * plan.search_steps
         assert len(set(cells)) == len(cells), "no two cells may be the same: their lines would be mixed"
     assert set(p.QUICK.connections) == set(p.FULL.connections) == {1, 8, 64, 500}
     assert wide.p is p
@@ -162,12 +207,18 @@ def page_states_settings_and_every_figure():
     assert done.returncode == 0, done.stderr
     page = (directory / "index.html").read_text()
     figures = [f.stem for f in (ROOT / "scripts/figures").glob("*.gp") if f.stem != "common"]
-    assert page.count("<svg") == len(figures) == len(list((directory / "figures").glob("*.svg"))), (page.count("<svg"), figures)
+    at_peer = {"rate", "open", "jitter", "saturation", "tuning"}
+    names = {f.stem for f in (directory / "figures").glob("*.svg")}
+    assert names == set(figures) | {f"{name}-vhost-user" for name in at_peer} and page.count("<svg") == len(names), (page.count("<svg"), names)
+    assert (directory / "figures/rate.svg").read_text() != (directory / "figures/rate-vhost-user.svg").read_text()
+    assert "Request rate (tap)" in page and "Request rate (vhost-user)" in page and "64 connections (vhost-user)" in page
     for setting in tuning.SETTINGS:
         assert setting.text() in page, setting.name
     assert "MISSED" in page and "reached" in page and "Others took 50%" in page
     assert "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
-    assert "closed, 64 connections" in done.stdout and " 4.00 " in done.stdout and "MISSED" in done.stdout
+    table = {line[:56].strip(): line[56:].split() for line in done.stdout.splitlines()}
+    assert table["closed, 64 connections (tap)"][0] == "4.00" and table["closed, 64 connections (vhost-user)"][0] == "8.00", table
+    assert "MISSED" in done.stdout
     rows = list(csv.DictReader((directory / "wide.csv").open()))
     assert len(rows) == len(json.loads((directory / "wide.json").read_text())["rows"]) and rows[0]["requests_per_s"] == "1000"
 
@@ -185,9 +236,18 @@ def page_of_a_part_is_made_and_of_nothing_refused():
         assert done.returncode == 1 and why in done.stderr, done.stderr
 
 
+class FakePeer(links.Tap):
+    """The other link, with the same fakes behind it."""
+    name = p.PEER
+
+    def closed(self, url, connections, seconds, pipeline=1):
+        got = httpload.run(url, connections, seconds, pipeline)
+        return {**got, "link_figures": {"interrupts": 2 * got["requests"], "doorbells": 0}}
+
+
 class FakeGuest:
     """A guest in which nothing runs."""
-    crash_lines, starved, stale_code, pid = [], 0, False, 1
+    crash_lines, starved, stale_code, pid, command = [], 0, False, 1, ["qemu", "made-up"]
 
     def __enter__(self):
         return self
@@ -236,8 +296,9 @@ class FakeCounters:
 
 
 class FakeBoot(wide.Boot):
-    def __init__(self, args, number, counting, extra=()):
+    def __init__(self, args, number, counting, extra=(), link=p.TAP):
         self.args, self.number, self.counting, self.guest = args, number, counting, FakeGuest()
+        self.link = FakePeer() if link == p.PEER else links.Tap()
         self.counters = FakeCounters() if counting else None
 
     def __enter__(self):
@@ -265,15 +326,16 @@ def nom_load(url, rate, connections, seconds, extra=()):
             "due": 100, "latency_us": latency(100)}
 
 
-def compare_fakes(name, whole):
+def compare_fakes(name, whole, unusable=None, link=None):
     """wide.compare() with nothing real but its own code and nomctl."""
     replaced = {(wide, "Boot"): FakeBoot, (httpload, "run"): wrk, (openload, "run"): nom_load, (boots, "SETTLE_S"): 0, (wide, "IDLE_S"): 0.01,
                 (wide, "IDLE_SETTLE_S"): 0, (openload, "check_built"): lambda: None, (g, "accelerator"): lambda wanted: ("tcg", "made up"),
                 (boots, "about_machine"): lambda args, guest: {"time_scale": 16, "settings": {}}, (nginx, "BINARY"): ROOT / "Makefile",
-                (nhttpd, "Server"): lambda guest, variant, size, tuned=None, w_us=None: FakeServer(variant, tuned, w_us),
-                (nginx, "Server"): lambda guest, size: FakeServer("nginx")}
+                (nhttpd, "Server"): lambda guest, variant, size, tuned=None, w_us=None, link=None: FakeServer(variant, tuned, w_us),
+                (nginx, "Server"): lambda guest, size, link=None: FakeServer("nginx"), (links, "unusable"): lambda name, accel: unusable.get(name)}
+    unusable = unusable or {}
     kept = {where: getattr(*where) for where in replaced}
-    args = argparse.Namespace(plan="quick", variants=list(p.VARIANTS), boots=2, count_boots=1, seconds=1, accel="auto", kernel=None, no_pin=True, out=TMP / name)
+    args = argparse.Namespace(plan="quick", link=link, links=[link] if link else list(p.LINKS), left_out="", variants=list(p.VARIANTS), boots=2, count_boots=1, seconds=1, accel="auto", kernel=None, no_pin=True, out=TMP / name)
     FakeBoot.whole, FakeServer.started = whole, []
     try:
         for (module, attribute), value in replaced.items():
@@ -289,8 +351,9 @@ def from_boots_to_compare_json():
     status, out = compare_fakes("flow", whole=True)
     assert status == 0
     machine, all_lines = widetable.read(out)
-    assert machine["settings"]["tuned"] == {"few": "gro-off", "many": "gro-off"}, "the fastest setting of the sweep"
-    assert machine["settings"]["saturation_of_in_tree_per_s"] == 1350
+    assert machine["settings"]["tuned"] == {link: {"few": "gro-off", "many": "gro-off"} for link in p.LINKS}, "the fastest setting of each sweep"
+    assert machine["settings"]["saturation_of_in_tree_per_s"] == {link: 1350 for link in p.LINKS} and set(machine["settings"]["links"]) == set(p.LINKS)
+    assert machine["settings"]["qemu_command"] == {link: "qemu made-up" for link in p.LINKS}
     tuned = [t for v, t, _ in FakeServer.started if v == "linux-tuned"]
     assert tuned[:len(tuning.SETTINGS)] == [t.name for t in tuning.SETTINGS] and set(tuned[len(tuning.SETTINGS):]) >= {"gro-off"}
     assert {l["variant"] for l in all_lines if l["group"] == "open"} == set(p.LOADED_OPEN)
@@ -298,10 +361,29 @@ def from_boots_to_compare_json():
     whole = json.loads((out / "wide.json").read_text())
     rows = widetable.Rows(whole["rows"])
     assert 1.6 * 5000 < rows.get("saturation_per_s", "nom", group="saturation") <= 10000
-    assert rows.get("boots", "nom", 64) == 3 and rows.get("instructions", "nom", 64) is not None
+    assert rows.get("interrupts_per_request", "linux-default", 1, link=p.PEER) == 2 and not rows.get("doorbells_per_request", "nom", link=p.PEER)
+    assert rows.get("boots", "nom", 64) == 3 and rows.get("boots", "nom", 64, link=p.PEER) == 2 and rows.get("instructions", "nom", 64) is not None
     results = json.loads((out / "compare.json").read_text())["results"]
     assert {(r["variant"], r["connections"]) for r in results} == {(v, c) for v in p.VARIANTS for c in (1, 8, 64, 500)}
     assert all(r["instructions_per_request"]["user"]["median"] is not None and r["requests_per_s"]["median"] for r in results)
+
+
+@tap.test
+def a_link_that_cannot_be_had_is_left_out_and_said():
+    status, out = compare_fakes("one", whole=True, unusable={p.PEER: "an old QEMU"})
+    machine, all_lines = widetable.read(out)
+    assert status == 0 and {l["link"] for l in all_lines} == {p.TAP}
+    assert machine["settings"]["link_left_out"] == "vhost-user: an old QEMU" and set(machine["settings"]["links"]) == {p.TAP}
+    try:
+        compare_fakes("asked", whole=True, unusable={p.PEER: "an old QEMU"}, link=p.PEER)
+    except links.LoadError as error:
+        assert "an old QEMU" in str(error)
+    else:
+        raise AssertionError("asked for, and silently left out")
+    status, out = compare_fakes("only", whole=True, link=p.PEER)
+    _, all_lines = widetable.read(out)
+    assert status == 0 and {(l["link"], l["kind"]) for l in all_lines} == {(p.PEER, "time")}
+    assert json.loads((out / "compare.json").read_text())["results"], "of the only link that there is"
 
 
 @tap.test

@@ -28,6 +28,7 @@ static const struct command {
 	{ "NOM_CORE_CLAIM", NOM_CORE_CLAIM, NOM, sizeof(struct nom_core_claim), -ENOENT, 4 },
 	{ "NOM_MEM_GRANT", NOM_MEM_GRANT, NOM, sizeof(struct nom_mem_grant), -ENOMEM, 4 },
 	{ "NOM_MEM_RELEASE", NOM_MEM_RELEASE, NOM, sizeof(struct nom_mem_release), -EINVAL, 4 },
+	{ "NOM_MMIO_OPEN", NOM_MMIO_OPEN, NOM, sizeof(struct nom_mmio_open), -ENODEV, 4 },
 	{ "NOM_NOTIFY", NOM_NOTIFY, NOM, sizeof(struct nom_notify), -ENOENT, -1 },
 	{ "NOM_GET_LIMITS", NOM_GET_LIMITS, NOM, sizeof(struct nom_limits), 0, 4 },
 	{ "NOM_CORE_ENTER", NOM_CORE_ENTER, CORE, sizeof(struct nom_core_enter), -EINVAL, 4 },
@@ -144,6 +145,7 @@ static void reserved_words(int nom, int core, int grant)
 	struct nom_core_claim c = { .size = sizeof(c), .cpu = 4095, .reserved = 1 };
 	struct nom_core_timer t = { .size = sizeof(t), .reserved = 1 };
 	struct nom_mem_phys p = { .size = sizeof(p), .reserved = 1, .bdf = 0xffffffff };
+	struct nom_mmio_open o = { .size = sizeof(o) };
 	struct nom_core_subscribe s = { .size = sizeof(s), .classes = 1ULL << NOM_BOARD_NR_CLASSES };
 
 	t_eq(k_ioctl(nom, NOM_MEM_GRANT, &g), -EINVAL, "NOM_MEM_GRANT: a node, and not asked for one");
@@ -166,6 +168,13 @@ static void reserved_words(int nom, int core, int grant)
 	t_eq(k_ioctl(nom, NOM_CORE_CLAIM, &c), -EINVAL, "NOM_CORE_CLAIM: user -1");
 	t_eq(k_ioctl(core, NOM_CORE_TIMER, &t), -EINVAL, "NOM_CORE_TIMER: reserved word");
 	t_eq(k_ioctl(grant, NOM_MEM_PHYS, &p), -EINVAL, "NOM_MEM_PHYS: reserved word");
+	p.reserved = 0;
+	p.flags = NOM_PHYS_MMIO;
+	t_eq(k_ioctl(grant, NOM_MEM_PHYS, &p), -EBADF, "NOM_MEM_PHYS: no descriptor");
+	p.bdf = (unsigned int)grant;
+	t_eq(k_ioctl(grant, NOM_MEM_PHYS, &p), -EBADF, "NOM_MEM_PHYS: a descriptor of something else");
+	memset(o.name, 'x', sizeof(o.name));
+	t_eq(k_ioctl(nom, NOM_MMIO_OPEN, &o), -EINVAL, "NOM_MMIO_OPEN: a name without an end");
 	t_eq(k_ioctl(core, NOM_CORE_SUBSCRIBE, &s), -EOPNOTSUPP, "NOM_CORE_SUBSCRIBE: unknown class");
 	s.classes = 1ULL << 63;
 	t_eq(k_ioctl(core, NOM_CORE_SUBSCRIBE, &s), -EOPNOTSUPP, "NOM_CORE_SUBSCRIBE: class 63");

@@ -10,6 +10,7 @@
 #include "lwip/stats.h"
 #include "lwip/priv/tcp_priv.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,9 +55,12 @@ static uint64_t rig_clock(void *arg)
 	return r->now_ns;
 }
 
-void rig_open_opts(struct rig *r, const char *ip4, uint64_t features, unsigned tx_ring)
+static void open_opts(struct rig *r, struct nomstack_opts o, uint64_t features, unsigned tx_ring)
 {
-	struct nomstack_opts o = { .sz = sizeof(o), .ip4 = ip4, .hostname = "rig", .now_ns = rig_clock, .now_arg = r };
+	o.sz = sizeof(o);
+	o.hostname = "rig";
+	o.now_ns = rig_clock;
+	o.now_arg = r;
 
 	if (nomstack__the)
 		nomstack_close(nomstack__the);	/* of a test that failed */
@@ -72,6 +76,27 @@ void rig_open_opts(struct rig *r, const char *ip4, uint64_t features, unsigned t
 	rig_knob(r, "keepalive_s", 0);
 	rig_knob(r, "tso_max", 44);
 	rig_knob(r, "cc", 0);
+}
+
+void rig_open_opts(struct rig *r, const char *ip4, uint64_t features, unsigned tx_ring)
+{
+	open_opts(r, (struct nomstack_opts){ .ip4 = ip4 }, features, tx_ring);
+}
+
+void rig_open_both(struct rig *r, const char *ip4, const char *ip6, const char *gateway6, uint64_t features)
+{
+	open_opts(r, (struct nomstack_opts){ .ip4 = ip4, .ip6 = ip6, .gateway6 = gateway6 }, features, 256);
+}
+
+void rig_open6(struct rig *r, uint64_t features)
+{
+	struct rig_frame f;
+
+	rig_open_both(r, "10.0.0.2/24", RIG_IP6 "/64", NULL, features);
+	rig_arp(r, r->peer_ip, r->peer_mac);
+	rig_run(r, 3000);	/* nobody else has its addresses */
+	while (rig_tx_pop_raw(&f))
+		;
 }
 
 void rig_open(struct rig *r, const char *ip4, uint64_t features)
@@ -189,6 +214,71 @@ unsigned t_ip_frame(struct rig *r, uint8_t *f, uint32_t src, uint32_t dst, unsig
 	return 14 + 20 + len;
 }
 
+void t_ip6(const char *text, uint8_t out[16])
+{
+	t_assert(inet_pton(AF_INET6, text, out) == 1);
+}
+
+/* The sum over pseudo header and @body, as it goes into a packet. */
+uint16_t t_csum6(const uint8_t src[16], const uint8_t dst[16], unsigned next, const void *body, unsigned len)
+{
+	uint32_t start = next + len;
+	unsigned i;
+
+	for (i = 0; i < 16; i += 2)
+		start += get16(src + i) + get16(dst + i);
+	return t_csum(body, len, start);
+}
+
+unsigned t_ip6_frame(struct rig *r, uint8_t *f, const uint8_t src[16], const uint8_t dst[16], unsigned next,
+		     unsigned hops, const void *body, unsigned len)
+{
+	uint8_t *ip = f + 14;
+
+	if (dst[0] == 0xff) {		/* RFC 2464, 7 */
+		put16(f, 0x3333);
+		memcpy(f + 2, dst + 12, 4);
+	} else {
+		memcpy(f, vnet_mac(r->v), 6);
+	}
+	memcpy(f + 6, r->peer_mac, 6);
+	put16(f + 12, 0x86dd);
+	memmove(ip + 40, body, len);
+	put32(ip, 0x60000000);
+	put16(ip + 4, len);
+	ip[6] = (uint8_t)next;
+	ip[7] = (uint8_t)hops;
+	memcpy(ip + 8, src, 16);
+	memcpy(ip + 24, dst, 16);
+	return 14 + 40 + len;
+}
+
+/* RFC 4861, 7.2.4: the neighbour that is asked for is at the rig's MAC address. */
+static bool answer_solicitation(struct rig *r, const uint8_t *f, unsigned len)
+{
+	const uint8_t *ip = f + 14, *ns = f + 54, *src = ip + 8;
+	uint8_t out[128], na[32] = { 136 };
+	static const uint8_t unspecified[16];
+	uint16_t sum;
+
+	if (len < 54 + 24 || get16(f + 12) != 0x86dd || ip[6] != 58 || ns[0] != 135 ||
+	    !memcmp(src, unspecified, 16))
+		return false;
+	r->solicitations++;
+	if (r->mute6)
+		return true;
+	na[4] = 0x60;			/* solicited, override */
+	memcpy(na + 8, ns + 8, 16);
+	na[24] = 2;
+	na[25] = 1;
+	memcpy(na + 26, r->peer_mac, 6);
+	sum = t_csum6(ns + 8, src, 58, na, sizeof(na));
+	memcpy(na + 2, &sum, 2);
+	rig_inject(r, out, t_ip6_frame(r, out, ns + 8, src, 58, 255, na, sizeof(na)), 0);
+	nomstack_poll(r->s);
+	return true;
+}
+
 void rig_arp(struct rig *r, uint32_t ip, const uint8_t mac[6])
 {
 	uint8_t f[60] = { 0 };
@@ -213,6 +303,8 @@ bool rig_tx_pop(struct rig *r, struct rig_frame *out)
 	while (rig_tx_pop_raw(out)) {
 		uint8_t f[60] = { 0 };
 
+		if (answer_solicitation(r, out->data, out->len))
+			continue;
 		if (get16(out->data + 12) != 0x0806 || get16(out->data + 20) != 1)
 			return true;
 		r->arp_requests++;
@@ -244,10 +336,18 @@ void peer_init(struct peer *p, struct rig *r, uint16_t port, uint16_t dport)
 	p->window = 65535;
 }
 
+void peer_init6(struct peer *p, struct rig *r, uint16_t port, uint16_t dport)
+{
+	peer_init(p, r, port, dport);
+	p->v6 = true;
+	t_ip6(PEER_IP6, p->ip6);
+	t_ip6(RIG_IP6, p->to_ip6);
+}
+
 unsigned peer_frame(struct peer *p, uint8_t *f, unsigned flags, uint32_t seq, uint32_t ack, const void *data,
 		    unsigned len)
 {
-	uint8_t *t = f + 34;
+	uint8_t *t = f + (p->v6 ? 54 : 34);
 	unsigned hdr = !(flags & SYN) ? 20 : p->scale ? 28 : 24;
 	uint16_t sum;
 
@@ -271,10 +371,13 @@ unsigned peer_frame(struct peer *p, uint8_t *f, unsigned flags, uint32_t seq, ui
 	}
 	if (len)
 		memmove(t + hdr, data, len);
-	sum = t_csum(t, hdr + len, pseudo(p->ip, RIG_IP, 6, hdr + len));
+	sum = p->v6 ? t_csum6(p->ip6, p->to_ip6, 6, t, hdr + len) :
+		      t_csum(t, hdr + len, pseudo(p->ip, RIG_IP, 6, hdr + len));
 	if (p->bad_csum)
 		sum ^= 0x5555;
 	memcpy(t + 16, &sum, 2);
+	if (p->v6)
+		return t_ip6_frame(p->r, f, p->ip6, p->to_ip6, 6, 64, t, hdr + len);
 	return t_ip_frame(p->r, f, p->ip, RIG_IP, 6, t, hdr + len);
 }
 
@@ -292,22 +395,51 @@ void peer_send(struct peer *p, unsigned flags, const void *data, unsigned len)
 	p->seq += len + !!(flags & SYN) + !!(flags & FIN);
 }
 
-bool peer_parse(struct peer *p, struct seg *s)
+static bool find4(struct peer *p, const struct rig_frame *f, const uint8_t **tcp, unsigned *bytes)
 {
-	const uint8_t *ip = s->frame.data + 14, *t;
-	unsigned ip_len, hdr;
+	const uint8_t *ip = f->data + 14;
+	unsigned ip_len;
 
-	if (s->frame.len < 54 || get16(s->frame.data + 12) != 0x0800 || ip[9] != 6)
+	if (f->len < 54 || get16(f->data + 12) != 0x0800 || ip[9] != 6)
 		return false;
 	ip_len = get16(ip + 2);
 	t_assert(ip[0] == 0x45);
-	t_assert(ip_len + 14 <= s->frame.len);
+	t_assert(ip_len + 14 <= f->len);
 	t_assert(t_csum(ip, 20, 0) == 0);
-	t_assert(!memcmp(s->frame.data, p->r->peer_mac, 6));
 	if (get32(ip + 16) != p->ip)
 		return false;
-	t = ip + 20;
-	t_assert(t_csum(t, ip_len - 20, pseudo(RIG_IP, p->ip, 6, ip_len - 20)) == 0);
+	*tcp = ip + 20;
+	*bytes = ip_len - 20;
+	t_assert(t_csum(*tcp, *bytes, pseudo(RIG_IP, p->ip, 6, *bytes)) == 0);
+	return true;
+}
+
+static bool find6(struct peer *p, const struct rig_frame *f, const uint8_t **tcp, unsigned *bytes)
+{
+	const uint8_t *ip = f->data + 14;
+
+	if (f->len < 74 || get16(f->data + 12) != 0x86dd || ip[6] != 6)
+		return false;
+	t_assert(ip[0] >> 4 == 6);
+	*bytes = get16(ip + 4);
+	t_assert(*bytes + 54 == f->len);
+	if (memcmp(ip + 24, p->ip6, 16))
+		return false;
+	t_assert(!memcmp(ip + 8, p->to_ip6, 16));
+	t_assert(ip[7] == 255 || ip[7] == 64);
+	*tcp = ip + 40;
+	t_assert(t_csum6(ip + 8, ip + 24, 6, *tcp, *bytes) == 0);
+	return true;
+}
+
+bool peer_parse(struct peer *p, struct seg *s)
+{
+	const uint8_t *t;
+	unsigned bytes, hdr;
+
+	if (!(p->v6 ? find6(p, &s->frame, &t, &bytes) : find4(p, &s->frame, &t, &bytes)))
+		return false;
+	t_assert(!memcmp(s->frame.data, p->r->peer_mac, 6));
 	s->sport = (uint16_t)get16(t);
 	s->dport = (uint16_t)get16(t + 2);
 	if (s->sport != p->dport || s->dport != p->port)
@@ -315,13 +447,13 @@ bool peer_parse(struct peer *p, struct seg *s)
 	s->seq = get32(t + 4);
 	s->ack = get32(t + 8);
 	hdr = (t[12] >> 4) * 4u;
-	t_assert(hdr >= 20 && hdr <= ip_len - 20);
+	t_assert(hdr >= 20 && hdr <= bytes);
 	s->flags = t[13];
 	s->window = (uint16_t)get16(t + 14);
 	s->opt = t + 20;
 	s->opt_len = hdr - 20;
 	s->data = t + hdr;
-	s->len = ip_len - 20 - hdr;
+	s->len = bytes - hdr;
 	return true;
 }
 

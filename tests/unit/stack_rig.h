@@ -32,6 +32,8 @@
 
 #define RIG_IP 0x0a000002u	/* 10.0.0.2, the stack */
 #define PEER_IP 0x0a000001u	/* 10.0.0.1 */
+#define RIG_IP6 "fd00::2"	/* rig_open6() */
+#define PEER_IP6 "fd00::1"
 
 struct rig_frame {
 	uint16_t len, csum_start, csum_offset;
@@ -47,6 +49,8 @@ struct rig {
 	uint32_t peer_ip;
 	uint8_t peer_mac[6];
 	unsigned arp_requests;		/* answered by the rig */
+	unsigned solicitations;		/* of neighbours other than the stack itself, answered by the rig */
+	bool mute6;			/* they are not */
 };
 
 /* Device side: stack_rig_device.c, or stack_rig_vhost.c (the real driver). */
@@ -54,7 +58,7 @@ struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring)
 void rig_device_quiet(struct rig *r);	/* before the stack is closed */
 void rig_device_close(struct rig *r);	/* asserts that all buffers are back */
 bool rig_inject(struct rig *r, const void *frame, unsigned len, unsigned flags);
-bool rig_tx_pop(struct rig *r, struct rig_frame *out);	/* ARP is answered on the way */
+bool rig_tx_pop(struct rig *r, struct rig_frame *out);	/* ARP and neighbour solicitations are answered on the way */
 bool rig_tx_pop_raw(struct rig_frame *out);
 
 /* Of stack_rig_vhost.c only: packets that the device cut from longer frames. */
@@ -73,6 +77,8 @@ unsigned rig_tx_waiting(void);		/* announced frames not yet popped */
 /* The stack, with the knobs of profile "default" whatever it was built with. */
 void rig_open(struct rig *r, const char *ip4, uint64_t features);
 void rig_open_opts(struct rig *r, const char *ip4, uint64_t features, unsigned tx_ring);
+void rig_open6(struct rig *r, uint64_t features);	/* 10.0.0.2/24 and RIG_IP6/64, which is ready */
+void rig_open_both(struct rig *r, const char *ip4, const char *ip6, const char *gateway6, uint64_t features);
 void rig_close(struct rig *r);
 void rig_run(struct rig *r, unsigned ms);	/* time passes, 1 ms a poll */
 void rig_arp(struct rig *r, uint32_t ip, const uint8_t mac[6]);	/* the peer announces itself */
@@ -85,6 +91,11 @@ uint64_t rig_random(uint64_t *state);
 uint16_t t_csum(const void *data, unsigned len, uint32_t start);
 unsigned t_ip_frame(struct rig *r, uint8_t *f, uint32_t src, uint32_t dst, unsigned proto, const void *body,
 		    unsigned len);
+
+unsigned t_ip6_frame(struct rig *r, uint8_t *f, const uint8_t src[16], const uint8_t dst[16], unsigned next,
+		     unsigned hops, const void *body, unsigned len);
+uint16_t t_csum6(const uint8_t src[16], const uint8_t dst[16], unsigned next, const void *body, unsigned len);
+void t_ip6(const char *text, uint8_t out[16]);
 
 /* A TCP segment as the peer sees it. */
 struct seg {
@@ -104,9 +115,12 @@ struct peer {
 	unsigned rx_flags;		/* VNET_RX_*, for what it sends */
 	unsigned scale;			/* offered in its SYN when not 0; @window is as sent, unscaled */
 	bool bad_csum;
+	bool v6;			/* speaks IPv6 */
+	uint8_t ip6[16], to_ip6[16];
 };
 
 void peer_init(struct peer *p, struct rig *r, uint16_t port, uint16_t dport);
+void peer_init6(struct peer *p, struct rig *r, uint16_t port, uint16_t dport);
 unsigned peer_frame(struct peer *p, uint8_t *f, unsigned flags, uint32_t seq, uint32_t ack, const void *data,
 		    unsigned len);
 void peer_send(struct peer *p, unsigned flags, const void *data, unsigned len);	/* at p->seq, which advances */

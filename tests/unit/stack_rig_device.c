@@ -55,7 +55,7 @@ struct vnet {
 	/* log */
 	struct rig_frame *log;
 	unsigned log_head, log_tail;
-	bool deaf;			/* frames are sent, not logged */
+	bool deaf;			/* frames that the log has no room for are sent all the same */
 	struct vnet_stats st;
 };
 
@@ -274,7 +274,7 @@ void vnet_tx_flush(struct vnet *v)
 		struct queued *q = &v->q[i];
 		struct rig_frame *f = &v->log[v->log_tail % RIG_LOG];
 
-		v->log_tail += !v->deaf;
+		v->log_tail += !v->deaf || v->log_tail - v->log_head < RIG_LOG;
 		t_assert(v->log_tail - v->log_head <= RIG_LOG);
 		f->len = 0;
 		f->csum_start = q->csum_start;

@@ -38,6 +38,10 @@ static void test_http_options_defaults(void **state)
 	assert_int_equal(opt.cpu, -1);
 	assert_int_equal(opt.idle, IDLE_AUTO);
 	assert_string_equal(opt.name, "nhttpd");
+	assert_int_equal(parse(&opt, "--root /y --stack nom --device 00:03.0 --ip6 fd00::2/64 --gateway6 fd00::1"), OPTIONS_RUN);
+	assert_string_equal(opt.ip6, "fd00::2/64");
+	assert_string_equal(opt.gateway6, "fd00::1");
+	assert_null(opt.ip);
 	assert_int_equal(parse(&opt, "--root=/y --port=8080 --stack nom --device 00:03.0 --ip dhcp --poll --pause off"), OPTIONS_RUN);
 	assert_int_equal(opt.stack, STACK_NOM);
 	assert_int_equal(opt.idle, IDLE_POLL);
@@ -54,6 +58,8 @@ static void test_http_options_refused(void **state)
 		{ "--root /x --port 0", "1 to 65535" }, { "--root /x --port 65536", "65535" }, { "--root /x --port 8o", "number" },
 		{ "--root /x --port", "needs a value" }, { "--root /x --nonsense", "unknown option" }, { "--root /x extra", "extra" },
 		{ "--root /x --stack bsd", "linux|nom" }, { "--root /x --stack nom", "--device" }, { "--roo /x", "unknown" },
+		{ "--root /x --stack nom --device 00:03.0 --ip6 off", "--ip6" }, { "--root /x --ip6 auto", "--stack linux" },
+		{ "--root /x --gateway6 fd00::1", "--stack linux" },
 		{ "--root /x --stack nom --device 00:03.0", "--ip" }, { "--root /x --device 00:03.0", "--stack linux" },
 		{ "--root /x --w-us 5", "--stack linux" }, { "--root /x --poll", "--stack linux" }, { "--root /x --poll=1", "no value" },
 		{ "--root /x --line-bytes 9000", "--header-bytes" }, { "--root /x --policy greed", "penalty" },

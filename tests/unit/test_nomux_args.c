@@ -22,6 +22,7 @@
 #include <nomux/notify.h>
 #include <nomux/timer.h>
 #include <nomux/upcall.h>
+#include <nomux/mmio.h>
 #include <nomux/vfio.h>
 
 #include "../../libnomux/src/internal.h"
@@ -324,6 +325,34 @@ static void test_pci_addresses(void **state)
 	nomux_vfio_dma_free(NULL, NULL);
 }
 
+static void test_mmio_names(void **state)
+{
+	static const char *const bad[] = { "", ".", "..", "../pci", "a/b", "/LNRO0005:00" };
+	struct nomux_mmio *dev = NULL;
+	char longest[64];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(nomux_mmio_open(&ctx, bad[i], &dev), -EINVAL);
+		assert_int_equal(nomux_mmio_restore(&ctx, bad[i]), -EINVAL);
+	}
+	assert_int_equal(nomux_mmio_open(&ctx, NULL, &dev), -EINVAL);
+	assert_int_equal(nomux_mmio_open(NULL, "LNRO0005:00", &dev), -EINVAL);
+	assert_int_equal(nomux_mmio_restore(NULL, "LNRO0005:00"), -EINVAL);
+	assert_int_equal(nomux_mmio_open(&ctx, "LNRO0005:00", NULL), -EINVAL);
+	assert_int_equal(nomux_mmio_open(&ctx, "nobody.77", &dev), -ENODEV);
+	assert_int_equal(nomux_mmio_restore(&ctx, "nobody.77"), -ENODEV);
+	memset(longest, 'x', sizeof(longest));
+	longest[48] = 0;
+	assert_int_equal(nomux_mmio_open(&ctx, longest, &dev), -ENAMETOOLONG);
+	longest[47] = 0;
+	assert_int_equal(nomux_mmio_open(&ctx, longest, &dev), -ENODEV);
+	assert_null(dev);
+	nomux_mmio_close(NULL);
+	nomux_mmio_dma_free(NULL, NULL);
+	assert_int_equal(nomux_mmio_irq(NULL, -1, -1), -EINVAL);
+}
+
 static void test_open_arguments(void **state)
 {
 	struct nom_info info;
@@ -353,6 +382,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mem_arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_colours, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pci_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mmio_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_open_arguments, setup, teardown),
 	};
 

@@ -57,12 +57,17 @@ static const char *path(void)
 	return text;
 }
 
+static bool six;			/* the next begin() is for IPv6, too */
+
 static void begin_with(uint64_t features)
 {
 	struct stat st;
 	int fd;
 
-	rig_open(&rig, "10.0.0.2/24", features);
+	if (six)
+		rig_open6(&rig, features);
+	else
+		rig_open(&rig, "10.0.0.2/24", features);
 	assert_int_equal(nomstack_tcp_listen(rig.s, PORT, 200, &ops, NULL), 0);
 	assert_int_equal(nomstack_look_open(rig.s), 0);
 	fd = open(path(), O_RDWR);
@@ -138,7 +143,7 @@ static struct nomstack_lk_conn conn_of(const struct peer *p)
 	return c;
 }
 
-static uint64_t fact(const char *group, const char *name)
+static const struct nomstack_lk_fact *find_fact(const char *group, const char *name)
 {
 	uint64_t cursor = 0;
 
@@ -148,12 +153,22 @@ static uint64_t fact(const char *group, const char *name)
 			const struct nomstack_lk_fact *f = row(i);
 
 			if (!strcmp(f->group, group) && !strcmp(f->name, name))
-				return f->value;
+				return f;
 		}
 		cursor = file->next;
 	} while (cursor != NOMSTACK_LK_END);
 	fail_msg("no fact %s %s", group, name);
-	return 0;
+	return NULL;
+}
+
+static uint64_t fact(const char *group, const char *name)
+{
+	return find_fact(group, name)->value;
+}
+
+static const char *text_of(const char *group, const char *name)
+{
+	return find_fact(group, name)->text;
 }
 
 static void connect_port(uint16_t port)
@@ -308,6 +323,45 @@ static void test_a_connection_is_described(void **state)
 	peer_send(&peer, ACK, NULL, 0);
 	rig_run(&rig, 1);
 	assert_false(find(4001, &c));
+	end();
+}
+
+/* Whole addresses, round trips, and what is known of its neighbours. */
+static void test_a_connection_of_ip6_is_shown_as_well(void **state)
+{
+	static const uint8_t us[16] = { 0xfd, [15] = 2 };
+	struct nomstack_lk_conn c;
+
+	six = true;
+	begin();
+	six = false;
+	peer_init6(&peer, &rig, 4100, PORT);
+	peer_handshake(&peer);
+	ask(NOMSTACK_ASK_RTT, 0, 0, 0);
+	assert_int_equal(nomstack_tcp_send(last_conn, "x", 1, NOMSTACK_SEND_COPY), 0);
+	nomstack_flush(rig.s);
+	assert_true(peer_recv(&peer, &seg));
+	peer.ack++;
+	rig.now_ns += 300000;
+	peer_send(&peer, ACK, NULL, 0);
+	nomstack_poll(rig.s);
+	c = conn_of(&peer);
+	assert_int_equal(c.flags & (NOMSTACK_LK_F_IP6 | NOMSTACK_LK_F_APP | NOMSTACK_LK_F_RTT),
+			 NOMSTACK_LK_F_IP6 | NOMSTACK_LK_F_APP | NOMSTACK_LK_F_RTT);
+	assert_int_equal(c.rtt_us, 300);
+	assert_memory_equal(&c.local_ip, us, 4);
+	assert_memory_equal(c.local_ip6, us + 4, 12);
+	assert_memory_equal(&c.remote_ip, peer.ip6, 4);
+	assert_memory_equal(c.remote_ip6, peer.ip6 + 4, 12);
+	assert_string_equal(text_of("stack", "address6.0"), "fe80::5054:ff:fe00:2/64");
+	assert_string_equal(text_of("stack", "address6.1"), "fd00::2/64");
+	assert_string_equal(text_of("stack", "address6.1.is"), "ready");
+	assert_string_equal(text_of("nd", "fd00::1"), "52:54:00:00:00:01, reachable");
+	/* the listener is of both versions */
+	ask(NOMSTACK_ASK_CONNS, 0, 0, 0);
+	memcpy(&c, row(0), sizeof(c));
+	assert_int_equal(c.state, NOMSTACK_LK_LISTEN);
+	assert_int_equal(c.flags, NOMSTACK_LK_F_IP_ANY);
 	end();
 }
 
@@ -758,6 +812,7 @@ int main(void)
 		cmocka_unit_test(test_nonsense_is_refused),
 		cmocka_unit_test(test_the_table_has_listeners_with_their_backlog),
 		cmocka_unit_test(test_a_connection_is_described),
+		cmocka_unit_test(test_a_connection_of_ip6_is_shown_as_well),
 		cmocka_unit_test(test_a_fin_that_went_with_data_leaves_an_empty_queue),
 		cmocka_unit_test(test_a_long_table_comes_in_bounded_slices),
 		cmocka_unit_test(test_slices_of_any_size_show_everything_once),

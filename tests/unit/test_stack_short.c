@@ -4,8 +4,9 @@
  * segment) and the long one must not be told apart from outside.
  *
  * A random peer and a random application with a fixed seed talk to the stack
- * twice: once what can takes the short way, once nothing does.  Both times the stack must send the same segments at the same
- * times and tell the application the same.  The peer sends in order and out of
+ * twice, over IPv4 or IPv6: once what can takes the short way, once nothing does.
+ * Both times the stack must send the same segments at the same times and tell the
+ * application the same.  The peer sends in order and out of
  * order, twice, and beyond the window; acknowledges all, some, nothing and too
  * much; opens and closes its window; closes, resets.  The application answers in
  * one piece or several, copied or not, pauses, closes when it likes.
@@ -235,7 +236,8 @@ static void step(void)
 
 static void talk(uint64_t with, bool short_way)
 {
-	bool offload = with & 2;
+	bool offload = with & 2, six = with & 4;
+	uint64_t features = offload ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM : 0;
 	unsigned i;
 
 	seed = with * 0x9e3779b97f4a7c15 + 1;
@@ -244,7 +246,10 @@ static void talk(uint64_t with, bool short_way)
 	iss = sent_end = got = 0;
 	paused = over = false;
 	conn = NULL;
-	rig_open(&rig, "10.0.0.2/24", offload ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM : 0);
+	if (six)
+		rig_open6(&rig, features);
+	else
+		rig_open(&rig, "10.0.0.2/24", features);
 	if (!short_way)
 		rig.s->predict_min = UINT32_MAX;
 	rig_knob(&rig, "nagle", with % 5 == 0);
@@ -261,7 +266,7 @@ static void talk(uint64_t with, bool short_way)
 	for (i = 0; i < STEPS; i++) {
 		if (i == 0 || (!conn && (over || !chance(30)))) {
 			/* a connection from another port, once this one is nobody's */
-			peer_init(&peer, &rig, (uint16_t)(2000 + i), PORT);
+			(six ? peer_init6 : peer_init)(&peer, &rig, (uint16_t)(2000 + i), PORT);
 			peer.rx_flags = offload ? VNET_RX_CSUM_OK : 0;
 			peer.seq = ISN;
 			peer.scale = with % 4 == 3 ? with % 15 : 0;

@@ -239,6 +239,25 @@ static void test_vhostbe_bad_values(void **state)
 	t_dropped(s, "configuration");
 }
 
+/* As QEMU does for a device without a driver. */
+static void test_vhostbe_rings_enabled_before_features(void **state)
+{
+	struct vhu_msg m = { 0 };
+	int s = t_connect();
+
+	t_u64(s, VHU_SET_PROTOCOL_FEATURES, BIT(VHU_PROTOCOL_F_REPLY_ACK), -1);
+	t_state(s, VHU_SET_VRING_ENABLE, 0, 1);
+	t_state(s, VHU_SET_VRING_ENABLE, 1, 1);
+	t_send(s, &m, VHU_GET_FEATURES, 0, NULL, 0);
+	assert_int_equal(recv(s, VHU_WIRE(&m), 20, MSG_DONTWAIT), 20);
+	close(s);
+	t_steps();
+	/* The next connection has negotiated nothing. */
+	s = t_connect();
+	t_state(s, VHU_SET_VRING_ENABLE, 0, 1);
+	t_dropped(s, "without protocol features");
+}
+
 static void test_vhostbe_stray_descriptors_are_closed(void **state)
 {
 	unsigned int fds, i;
@@ -691,6 +710,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vhostbe_bad_messages),
 		cmocka_unit_test(test_vhostbe_bad_values),
+		cmocka_unit_test(test_vhostbe_rings_enabled_before_features),
 		cmocka_unit_test(test_vhostbe_stray_descriptors_are_closed),
 		cmocka_unit_test(test_vhostbe_message_in_pieces),
 		cmocka_unit_test(test_vhostbe_bad_memory_tables),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * The mmio transport and a device whose registers are this program: what they
- * say is varied one at a time, and the interrupt is a call of its handler.
+ * say is varied one at a time.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +20,6 @@
 #include "nomdrv/dev.h"
 #include "nomdrv/vnet.h"
 #include "nomux/log.h"
-#include "../../userdrivers/src/irq_upcall.h"
 #include "../../userdrivers/src/mmio_fn.h"
 
 #define BIT(n)		(1ULL << (n))
@@ -33,7 +32,7 @@ struct dev {
 	size_t bytes;
 	uint32_t magic, version, id;
 	uint64_t offered, accepted, on;
-	uint32_t dfsel, gfsel, qsel, status, generation, cause;
+	uint32_t dfsel, gfsel, qsel, status, generation;
 	struct {
 		uint32_t num_max, num, ready;
 		uint64_t desc, avail, used;
@@ -46,9 +45,8 @@ struct dev {
 	unsigned int garbage;		/* one register read in so many is random; 0: none */
 	int map_err, irq_err;
 	/* what happened */
-	mmio_irq_fn handler;
-	void *handler_arg;
-	unsigned int resets, closed, reads, acks;
+	int irq_fd[2];
+	unsigned int irq_sets, resets, closed, reads;
 	bool dma_live;
 };
 
@@ -99,8 +97,6 @@ static uint32_t t_control_read(struct dev *d, unsigned int off)
 		if (d->always_ready)
 			return 1;
 		return queue_is_there(d) && !d->never_ready ? d->q[d->qsel].ready : 0;
-	case VIRTIO_MMIO_INTERRUPT_STATUS:
-		return d->cause;
 	case VIRTIO_MMIO_STATUS:
 		return d->status;
 	case VIRTIO_MMIO_CONFIG_GENERATION:
@@ -154,7 +150,7 @@ static void t_status_write(struct dev *d, uint32_t v)
 			return;
 		for (i = 0; i < NR_QUEUES; i++)
 			d->q[i].ready = 0;
-		d->status = d->cause = 0;
+		d->status = 0;
 		return;
 	}
 	if (d->keep_features_ok_clear)
@@ -223,46 +219,34 @@ static void t_write(struct mmio_fn *fn, volatile void *reg, uint32_t v)
 	case VIRTIO_MMIO_QUEUE_SEL:
 		d->qsel = v;
 		break;
-	case VIRTIO_MMIO_INTERRUPT_ACK:
-		assert_true(v && !(v & ~d->cause));	/* 4.2.2.2: nothing but what was seen */
-		d->acks++;
-		d->cause &= ~v;
-		break;
 	default:
 		t_queue_write(d, off, v);
 	}
 }
 
-static int t_irq(struct mmio_fn *fn, mmio_irq_fn handler, void *arg)
+static int t_irq(struct mmio_fn *fn, int rx_fd, int config_fd)
 {
 	struct dev *d = to_dev(fn);
 
 	if (d->irq_err)
 		return d->irq_err;
-	assert_true(!d->handler || !handler);
-	d->handler = handler;
-	d->handler_arg = arg;
+	d->irq_sets++;
+	d->irq_fd[0] = rx_fd;
+	d->irq_fd[1] = config_fd;
 	return 0;
 }
 
-/* The interrupt as its thread would take it. */
-static bool t_interrupt(struct dev *d, uint32_t cause)
+static int t_irq_bind(struct mmio_fn *fn, unsigned int irq, struct nomux_core *core,
+		      unsigned int event, int eventfd, uint64_t *count)
 {
-	d->cause |= cause;
-	return d->handler(d->handler_arg);
-}
-
-static int t_irq_bind(struct irq_upcall *u, struct nomux_core *core, unsigned int event, int eventfd,
-		      uint64_t *count)
-{
-	u->eventfd = eventfd;
+	assert_int_equal(eventfd, to_dev(fn)->irq_fd[irq]);
 	*count += event;	/* as if that many came */
 	return 0;
 }
 
-static void t_irq_unbind(struct irq_upcall *u)
+static void t_irq_unbind(struct mmio_fn *fn, unsigned int irq)
 {
-	assert_true(u->eventfd > 0);
+	assert_true(to_dev(fn)->irq_fd[irq] >= 0);
 }
 
 static int t_dma_alloc(struct mmio_fn *fn, size_t bytes, struct nomdrv_dma *out)
@@ -297,7 +281,7 @@ static void t_close(struct mmio_fn *fn)
 	struct dev *d = to_dev(fn);
 
 	assert_false(d->dma_live);
-	assert_null(d->handler);
+	assert_true(d->irq_fd[0] == -1 && d->irq_fd[1] == -1);
 	d->closed++;
 }
 
@@ -321,6 +305,7 @@ static void t_init(struct dev *d)
 	d->id = 1;
 	d->offered = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) |
 		BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4);
+	d->irq_fd[0] = d->irq_fd[1] = -1;
 	d->q[0].num_max = 16;
 	d->q[1].num_max = 32;
 	d->q[2].num_max = 64;
@@ -426,68 +411,45 @@ static void test_mmio_doorbell_is_one_register(void **state)
 	t_end(&d, v);
 }
 
+static void t_signal(int fd)
+{
+	uint64_t one = 1;
+
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
 static void test_mmio_one_interrupt_is_two_eventfds(void **state)
 {
-	uint64_t n = 0;
 	struct vnet *v;
 	struct dev d;
-	int rx, config;
+	int rx;
 
 	t_init(&d);
 	assert_int_equal(t_open(&d, &v), 0);
 	rx = vnet_irq_fd(v);
-	config = vnet_config_fd(v);
-	assert_true(rx >= 0 && config >= 0 && rx != config);
-	assert_true(t_interrupt(&d, VIRTIO_MMIO_INT_VRING));
-	assert_int_equal(d.cause, 0);	/* acknowledged */
-	assert_int_equal(read(rx, &n, sizeof(n)), sizeof(n));
-	assert_int_equal(n, 1);
-	assert_int_equal(read(config, &n, sizeof(n)), -1);
+	assert_true(rx >= 0);
+	assert_int_equal(rx, d.irq_fd[0]);
+	assert_int_equal(vnet_config_fd(v), d.irq_fd[1]);
+	assert_true(d.irq_fd[1] >= 0 && rx != d.irq_fd[1]);
 	d.config.status = 0;
-	assert_true(t_interrupt(&d, VIRTIO_MMIO_INT_CONFIG));
-	assert_int_equal(read(rx, &n, sizeof(n)), -1);
+	t_signal(rx);
+	assert_false(vnet_config_changed(v));	/* the other one */
+	t_signal(d.irq_fd[1]);
 	assert_true(vnet_config_changed(v));
 	assert_false(vnet_link_up(v));
 	assert_false(vnet_config_changed(v));
-	assert_true(t_interrupt(&d, VIRTIO_MMIO_INT_CONFIG | VIRTIO_MMIO_INT_VRING));
-	assert_int_equal(d.acks, 3);
-	assert_int_equal(read(rx, &n, sizeof(n)), sizeof(n));
-	assert_true(vnet_config_changed(v));
 
 	assert_int_equal(vnet_irq_bind(v, NULL, 5), 0);	/* t_irq_bind() counts as if 5 came */
 	assert_int_equal(vnet_irq_bind(v, NULL, 5), -EBUSY);
+	assert_int_equal(vnet_config_bind(v, NULL, 7), 0);
 	assert_int_equal(vnet_stats(v)->interrupts, 5);
-	/* A restart leaves fds and handler as they are. */
+	assert_int_equal(vnet_stats(v)->config_interrupts, 8);
+	/* A restart leaves both as they are. */
 	assert_int_equal(vnet_restart(v, NULL, NULL), 0);
 	assert_int_equal(vnet_irq_fd(v), rx);
-	assert_non_null(d.handler);
+	assert_int_equal(d.irq_sets, 1);
 	t_end(&d, v);
-}
-
-static void test_mmio_interrupts_without_a_cause_end(void **state)
-{
-	unsigned int i;
-	struct vnet *v;
-	struct dev d;
-	uint64_t n;
-
-	t_init(&d);
-	assert_int_equal(t_open(&d, &v), 0);
-	for (i = 0; i < 900; i++)
-		assert_true(t_interrupt(&d, 0));
-	assert_true(t_interrupt(&d, VIRTIO_MMIO_INT_VRING));	/* one with a cause: all is well again */
-	for (i = 0; i < 2000 && t_interrupt(&d, i & 1 ? 0 : 0xf0); i++)
-		d.cause = 0;
-	assert_int_equal(i, 999);
-	assert_non_null(strstr(said, "without a cause"));
-	assert_int_equal(d.acks, 1);
-	assert_int_equal(read(vnet_irq_fd(v), &n, sizeof(n)), sizeof(n));
-	assert_int_equal(n, 1);
-	d.cause = UINT32_MAX;	/* gone */
-	assert_false(d.handler(d.handler_arg));
-	assert_int_equal(d.acks, 1);
-	d.cause = 0;
-	t_end(&d, v);
+	assert_int_equal(d.irq_sets, 2);
 }
 
 static void test_mmio_without_an_interrupt_polls(void **state)
@@ -749,7 +711,6 @@ int main(void)
 		cmocka_unit_test(test_mmio_opens_packed_rings),
 		cmocka_unit_test(test_mmio_doorbell_is_one_register),
 		cmocka_unit_test(test_mmio_one_interrupt_is_two_eventfds),
-		cmocka_unit_test(test_mmio_interrupts_without_a_cause_end),
 		cmocka_unit_test(test_mmio_without_an_interrupt_polls),
 		cmocka_unit_test(test_mmio_control_queue),
 		cmocka_unit_test(test_mmio_what_is_no_modern_net_device_is_refused),

@@ -9,15 +9,13 @@
  * Version 1, the legacy interface, is refused with the reason: its rings are in
  * the guest's byte order and its headers are of another length.
  *
- * There is one interrupt, with a register for its cause.  Its handler reads and
- * acknowledges the cause and signals one of two eventfds, as the two vectors of
- * a PCI function do: received frames, and changes of the configuration.  It runs
- * where the mmio_fn calls it, in a thread of its own on an ordinary core, and
- * touches two registers that nobody else does.
+ * There is one interrupt, with a register for its cause, which whoever takes the
+ * interrupt reads and acknowledges: the kernel's part of the mmio_fn.  It signals
+ * one of two eventfds, as the two vectors of a PCI function do.
  *
  * Nothing like bus mastering can be taken from a device that does not finish its
- * reset.  Its queues are switched off one by one then, and the kernel keeps the
- * memory in quarantine for as long as the device says DRIVER_OK (nom-kmod).
+ * reset.  Its queues are switched off one by one then, and nom.ko keeps the memory
+ * in quarantine for as long as the device says DRIVER_OK (nom_mmio.c).
  */
 #include "mmio_fn.h"
 
@@ -36,16 +34,13 @@
 #include "nomux/log.h"
 
 #include "internal.h"
-#include "irq_upcall.h"
 
 #define MAGIC			0x74726976	/* "virt", little-endian */
 #define VERSION_LEGACY		1
 #define VERSION_MODERN		2
 #define QUEUES_MAX		64	/* more than any driver here asks for */
-#define NR_IRQS			(NOMDRV_IRQ_CONFIG + 1)	/* one wire: no interrupt tells which pair's queue it was */
 #define RESET_TIMEOUT_NS	2000000000LL
 #define CONFIG_TRIES		16
-#define SPURIOUS_MAX		1000	/* interrupts without a cause, in a row */
 #define GONE			UINT32_MAX	/* what a bus returns where nothing is */
 
 struct vmmio {
@@ -55,9 +50,7 @@ struct vmmio {
 	uint32_t config_len;
 	uint64_t queues;	/* a bit for each that was enabled since the last reset */
 	bool irq_on;
-	unsigned int spurious;	/* the handler's */
-	int irq_fd[NR_IRQS];
-	struct irq_upcall bound[NR_IRQS];
+	int irq_fd[MMIO_NR_IRQS];
 };
 
 static struct vmmio *to_vmmio(struct nomdrv_dev *dev)
@@ -261,55 +254,21 @@ static int vmmio_queue_size(struct nomdrv_dev *dev, unsigned int index, unsigned
 	return 0;
 }
 
-/*
- * The interrupt: whose cause was read and acknowledged may come again.  One
- * without a cause is a wire that somebody else holds, or a device that has lost
- * its mind; it must not keep a core busy for ever.
- */
-static bool handle_irq(void *arg)
-{
-	static const struct { uint32_t cause; enum nomdrv_irq irq; } routes[] = {
-		{ VIRTIO_MMIO_INT_VRING, NOMDRV_IRQ_RX }, { VIRTIO_MMIO_INT_CONFIG, NOMDRV_IRQ_CONFIG },
-	};
-	struct vmmio *p = arg;
-	uint32_t cause = rd(p, VIRTIO_MMIO_INTERRUPT_STATUS);
-	uint64_t one = 1;
-	unsigned int i;
-
-	if (cause == GONE) {
-		complain(p, "the device is gone, its interrupt stays off");
-		return false;
-	}
-	cause &= VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG;
-	if (!cause) {
-		if (++p->spurious < SPURIOUS_MAX)
-			return true;
-		complain(p, "%u interrupts without a cause, the interrupt stays off", p->spurious);
-		return false;
-	}
-	p->spurious = 0;
-	wr(p, VIRTIO_MMIO_INTERRUPT_ACK, cause);
-	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
-		if ((cause & routes[i].cause) && write(p->irq_fd[routes[i].irq], &one, sizeof(one)) < 0)
-			continue;	/* full: it is signalled as it is */
-	return true;
-}
-
 static void irq_off(struct vmmio *p)
 {
 	unsigned int i;
 
 	if (p->irq_on)
-		p->fn->ops->irq(p->fn, NULL, NULL);
+		p->fn->ops->irq(p->fn, -1, -1);
 	p->irq_on = false;
-	for (i = 0; i < NR_IRQS; i++) {
+	for (i = 0; i < MMIO_NR_IRQS; i++) {
 		if (p->irq_fd[i] >= 0)
 			close(p->irq_fd[i]);
 		p->irq_fd[i] = -1;
 	}
 }
 
-/* Both eventfds and the handler behind them; without: polling only. */
+/* Both eventfds behind the interrupt; without: polling only. */
 static void set_up_irq(struct vmmio *p)
 {
 	int err = 0;
@@ -317,13 +276,13 @@ static void set_up_irq(struct vmmio *p)
 
 	if (p->irq_on)	/* a restart: somebody may be bound to it */
 		return;
-	for (i = 0; i < NR_IRQS && !err; i++) {
+	for (i = 0; i < MMIO_NR_IRQS && !err; i++) {
 		p->irq_fd[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (p->irq_fd[i] < 0)
 			err = -errno;
 	}
 	if (!err)
-		err = p->fn->ops->irq(p->fn, handle_irq, p);
+		err = p->fn->ops->irq(p->fn, p->irq_fd[NOMDRV_IRQ_RX], p->irq_fd[NOMDRV_IRQ_CONFIG]);
 	p->irq_on = !err;
 	if (!err)
 		return;
@@ -347,7 +306,7 @@ static int vmmio_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *
 	wr64(p, VIRTIO_MMIO_QUEUE_DESC_LOW, q->desc_dma);
 	wr64(p, VIRTIO_MMIO_QUEUE_AVAIL_LOW, q->avail_dma);
 	wr64(p, VIRTIO_MMIO_QUEUE_USED_LOW, q->used_dma);
-	if (q->index == 0)
+	if (q->irq == NOMDRV_IRQ_RX)
 		set_up_irq(p);
 	p->queues |= 1ULL << q->index;
 	wr(p, VIRTIO_MMIO_QUEUE_READY, 1);
@@ -406,7 +365,7 @@ static void vmmio_kick(struct nomdrv_dev *dev, unsigned int index)
 
 static int vmmio_irq_fd(struct nomdrv_dev *dev, unsigned int irq)
 {
-	int fd = irq < NR_IRQS ? to_vmmio(dev)->irq_fd[irq] : -1;
+	int fd = irq < MMIO_NR_IRQS ? to_vmmio(dev)->irq_fd[irq] : -1;
 
 	return fd < 0 ? -EOPNOTSUPP : fd;
 }
@@ -416,14 +375,17 @@ static int vmmio_irq_bind(struct nomdrv_dev *dev, unsigned int irq, struct nomux
 {
 	struct vmmio *p = to_vmmio(dev);
 
-	return p->fn->ops->irq_bind(&p->bound[irq], core, event, p->irq_fd[irq], count);
+	if (irq >= MMIO_NR_IRQS)
+		return -EOPNOTSUPP;
+	return p->fn->ops->irq_bind(p->fn, irq, core, event, p->irq_fd[irq], count);
 }
 
 static void vmmio_irq_unbind(struct nomdrv_dev *dev, unsigned int irq)
 {
 	struct vmmio *p = to_vmmio(dev);
 
-	p->fn->ops->irq_unbind(&p->bound[irq]);
+	if (irq < MMIO_NR_IRQS)
+		p->fn->ops->irq_unbind(p->fn, irq);
 }
 
 static int vmmio_dma_alloc(struct nomdrv_dev *dev, size_t bytes, struct nomdrv_dma *dma_out)

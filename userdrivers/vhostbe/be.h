@@ -93,7 +93,7 @@ struct vhostbe {
 	char path[108];
 	int listen_fd, sock;
 	uint64_t offered, features, protocol;
-	bool has_features;
+	bool has_features, has_protocol;
 	uint32_t flags;
 	struct virtio_net_config config;
 

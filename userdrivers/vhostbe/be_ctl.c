@@ -153,10 +153,12 @@ static void do_set_protocol(struct vhostbe *be)
 {
 	uint64_t f = be->in.u.u64;
 
-	if (f & ~PROTOCOL_FEATURES)
+	if (f & ~PROTOCOL_FEATURES) {
 		be_fail(be, "protocol features 0x%llx were not offered", (unsigned long long)f);
-	else
-		be->protocol = f;
+		return;
+	}
+	be->protocol = f;
+	be->has_protocol = true;
 }
 
 static void do_set_mem(struct vhostbe *be)
@@ -290,7 +292,8 @@ static void do_enable(struct vhostbe *be)
 
 	if (!r)
 		return;
-	if (!(be->features & BIT(VHU_F_PROTOCOL_FEATURES)) || be->in.u.state.num > 1)
+	/* QEMU enables the rings of a device that has no driver yet: before SET_FEATURES. */
+	if ((!(be->features & BIT(VHU_F_PROTOCOL_FEATURES)) && !be->has_protocol) || be->in.u.state.num > 1)
 		be_fail(be, "enable %u without protocol features or with a strange value",
 			be->in.u.state.num);
 	else
@@ -416,7 +419,7 @@ void be_disconnect(struct vhostbe *be)
 	}
 	unmap_regions(be);
 	be->features = be->protocol = 0;
-	be->has_features = false;
+	be->has_features = be->has_protocol = false;
 	be->in_len = 0;
 	be->broken = false;
 }

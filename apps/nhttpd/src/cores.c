@@ -102,7 +102,7 @@ uint32_t cores_hear(struct server *srv, void *frame)
 
 /* ------------------------------------------------------- beginning and end --- */
 
-int cores_ready(struct server *srv, const char *ip, const char *profile)
+int cores_ready(struct server *srv, const char *urls, const char *profile)
 {
 	struct cores *c = srv->cores;
 	char where[256];
@@ -116,7 +116,7 @@ int cores_ready(struct server *srv, const char *ip, const char *profile)
 	}
 	if (srv->core_nr)
 		return EXIT_OK;
-	n = snprintf(where, sizeof(where), "http://%s:%d/, cores", ip, (int)srv->opt->port);
+	n = snprintf(where, sizeof(where), "%.100s, cores", urls);
 	for (unsigned i = 0; i < c->nr; i++)
 		n += snprintf(where + n, sizeof(where) - (size_t)n, "%s %d", i ? " and" : "",
 			      nomux_core_cpu(c->srv[i]->core_lease));

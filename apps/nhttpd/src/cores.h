@@ -16,7 +16,7 @@ struct server;
 #define NEIGHBOUR_BYTES 64	/* of a frame that is passed on */
 
 /* cores_ready - this core serves from now on; wait until all do.  Exit status; the first announces. */
-int cores_ready(struct server *srv, const char *ip, const char *profile);
+int cores_ready(struct server *srv, const char *urls, const char *profile);
 
 /* cores_tell - pass a frame on to all other cores; what finds no room is lost, as on a wire */
 void cores_tell(struct server *srv, const void *frame, uint32_t len);

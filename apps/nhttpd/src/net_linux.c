@@ -76,6 +76,7 @@ struct backlog {
 struct linux_net {
 	struct server *srv;
 	int epoll_fd, listen_fd, wake_fd;
+	int listen6_fd;			/* -1: none; apart, so that IPv4 is not made dearer */
 	bool accept_off;		/* out of kernel memory: accept again after the next tick */
 	struct conn *doomed;		/* to be closed at the end of this turn */
 	int site_fd;			/* memory file with the site's generations */
@@ -367,12 +368,12 @@ static void conn_event(struct conn *c, uint32_t events)
 		read_input(c, events);
 }
 
-static void accept_some(struct server *srv)
+static void accept_some(struct server *srv, int listen_fd)
 {
 	for (int i = 0; i < NR_EVENTS; i++) {
 		struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
 		struct conn *c;
-		int fd = accept4(net.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		metric_add(&srv->m, M_SYSCALLS, 1);
 		if (fd < 0) {
@@ -381,6 +382,7 @@ static void accept_some(struct server *srv)
 			if (errno != EAGAIN) {
 				nomux_log(LOG_WARNING, "nhttpd: accept: %s; pausing", strerror(errno));
 				epoll_ctl(net.epoll_fd, EPOLL_CTL_DEL, net.listen_fd, NULL);
+				epoll_ctl(net.epoll_fd, EPOLL_CTL_DEL, net.listen6_fd, NULL);
 				net.accept_off = true;
 			}
 			return;
@@ -405,8 +407,11 @@ static void accept_some(struct server *srv)
 static int listen_add(void)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &net.listen_fd };
+	struct epoll_event ev6 = { .events = EPOLLIN, .data.ptr = &net.listen6_fd };
 
-	return epoll_ctl(net.epoll_fd, EPOLL_CTL_ADD, net.listen_fd, &ev) ? -errno : 0;
+	if (net.listen6_fd >= 0 && epoll_ctl(net.epoll_fd, EPOLL_CTL_ADD, net.listen6_fd, &ev6) && errno != EEXIST)
+		return -errno;
+	return epoll_ctl(net.epoll_fd, EPOLL_CTL_ADD, net.listen_fd, &ev) && errno != EEXIST ? -errno : 0;
 }
 
 static void loop(struct server *srv)
@@ -429,6 +434,9 @@ static void loop(struct server *srv)
 			if (srv->drain_until_ns && net.listen_fd >= 0) {
 				close(net.listen_fd);
 				net.listen_fd = -1;
+				if (net.listen6_fd >= 0)
+					close(net.listen6_fd);
+				net.listen6_fd = -1;
 			}
 			if (net.accept_off && net.listen_fd >= 0 && !listen_add())
 				net.accept_off = false;
@@ -439,7 +447,10 @@ static void loop(struct server *srv)
 
 			if (ev[i].data.ptr == &net.listen_fd) {
 				if (net.listen_fd >= 0)
-					accept_some(srv);
+					accept_some(srv, net.listen_fd);
+			} else if (ev[i].data.ptr == &net.listen6_fd) {
+				if (net.listen6_fd >= 0)
+					accept_some(srv, net.listen6_fd);
 			} else if (ev[i].data.ptr == &net.wake_fd) {
 				if (read(net.wake_fd, &drop, sizeof(drop)) > 0)
 					next_tick_ns = 0;
@@ -479,36 +490,29 @@ static int raise_descriptors(struct server *srv)
 	return EXIT_OTHER;
 }
 
-static int open_listener(struct server *srv, char *where, size_t where_bytes)
+/* One address, one socket; *@fd_out is set as soon as there is one. */
+static int listen_at(struct server *srv, const struct sockaddr *addr, socklen_t bytes, const char *ip, int *fd_out)
 {
 	const struct options *opt = srv->opt;
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(opt->port) };
-	char ip[64] = "0.0.0.0";
 	int one = 1, busy_us = opt->busy_poll_us, fd, ret;
 
-	if (opt->ip) {
-		snprintf(ip, sizeof(ip), "%.*s", (int)strcspn(opt->ip, "/"), opt->ip);
-		if (inet_pton(AF_INET, ip, &addr.sin_addr) != 1) {
-			die_message("--ip %s: not an IPv4 address", opt->ip);
-			return EXIT_USAGE;
-		}
-	}
-	snprintf(where, where_bytes, "http://%s:%d/", ip, (int)opt->port);
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		die_message("cannot make a socket: %s", strerror(errno));
 		return EXIT_OTHER;
 	}
-	net.listen_fd = fd;
+	*fd_out = fd;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (addr->sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	ret = busy_us ? busy_poll_set(net.epoll_fd, fd, busy_us) : 0;
 	if (ret) {
 		die_message("--busy-poll-us %d: %s: needs CAP_NET_ADMIN, and Linux 6.9 or later with CONFIG_NET_RX_BUSY_POLL",
 			    busy_us, strerror(-ret));
 		return EXIT_OTHER;
 	}
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 4096)) {
+	if (bind(fd, addr, bytes) || listen(fd, 4096)) {
 		int err = errno;
 
 		die_message("cannot listen on %s port %d: %s%s", ip, (int)opt->port, strerror(err),
@@ -518,6 +522,43 @@ static int open_listener(struct server *srv, char *where, size_t where_bytes)
 		return EXIT_ADDRESS;
 	}
 	return EXIT_OK;
+}
+
+/* Whether this kernel has IPv6: not all do. */
+static bool has_ip6(void)
+{
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* At --ip, or at all addresses of both versions. */
+static int open_listener(struct server *srv, char *where, size_t where_bytes)
+{
+	const struct options *opt = srv->opt;
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(opt->port) };
+	struct sockaddr_in6 addr6 = { .sin6_family = AF_INET6, .sin6_port = htons(opt->port) };
+	char ip[64] = "0.0.0.0";
+	int ret;
+
+	if (opt->ip)
+		snprintf(ip, sizeof(ip), "%.*s", (int)strcspn(opt->ip, "/"), opt->ip);
+	if (inet_pton(AF_INET6, ip, &addr6.sin6_addr) == 1) {
+		snprintf(where, where_bytes, "http://[%s]:%d/", ip, (int)opt->port);
+		return listen_at(srv, (struct sockaddr *)&addr6, sizeof(addr6), ip, &net.listen_fd);
+	}
+	if (inet_pton(AF_INET, ip, &addr.sin_addr) != 1) {
+		die_message("--ip %s: not an IP address", opt->ip);
+		return EXIT_USAGE;
+	}
+	snprintf(where, where_bytes, "http://%s:%d/", ip, (int)opt->port);
+	ret = listen_at(srv, (struct sockaddr *)&addr, sizeof(addr), ip, &net.listen_fd);
+	if (ret || opt->ip || !has_ip6())
+		return ret;
+	snprintf(where, where_bytes, "http://%s:%d/, http://[::]:%d/", ip, (int)opt->port, (int)opt->port);
+	return listen_at(srv, (struct sockaddr *)&addr6, sizeof(addr6), "::", &net.listen6_fd);
 }
 
 static int pin(struct server *srv)
@@ -591,7 +632,7 @@ int net_linux_run(struct server *srv)
 	int ret;
 
 	net.srv = self = srv;
-	net.epoll_fd = net.listen_fd = net.wake_fd = net.site_fd = -1;
+	net.epoll_fd = net.listen_fd = net.listen6_fd = net.wake_fd = net.site_fd = -1;
 	srv->net = &linux_ops;
 	srv->nr_slots = srv->opt->max_connections + CONN_SPARE;
 	ret = setup(srv, where, sizeof(where));
@@ -613,6 +654,8 @@ int net_linux_run(struct server *srv)
 	}
 	if (net.listen_fd >= 0)
 		close(net.listen_fd);
+	if (net.listen6_fd >= 0)
+		close(net.listen6_fd);
 	if (net.epoll_fd >= 0)
 		close(net.epoll_fd);
 	if (net.wake_fd >= 0)

@@ -30,7 +30,6 @@
 #include <nomux/core.h>
 #include <nomux/log.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -344,11 +343,24 @@ static void on_neighbour(void *arg, const void *frame, uint32_t len)
 	cores_tell(arg, frame, len);
 }
 
+/* "http://10.0.0.2:80/, http://[fd00::2]:80/": all addresses, ready or about to be. */
+static void list_addresses(const struct server *srv, char *buf, size_t n)
+{
+	struct nomstack_addr a[NOMSTACK_MAX_ADDRESSES];
+	unsigned nr = nomstack_addresses(nom.stack, a, NOMSTACK_MAX_ADDRESSES);
+	char ip[NOMSTACK_ADDR_TEXT];
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (unsigned i = 0; i < nr && at < n; i++)
+		at += (size_t)snprintf(buf + at, n - at, a[i].family == 6 ? "%shttp://[%s]:%d/" : "%shttp://%s:%d/",
+				       i ? ", " : "", nomstack_addr_text(&a[i], ip, sizeof(ip)), (int)srv->opt->port);
+}
+
 static int start(struct server *srv)
 {
 	static struct server *self;
-	char ip[INET_ADDRSTRLEN] = "?", where[192];
-	uint32_t ip_be = 0;
+	char where[640], urls[512];
 	int64_t w_us = 0;
 	int ret;
 
@@ -379,18 +391,16 @@ static int start(struct server *srv)
 		die_message("cannot listen on port %d: %s", (int)srv->opt->port, strerror(-ret));
 		return EXIT_ADDRESS;
 	}
-	nomstack_address(nom.stack, &ip_be, NULL);
-	inet_ntop(AF_INET, &ip_be, ip, sizeof(ip));
+	list_addresses(srv, urls, sizeof(urls));
 	if (srv->cores) {
 		nomstack_on_neighbour(nom.stack, on_neighbour, srv);
-		return cores_ready(srv, ip, nomstack_profile());
+		return cores_ready(srv, urls, nomstack_profile());
 	}
 	if (nom.core)
-		snprintf(where, sizeof(where), "http://%s:%d/, core %d, device %s, profile %s", ip, (int)srv->opt->port,
-			 nomux_core_cpu(nom.core), srv->opt->device, nomstack_profile());
-	else
-		snprintf(where, sizeof(where), "http://%s:%d/, hosted, device %s, profile %s", ip, (int)srv->opt->port,
+		snprintf(where, sizeof(where), "%s, core %d, device %s, profile %s", urls, nomux_core_cpu(nom.core),
 			 srv->opt->device, nomstack_profile());
+	else
+		snprintf(where, sizeof(where), "%s, hosted, device %s, profile %s", urls, srv->opt->device, nomstack_profile());
 	server_announce(srv, where);
 	return EXIT_OK;
 }

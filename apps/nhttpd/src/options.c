@@ -28,8 +28,11 @@ static const struct option_def {
 	  "the kernel's TCP/IP, or a private one on a device of our own" },
 	{ "port", "N", NUMBER, BOTH, AT(port), 1, 65535, 80, "TCP port" },
 	{ "ip", "ADDR[/LEN]|dhcp", TEXT, BOTH, AT(ip), 0, 0, 0,
-	  "nom: address of the interface with prefix length, or dhcp (required); linux: listen here only" },
+	  "nom: IPv4 address of the interface with prefix length, or dhcp (this or --ip6 is required); linux: listen here only, an address of either version" },
 	{ "gateway", "ADDR", TEXT, NOM, AT(gateway), 0, 0, 0, "default gateway" },
+	{ "ip6", "auto|off|ADDR/64", TEXT, NOM, AT(ip6), 0, 0, 0,
+	  "IPv6: by router advertisements (default), none, or a fixed address; a link-local one besides" },
+	{ "gateway6", "ADDR", TEXT, NOM, AT(gateway6), 0, 0, 0, "router of a fixed IPv6 address" },
 	{ "device", "BDF|unix:PATH", TEXT, NOM, AT(device), 0, 0, 0,
 	  "PCI function, 0000:00:03.0, or the socket of a vhost-user back-end: hosted, no lease (required)" },
 	{ "cpu", "N", NUMBER, BOTH, AT(cpu), -1, 4095, -1,
@@ -159,12 +162,14 @@ static int check(const struct options *opt, const uint8_t *given, char *err, siz
 				   here == NOM ? "nom" : "linux");
 	if (here == NOM && !opt->device)
 		return bad(err, n, "--stack nom needs --device: a PCI function (lspci -D) or unix:PATH");
-	if (here == NOM && !opt->ip)
-		return bad(err, n, "--stack nom needs --ip: ADDR/LEN or dhcp");
+	if (here == NOM && !opt->ip && (!opt->ip6 || !strcmp(opt->ip6, "off")))
+		return bad(err, n, "--stack nom needs --ip: ADDR/LEN or dhcp, or --ip6: ADDR/64 or auto");
 	if (opt->cores > 1 && !strncmp(opt->device, "unix:", 5))
 		return bad(err, n, "--cores %lld: hosted mode has one queue pair; give a PCI function to --device",
 			   (long long)opt->cores);
-	if (opt->cores > 1 && !strcmp(opt->ip, "dhcp"))
+	if (opt->cores > 1 && opt->ip6 && strcmp(opt->ip6, "off"))
+		return bad(err, n, "--cores %lld: IPv6 is served by one core only; leave --ip6 away", (long long)opt->cores);
+	if (opt->cores > 1 && (!opt->ip || !strcmp(opt->ip, "dhcp")))
 		return bad(err, n, "--cores %lld: the cores share an address, and none of them can ask for it: give --ip ADDR/LEN",
 			   (long long)opt->cores);
 	if (opt->cores > 1 && opt->cpu >= 0)

@@ -17,6 +17,7 @@ enum pause { PAUSE_AUTO, PAUSE_ON, PAUSE_OFF };
 /* Numbers are int64_t, so that one table entry form serves all. */
 struct options {
 	const char *root, *ip, *gateway, *device, *name;
+	const char *ip6, *gateway6;
 	const char *ledger, *table, *terms, *policy;
 	int64_t stack, port;
 	int64_t max_connections, idle_timeout_s, drain_timeout_s;

@@ -30,11 +30,21 @@ static const char *state_name(uint8_t state)
 	return state < NOMSTACK_LK_NR_STATES ? states[state] : "?";
 }
 
-static const char *address(uint32_t ip, uint16_t port, bool any, char *buf, size_t n)
-{
-	char text[INET_ADDRSTRLEN] = "?";
+#define ADDRESS_TEXT (INET6_ADDRSTRLEN + 10)	/* "[fd00::2]:80" */
 
-	inet_ntop(AF_INET, &ip, text, sizeof(text));
+/* @rest: of an IPv6 address, else NULL. */
+static const char *address(uint32_t ip, const uint32_t rest[3], uint16_t port, bool any, char *buf, size_t n)
+{
+	uint32_t ip6[4] = { ip };
+	char bare[INET6_ADDRSTRLEN] = "?", text[INET6_ADDRSTRLEN + 2];
+
+	if (rest) {
+		memcpy(ip6 + 1, rest, 12);
+		inet_ntop(AF_INET6, ip6, bare, sizeof(bare));
+	} else {
+		inet_ntop(AF_INET, &ip, bare, sizeof(bare));
+	}
+	snprintf(text, sizeof(text), rest ? "[%s]" : "%s", bare);
 	if (any && !ip)
 		snprintf(text, sizeof(text), "*");
 	if (any && !port)
@@ -157,10 +167,13 @@ static const char *const flag_names[] = { NULL, "paused", "speaks", "recovery", 
 
 static int conn_json(const struct nomstack_lk_conn *c, json_t *list)
 {
-	char local[32], remote[32];
+	char local[ADDRESS_TEXT], remote[ADDRESS_TEXT];
+	bool six = c->flags & NOMSTACK_LK_F_IP6;
 	json_t *o = json_pack("{s:s,s:s,s:s}", "state", state_name(c->state), "local",
-			      address(c->local_ip, c->local_port, false, local, sizeof(local)), "peer",
-			      address(c->remote_ip, c->remote_port, false, remote, sizeof(remote)));
+			      address(c->local_ip, six ? c->local_ip6 : NULL, c->local_port, false, local,
+				      sizeof(local)), "peer",
+			      address(c->remote_ip, six ? c->remote_ip6 : NULL, c->remote_port, false, remote,
+				      sizeof(remote)));
 	const struct { const char *name; uint32_t value; } numbers[] = {
 		{ "recv_q", c->recv_q }, { "send_q", c->send_q }, { "unacked", c->unacked }, { "ooseq", c->ooseq },
 		{ "cwnd", c->cwnd }, { "ssthresh", c->ssthresh }, { "snd_wnd", c->snd_wnd }, { "rcv_wnd", c->rcv_wnd },
@@ -183,11 +196,11 @@ static int conn_json(const struct nomstack_lk_conn *c, json_t *list)
 
 static void conn_row(const struct nomstack_lk_conn *c, struct nomctl_table *t)
 {
-	char local[32], remote[32], rtt[32] = "-", w[32], flags[64] = "";
-	bool listens = c->state == NOMSTACK_LK_LISTEN;
+	char local[ADDRESS_TEXT], remote[ADDRESS_TEXT], rtt[32] = "-", w[32], flags[64] = "";
+	bool listens = c->state == NOMSTACK_LK_LISTEN, six = c->flags & NOMSTACK_LK_F_IP6;
 
-	address(c->local_ip, c->local_port, listens, local, sizeof(local));
-	address(c->remote_ip, c->remote_port, listens, remote, sizeof(remote));
+	address(c->local_ip, six ? c->local_ip6 : NULL, c->local_port, listens, local, sizeof(local));
+	address(c->remote_ip, six ? c->remote_ip6 : NULL, c->remote_port, listens, remote, sizeof(remote));
 	if (listens) {
 		nomctl_table_row(t, "LISTEN\t%s\t%s\t%u\t%u", local, remote, c->recv_q, c->send_q);
 		return;

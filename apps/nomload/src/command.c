@@ -22,6 +22,8 @@ static const struct econ_option table[] = {
 	{ "arrivals", 'a', ECON_OPT_STRING, OPT(arrivals), "KIND", "poisson or constant (poisson)", 0, 0 },
 	{ "seed", 0, ECON_OPT_INT, OPT(seed), "N", "of poisson: the same seed, the same arrivals (1)", 0, 9007199254740992 },
 	{ "late-us", 0, ECON_OPT_REAL, OPT(late_us), "US", "sent later than that for no reason of the server's counts as late (100)", 0, 1e6 },
+	{ "bytes", 0, ECON_OPT_INT, OPT(bytes), "N", "udp: of each request's payload (32)", 12, 1472 },
+	{ "timeout-ms", 0, ECON_OPT_REAL, OPT(timeout_ms), "MS", "udp: not answered after that, a request is lost (200)", 1, 60000 },
 	{ "buckets", 'b', ECON_OPT_FLAG, OPT(buckets), NULL, "print the histogram's buckets as well", 0, 0 },
 	{ "help", 'h', ECON_OPT_FLAG, OPT(help), NULL, "this text", 0, 0 },
 	{ NULL, 0, 0, 0, NULL, NULL, 0, 0 },
@@ -35,19 +37,22 @@ void command_help(FILE *out)
 /* @url is cut to pieces. */
 static int read_url(char *url, struct net_target *to, char **path_out)
 {
-	char *host = url + strlen("http://"), *slash, *colon, *end;
+	bool udp = !strncmp(url, "udp://", strlen("udp://"));
+	char *host = url + strlen(udp ? "udp://" : "http://"), *slash, *colon, *end;
 
-	if (strncmp(url, "http://", strlen("http://")))
+	if (!udp && strncmp(url, "http://", strlen("http://")))
 		return -EINVAL;
 	slash = strchr(host, '/');
-	if (strpbrk(url, " \r\n") || slash == host)
+	if (strpbrk(url, " \r\n") || slash == host || !*host)
 		return -EINVAL;
 	*path_out = strdup(slash ? slash : "/");
 	if (!*path_out)
 		return -ENOMEM;
 	if (slash)
 		*slash = '\0';
-	*to = (struct net_target){ .host = host, .path = *path_out, .port = 80 };
+	*to = (struct net_target){ .host = host, .path = *path_out, .port = udp ? 7000 : 80, .udp = udp };
+	if (udp && slash && slash[1])
+		return -EINVAL;		/* nothing is named */
 	colon = strchr(host, ':');
 	if (!colon)
 		return 0;
@@ -60,14 +65,15 @@ int command_read(struct command *c, int argc, char **argv, char *err, size_t n)
 {
 	int nr;
 
-	*c = (struct command){ .seconds = 2, .drain_s = 1, .late_us = 100, .connections = 64, .depth = 1, .seed = 1, .arrivals = "poisson" };
+	*c = (struct command){ .seconds = 2, .drain_s = 1, .late_us = 100, .connections = 64, .depth = 1, .seed = 1, .arrivals = "poisson",
+				.bytes = 32, .timeout_ms = 200 };
 	nr = econ_options_parse(table, c, argc, argv, 0, err, n);
 	if (nr < 0)
 		return -EINVAL;
 	if (c->help)
 		return 0;
 	if (nr != 1)
-		snprintf(err, n, "one address is wanted: http://IPV4[:PORT]/PATH");
+		snprintf(err, n, "one address is wanted: http://IPV4[:PORT]/PATH or udp://IPV4[:PORT]");
 	else if (strcmp(c->arrivals, "poisson") && strcmp(c->arrivals, "constant"))
 		snprintf(err, n, "--arrivals %s: must be poisson or constant", c->arrivals);
 	else if (c->closed && c->rate)
@@ -77,9 +83,14 @@ int command_read(struct command *c, int argc, char **argv, char *err, size_t n)
 	else if (c->rate * (c->seconds + c->warm_s) > REQUESTS_MAX)
 		snprintf(err, n, "more than %g requests: lower --rate or --seconds", REQUESTS_MAX);
 	else if (read_url(argv[0], &c->to, &c->path))
-		snprintf(err, n, "the address must be http://IPV4[:PORT]/PATH");
-	else
+		snprintf(err, n, "the address must be http://IPV4[:PORT]/PATH or udp://IPV4[:PORT]");
+	else if (c->to.udp && c->depth != 1)
+		snprintf(err, n, "--depth is of connections: with udp, let there be more of them");
+	else {
+		c->to.bytes = (unsigned)c->bytes;
+		c->to.timeout_ns = (uint64_t)(c->timeout_ms * 1e6);
 		return 0;
+	}
 	return -EINVAL;
 }
 
@@ -125,8 +136,8 @@ static json_t *buckets(const struct hist *h)
 
 static json_t *errors(const struct load *l, const struct net_result *net)
 {
-	return json_pack("{s:I,s:I,s:I,s:I}", "status", (json_int_t)l->bad_status, "lost", (json_int_t)l->lost,
-			 "protocol", (json_int_t)net->protocol, "refused", (json_int_t)net->refused);
+	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "status", (json_int_t)l->bad_status, "lost", (json_int_t)l->lost,
+			 "protocol", (json_int_t)net->protocol, "refused", (json_int_t)net->refused, "stray", (json_int_t)net->stray);
 }
 
 void command_print(FILE *file, const struct command *c, const struct load *l, const struct net_result *net, json_t *extra)

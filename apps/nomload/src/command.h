@@ -11,8 +11,8 @@
 
 /* A load: options, then the address; kept in the words it was read from. */
 struct command {
-	double rate, seconds, warm_s, drain_s, late_us;
-	int64_t connections, depth, seed;
+	double rate, seconds, warm_s, drain_s, late_us, timeout_ms;
+	int64_t connections, depth, seed, bytes;
 	const char *arrivals;
 	bool closed, buckets, help;
 	struct net_target to;

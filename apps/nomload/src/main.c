@@ -14,8 +14,8 @@
 
 static void usage(FILE *out)
 {
-	fprintf(out, "usage: nom-load (--rate N | --closed) [options] http://ADDRESS[:PORT]/PATH\n"
-		"Load an HTTP server at a set rate; one JSON object on standard output.\n\n");
+	fprintf(out, "usage: nom-load (--rate N | --closed) [options] http://ADDRESS[:PORT]/PATH | udp://ADDRESS[:PORT]\n"
+		"Load an HTTP server, or nomudp, at a set rate; one JSON object on standard output.\n\n");
 	command_help(out);
 	fprintf(out, "\nExit: 0 ok, 1 no connection or no answer, 2 usage.\n");
 }
@@ -52,7 +52,7 @@ int main(int argc, char **argv)
 	ret = command_load(&c, &load);
 	if (ret)
 		return fail(ECON_EXIT_FAILED, "%s", strerror(-ret));
-	ret = net_run(&load, &c.to, &net, err, sizeof(err));
+	ret = (c.to.udp ? net_udp_run : net_run)(&load, &c.to, &net, err, sizeof(err));
 	if (ret)
 		ret = fail(ECON_EXIT_FAILED, "%s:%u: %s", c.to.host, c.to.port, err);
 	else

@@ -222,7 +222,8 @@ static int connect_all(struct peer *p, char *err, size_t bytes)
 	while (!vhostbe_running(p->be) && nomux_now_ns() < end_ns && !*p->stop)
 		turn_or_yield(p);
 	if (!vhostbe_running(p->be)) {
-		snprintf(err, bytes, "no driver runs the device's rings");
+		snprintf(err, bytes, "no driver runs the device's rings%s%s", peer_trouble(p) ? "; the last connection was dropped: " : "",
+			 peer_trouble(p) ? peer_trouble(p) : "");
 		return *p->stop ? -EINTR : -ENETDOWN;
 	}
 	end_ns = nomux_now_ns() + CONNECT_NS;

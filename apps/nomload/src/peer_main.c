@@ -104,6 +104,8 @@ static void serve(struct peer *p, char *line)
 		return;
 	if (command_read(&c, nr, words, err, sizeof(err)) || c.help) {
 		answer_error(c.help ? "--help is of the command line" : err);
+	} else if (c.to.udp) {
+		answer_error("datagrams are nom-load's");
 	} else if (command_load(&c, &load)) {
 		answer_error("no memory for this load");
 	} else {

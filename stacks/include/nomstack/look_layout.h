@@ -93,6 +93,8 @@ enum {
 #define NOMSTACK_LK_F_SPEAKS	4u	/* takes part in W: delivered data in the last two epochs of 10 ms */
 #define NOMSTACK_LK_F_RECOVERY	8u	/* in fast recovery */
 #define NOMSTACK_LK_F_RTT	16u	/* rtt_us and rtt_min_us are known */
+#define NOMSTACK_LK_F_IP6	32u	/* of IPv6: the rest of its addresses is in local_ip6, remote_ip6 */
+#define NOMSTACK_LK_F_IP_ANY	64u	/* LISTEN: for both versions of IP */
 
 struct nomstack_lk_conn {
 	uint32_t local_ip, remote_ip;	/* network byte order */
@@ -113,7 +115,7 @@ struct nomstack_lk_conn {
 	uint32_t idle_ms;		/* since the peer's last data; with NOMSTACK_LK_F_APP only */
 	uint8_t snd_scale, rcv_scale;	/* of windows (RFC 7323), of which those above are free */
 	uint8_t pad[6];
-	uint64_t reserved[3];
+	uint32_t local_ip6[3], remote_ip6[3];	/* words 1 to 3 of IPv6's addresses; word 0 is local_ip, remote_ip */
 };
 
 /* One thing the stack knows about itself. */

@@ -42,11 +42,15 @@ struct nomstack_conn;
  * @sz: sizeof(struct nomstack_opts); growth of the structure is by size
  * @vnet: the device (borrowed: nomstack_close() leaves it open)
  * @ip4: "ADDRESS/PREFIX", for example "10.0.0.2/24", or "dhcp"
+ *	or NULL: no IPv4 (@ip6 must be given then)
  * @gateway: default gateway, or NULL for none (ignored with DHCP)
  * @hostname: sent to the DHCP server, or NULL; borrowed until nomstack_close()
  * @now_ns: monotonic clock in ns, NULL for nomux_now_ns(); tests pass a
  *	controlled one.  The stack has no other source of time.
  * @now_arg: passed to @now_ns
+ * @ip6: "ADDRESS/64", for example "fd00::2/64", or "auto": by router advertisements
+ *	(RFC 4862), besides a link-local address; or NULL: no IPv6, its frames are dropped
+ * @gateway6: router of a fixed IPv6 address, or NULL for none; not with "auto"
  */
 struct nomstack_opts {
 	size_t sz;
@@ -56,6 +60,8 @@ struct nomstack_opts {
 	const char *hostname;
 	uint64_t (*now_ns)(void *arg);
 	void *now_arg;
+	const char *ip6;
+	const char *gateway6;
 };
 
 /**
@@ -98,7 +104,8 @@ NOMSTACK_API int nomstack_restart(struct nomstack *s);
  * @s: the stack
  * @timeout_ms: give up after this long, 0: look once
  *
- * Static address: returns at once.  DHCP: polls until bound.
+ * Static address: returns at once.  DHCP: polls until bound.  An IPv6 address is waited
+ * for without IPv4 only: one that is fixed or a router's, until nobody else has claimed it.
  *
  * Return: 0, or -ETIMEDOUT, or -EIO when the device broke.
  */
@@ -139,6 +146,60 @@ NOMSTACK_API void nomstack_on_neighbour(struct nomstack *s, nomstack_neighbour_f
  * Between two polls.  Return: 0, -EINVAL (no such frame), -ENOMEM.
  */
 NOMSTACK_API int nomstack_neighbour(struct nomstack *s, const void *frame, uint32_t len);
+
+/* state of an address of ours */
+enum {
+	NOMSTACK_ADDR_TENTATIVE = 1,	/* not used yet: it is being found out whether others have it */
+	NOMSTACK_ADDR_READY,
+	NOMSTACK_ADDR_DEPRECATED,	/* works, and will end */
+	NOMSTACK_ADDR_DUPLICATE,	/* somebody else has it: not used */
+};
+
+#define NOMSTACK_ADDR_TEXT 46	/* bytes that an address takes as text, with its NUL */
+
+/**
+ * struct nomstack_addr - an address of IPv4 or IPv6
+ * @family: 4 or 6; 0: none
+ * @prefix: of an address of ours: bits that its network has in common
+ * @state: of an address of ours: NOMSTACK_ADDR_READY, ...
+ * @pad: 0
+ * @bytes: in network byte order; of IPv4 the first four, the others are 0
+ */
+struct nomstack_addr {
+	uint8_t family, prefix, state, pad;
+	uint8_t bytes[16];
+};
+
+/**
+ * nomstack_addr_parse - an address from text, "10.0.0.1" or "fe80::1"
+ * @text: without prefix length, brackets or zone
+ * @out: the address
+ *
+ * Threads: any.  Return: 0 or -EINVAL.
+ */
+NOMSTACK_API int nomstack_addr_parse(const char *text, struct nomstack_addr *out);
+
+/**
+ * nomstack_addr_text - an address as text, IPv6 as RFC 5952 wants it
+ * @a: the address
+ * @buf: result, always terminated when @n > 0; "?" for no address
+ * @n: room in @buf; NOMSTACK_ADDR_TEXT bytes are enough
+ *
+ * Threads: any.  Return: @buf.
+ */
+NOMSTACK_API char *nomstack_addr_text(const struct nomstack_addr *a, char *buf, size_t n);
+
+/**
+ * nomstack_addresses - all addresses of the interface, whatever their state
+ * @s: the stack
+ * @out: filled in: IPv4's first, then the link-local one
+ * @max: how many fit; NOMSTACK_MAX_ADDRESSES is enough
+ *
+ * Return: how many.
+ */
+NOMSTACK_API unsigned nomstack_addresses(struct nomstack *s, struct nomstack_addr *out, unsigned max);
+
+#define NOMSTACK_MAX_ADDRESSES 8
 
 /*
  * The loop.
@@ -229,7 +290,7 @@ struct nomstack_tcp_ops {
 };
 
 /**
- * nomstack_tcp_listen - accept connections on a port
+ * nomstack_tcp_listen - accept connections on a port, of IPv4 and IPv6
  * @s: the stack
  * @port: TCP port, 1..65535, host byte order
  * @backlog: half-open connections allowed at once; more than the profile allows (255) is cut to that
@@ -255,15 +316,16 @@ NOMSTACK_API int nomstack_tcp_unlisten(struct nomstack *s, uint16_t port);
 /**
  * nomstack_tcp_connect - open a connection to a peer
  * @s: the stack
- * @ip4: address of the peer, "10.0.0.1"
+ * @ip: address of the peer, "10.0.0.1" or "fd00::1"
  * @port: its TCP port, host byte order
  * @ops: callbacks (borrowed while the connection lives)
  * @arg: their argument
  * @out: the connection, at once usable for nomstack_tcp_send() and close
  *
- * Return: 0, -EINVAL, -ENETUNREACH (no route), -ENOMEM.
+ * Return: 0, -EINVAL, -ENETUNREACH (no route; IPv6: or no address of ours that is ready
+ * and can be used for it), -ENOMEM.
  */
-NOMSTACK_API int nomstack_tcp_connect(struct nomstack *s, const char *ip4, uint16_t port,
+NOMSTACK_API int nomstack_tcp_connect(struct nomstack *s, const char *ip, uint16_t port,
 				      const struct nomstack_tcp_ops *ops, void *arg,
 				      struct nomstack_conn **out);
 
@@ -342,12 +404,22 @@ NOMSTACK_API void nomstack_tcp_pause(struct nomstack_conn *c, bool paused);
 NOMSTACK_API void nomstack_tcp_small_window(struct nomstack_conn *c);
 
 /**
- * nomstack_tcp_peer - the peer as text, "10.0.0.1:40000"
+ * nomstack_tcp_peer - the peer as text, "10.0.0.1:40000" or "[fd00::1]:40000"
  * @c: the connection
  * @buf: result, always terminated when @n > 0
- * @n: room in @buf; 22 bytes are enough
+ * @n: room in @buf; NOMSTACK_ADDR_TEXT + 8 bytes are enough
  */
 NOMSTACK_API void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n);
+
+/**
+ * nomstack_tcp_peer_addr - the peer's address and port
+ * @c: the connection
+ * @addr_out: its address
+ * @port_out: its port, host byte order
+ *
+ * Return: 0, or -ENOTCONN (from closed(), when the connection is gone).
+ */
+NOMSTACK_API int nomstack_tcp_peer_addr(struct nomstack_conn *c, struct nomstack_addr *addr_out, uint16_t *port_out);
 
 /**
  * nomstack_tcp_idle_ns - since when the peer has been silent
@@ -375,7 +447,45 @@ typedef void (*nomstack_udp_fn)(struct nomstack *s, void *arg, const void *data,
 				uint32_t ip4_be, uint16_t port);
 
 /**
- * nomstack_udp_bind - receive datagrams of a port
+ * typedef nomstack_udp_any_fn - a datagram came in, of IPv4 or IPv6
+ * @s: the stack
+ * @arg: argument given to nomstack_udp_bind_any()
+ * @data: payload, valid during the call only
+ * @len: its length in bytes
+ * @from: sender's address, valid during the call only
+ * @port: sender's port, host byte order
+ */
+typedef void (*nomstack_udp_any_fn)(struct nomstack *s, void *arg, const void *data, uint32_t len,
+				    const struct nomstack_addr *from, uint16_t port);
+
+/**
+ * nomstack_udp_bind_any - receive datagrams of a port, of IPv4 and IPv6
+ * @s: the stack
+ * @port: local port, host byte order
+ * @fn: called for every datagram
+ * @arg: its first argument
+ *
+ * Return: 0, -EINVAL, -EADDRINUSE, -ENOMEM.
+ */
+NOMSTACK_API int nomstack_udp_bind_any(struct nomstack *s, uint16_t port, nomstack_udp_any_fn fn, void *arg);
+
+/**
+ * nomstack_udp_send_to - send one datagram to an address of IPv4 or IPv6
+ * @s: the stack
+ * @local_port: a port bound with nomstack_udp_bind_any(), or for IPv4 nomstack_udp_bind()
+ * @to: the address
+ * @port: port, host byte order
+ * @data: payload, copied
+ * @len: its length, at most 1472 with IPv4 and 1452 with IPv6 (no fragmentation)
+ *
+ * Return: as nomstack_udp_send(), and -EINVAL (no unicast address, or IPv6 from a port
+ * of IPv4 only).
+ */
+NOMSTACK_API int nomstack_udp_send_to(struct nomstack *s, uint16_t local_port, const struct nomstack_addr *to,
+				      uint16_t port, const void *data, uint32_t len);
+
+/**
+ * nomstack_udp_bind - receive datagrams of a port, of IPv4
  * @s: the stack
  * @port: local port, host byte order
  * @fn: called for every datagram
@@ -481,6 +591,7 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  * @drop_mem: packets or segments dropped for want of memory
  * @drop_proto: frames dropped as malformed, or of an unknown protocol
  * @ip_bad: of @drop_proto, those with a malformed IPv4 header
+ * @ip6_bad: of @drop_proto, those with malformed or too many headers of IPv6, fragments included
  * @arp_requests: ARP requests sent
  * @timers_run: protocol timers run
  * @ooseq_dropped: out-of-order segments dropped, so that a peer cannot hold
@@ -491,6 +602,8 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  *	the short way: nearly all on a busy server whose device vouches for checksums
  * @drop_arp: for a limit of the ARP cache: packets that waited for a neighbour in
  *	vain or gave way to a newer one, neighbours not asked for, or not noted
+ * @drop_nd: the same as @drop_arp for IPv6's neighbours, and what routers announced or
+ *	redirected that was not taken
  * @drop_icmp: echo requests not answered and errors not sent, for knob icmp_per_s
  * @drop_fragment: of @drop_proto, IP fragments, which are not put together
  * @tx_long: frames that the device cut into segments, and @tx_joined the
@@ -506,6 +619,7 @@ struct nomstack_stats {
 	uint64_t tx_long, tx_joined;
 	uint64_t tcp_predicted;
 	uint64_t drop_arp, drop_icmp, drop_fragment;
+	uint64_t drop_nd, ip6_bad;
 };
 
 #define NOMSTACK_SIZE_BINS 16	/* no ring has more than 32768 */

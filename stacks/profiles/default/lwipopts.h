@@ -47,6 +47,23 @@
 #define LWIP_CHECKSUM_CTRL_PER_NETIF	1	/* offload is the device's to offer */
 #endif
 
+/* IPv6.  One interface: zones of addresses would say nothing. */
+#define LWIP_IPV6			1
+#define LWIP_IPV6_SCOPES		0
+#define LWIP_IPV6_STRICT		1	/* bounds for strangers, and RFC 4861 to the letter */
+#define LWIP_IPV6_NUM_ADDRESSES		4	/* link-local, a static one, two by router advertisements */
+#define LWIP_IPV6_DUP_DETECT_ATTEMPTS	1	/* RFC 4862, DupAddrDetectTransmits */
+#define LWIP_IPV6_REASS			0	/* as IP_REASSEMBLY */
+#define LWIP_IPV6_FRAG			0
+#define LWIP_ND6_NUM_NEIGHBORS		64
+#define LWIP_ND6_NUM_DESTINATIONS	256
+#define LWIP_ND6_NUM_PREFIXES		4
+#define LWIP_ND6_NUM_ROUTERS		2
+#define LWIP_ND6_QUEUEING		0	/* one packet for each neighbor */
+#define LWIP_ND6_RDNSS_MAX_DNS_SERVERS	0
+#define LWIP_ND6_TCP_REACHABILITY_HINTS	0	/* two packets in 35 s cost less than a look with each ACK */
+#define MEMP_NUM_MLD6_GROUP		(LWIP_IPV6_NUM_ADDRESSES + 1)
+
 /* Memory.  PBUF_RAM comes from our heap, in DMA memory. */
 #define MEM_ALIGNMENT			8
 #if __has_include("lwip/acd.h")			/* 2.2 */
@@ -80,6 +97,9 @@
 #ifndef LWIP_TCP_PREDICTION
 #define LWIP_TCP_PREDICTION		1	/* nomstack_rx.c looks for such segments */
 #endif
+#ifndef LWIP_TCP_TSO
+#define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 */
+#endif
 #ifndef TCP_MSS
 #define TCP_MSS				1460
 #endif
@@ -103,6 +123,7 @@
 #define TCP_SNDLOWAT			(16 * TCP_MSS)	/* of sockets, which there are none of; must fit 16 bits */
 #endif
 #define TCP_OVERSIZE			512	/* room after a piece sent with NOMSTACK_SEND_MORE */
+#define TCP_TMR_SLICE			128	/* connections that timers look at between two polls */
 #define TCP_LISTEN_BACKLOG		1
 #ifndef TCP_DEFAULT_LISTEN_BACKLOG
 #define TCP_DEFAULT_LISTEN_BACKLOG	255

@@ -8,6 +8,9 @@
 
 #define MEMP_NUM_TCP_PCB	16384
 #define TCP_PCB_HASH_SIZE	32768
+#define MEMP_NUM_TCP_SEG	16384	/* an answer under way on each */
+#define MEMP_NUM_PBUF		16384
+#define NOMSTACK_HEAP_BYTES	(16 << 20)
 #define NOMSTACK_KEEPALIVE_S	300	/* who has vanished keeps no PCB */
 
 #include "../default/lwipopts.h"

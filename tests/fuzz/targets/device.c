@@ -180,9 +180,10 @@ static uint64_t clock_fn(void *arg)
 	return now_ns;
 }
 
-static void on_datagram(struct nomstack *s, void *arg, const void *data, uint32_t len, uint32_t ip4_be, uint16_t port)
+static void on_datagram(struct nomstack *s, void *arg, const void *data, uint32_t len, const struct nomstack_addr *from,
+			uint16_t port)
 {
-	nomstack_udp_send(s, 7, ip4_be, port, data, len < 1472 ? len : 1472);
+	nomstack_udp_send_to(s, 7, from, port, data, len < 1452 ? len : 1452);
 }
 
 static void arp_of_peer(void)
@@ -193,9 +194,9 @@ static void arp_of_peer(void)
 	fuzz_inject(f, sizeof(f), 0);
 }
 
-struct nomstack *fuzz_open(uint64_t features, bool dhcp)
+struct nomstack *fuzz_open(uint64_t features, bool dhcp, const char *ip6)
 {
-	struct nomstack_opts o = { .sz = sizeof(o), .vnet = &dev, .ip4 = dhcp ? "dhcp" : "10.0.0.2/24",
+	struct nomstack_opts o = { .sz = sizeof(o), .vnet = &dev, .ip4 = dhcp ? "dhcp" : "10.0.0.2/24", .ip6 = ip6,
 				   .hostname = "fuzz", .now_ns = clock_fn };
 	struct nomstack *s;
 
@@ -209,9 +210,11 @@ struct nomstack *fuzz_open(uint64_t features, bool dhcp)
 	FUZZ_ASSERT(nomstack_open(&o, &s) == 0);
 	fuzz_app_reset(s);
 	FUZZ_ASSERT(nomstack_tcp_listen(s, 80, 4, &fuzz_app, s) == 0);
-	FUZZ_ASSERT(nomstack_udp_bind(s, 7, on_datagram, NULL) == 0);
+	FUZZ_ASSERT(nomstack_udp_bind_any(s, 7, on_datagram, NULL) == 0);
 	arp_of_peer();
 	fuzz_turn(s, 0);
+	for (int i = 0; ip6 && i < 4; i++)
+		fuzz_turn(s, 1000000000);	/* nobody else has its addresses */
 	fuzz_sent(NULL);
 	return s;
 }
@@ -289,11 +292,49 @@ static void store(uint8_t *at, uint32_t s)
 	at[1] = (uint8_t)s;
 }
 
+/* Where TCP, UDP or ICMPv6 begins in a packet of IPv6 of @n bytes, behind extension headers; 0: nowhere. */
+static unsigned behind_headers(const uint8_t *ip, unsigned n, uint8_t *next)
+{
+	unsigned at = 40;
+
+	*next = ip[6];
+	for (unsigned i = 0; i < 8; i++) {
+		const uint8_t *hdr = ip + at;
+
+		if (*next != 0 && *next != 43 && *next != 44 && *next != 60)
+			return at;
+		if (at + 8 > n)
+			return 0;
+		at += *next == 44 ? 8 : 8 * (1 + hdr[1]);
+		*next = hdr[0];
+		if (at >= n)
+			return 0;
+	}
+	return 0;
+}
+
+static void fix_sums6(uint8_t *ip, unsigned len)
+{
+	unsigned n = 40 + ((unsigned)ip[4] << 8 | ip[5]), at, off;
+	uint8_t next;
+
+	if (n > len)
+		return;
+	at = behind_headers(ip, n, &next);
+	off = next == 6 ? 16 : next == 17 ? 6 : next == 58 ? 2 : 0;
+	if (!at || !off || n - at < off + 2)
+		return;
+	ip[at + off] = ip[at + off + 1] = 0;
+	store(ip + at + off, sum(ip + at, n - at, sum(ip + 8, 32, next + n - at)));
+}
+
 void fuzz_fix_sums(uint8_t *f, unsigned len)
 {
 	uint8_t *ip = f + 14, *l4;
 	unsigned ihl, bytes, off;
 
+	if (len >= 54 && f[12] == 0x86 && f[13] == 0xdd)
+		fix_sums6(ip, len - 14);
 	if (len < 34 || f[12] != 8 || f[13] || ip[0] >> 4 != 4)
 		return;
 	ihl = (ip[0] & 15u) * 4;

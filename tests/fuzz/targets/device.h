@@ -18,6 +18,8 @@
 
 #define OUR_IP	0x0a000002u
 #define PEER_IP	0x0a000001u
+#define OUR_IP6	"\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02"
+#define OUR_LINK_LOCAL6 "\xfe\x80\0\0\0\0\0\0\x50\x54\0\xff\xfe\0\0\x02"
 
 /* Bytes of an input, zeroes behind its end. */
 struct input {
@@ -41,8 +43,9 @@ static inline uint16_t take16(struct input *in)
 }
 
 /* A stack that listens on TCP 80 and UDP 7; what its application does is in app.c.
- * @dhcp: it has no address yet, and asks for one */
-struct nomstack *fuzz_open(uint64_t features, bool dhcp);
+ * @dhcp: it has no address yet, and asks for one
+ * @ip6: "auto", or "fd00::2/64"; its addresses are ready.  NULL: no IPv6 */
+struct nomstack *fuzz_open(uint64_t features, bool dhcp, const char *ip6);
 
 /* Closes it, and aborts when anything is left: a bug as bad as a crash. */
 void fuzz_close(struct nomstack *s);
@@ -59,7 +62,8 @@ uint64_t fuzz_time(unsigned code);
 /* Frames that the stack sent: the last one, NULL if none since last asked. */
 const uint8_t *fuzz_sent(unsigned *len_out);
 
-/* Write the sums that a frame should have: IPv4, TCP, UDP, ICMP, as far as its lengths are sane. */
+/* Write the sums that a frame should have: IPv4, TCP, UDP, ICMP of both versions, as far
+ * as its lengths are sane. */
 void fuzz_fix_sums(uint8_t *frame, unsigned len);
 
 #define FUZZ_ASSERT(x) do { if (!(x)) fuzz_fail(#x, __FILE__, __LINE__); } while (0)

@@ -30,6 +30,8 @@
 #define OPT_TSO		2	/* and segmentation */
 #define OPT_LOOK	4	/* somebody looks: taps are on */
 #define OPT_DHCP	8	/* the stack asks for its address */
+#define OPT_IP6		16	/* it has a fixed one of IPv6 */
+#define OPT_IP6_AUTO	32	/* or listens to routers */
 
 #define F_TIME		0x0f
 #define F_SUMS		0x10	/* put sums right */
@@ -55,15 +57,16 @@ static void answer_dhcp(struct nomstack *s, uint8_t *f, unsigned len)
 /* An acknowledgment of 0 is one of all that was sent: nobody guesses our numbers. */
 static void acknowledge(uint8_t *f, unsigned len)
 {
-	ip_addr_t us = { 0 }, them = { 0 };
-	uint8_t *t = f + 14 + (f[14] & 15u) * 4;
+	struct frame_tcp seen;
 	struct tcp_pcb *pcb;
+	uint8_t *t;
 
-	if (f[14] >> 4 != 4 || f[23] != 6 || t + 20 > f + len || !(t[13] & TCP_ACK) || memcmp(t + 8, "\0\0\0", 4))
+	if (!nomstack__frame_tcp(f, len, &seen))
 		return;
-	memcpy(&ip_2_ip4(&them)->addr, f + 26, 4);
-	memcpy(&ip_2_ip4(&us)->addr, f + 30, 4);
-	pcb = tcp_pcb_hash_find(&them, (uint16_t)(t[0] << 8 | t[1]), &us, (uint16_t)(t[2] << 8 | t[3]), NETIF_NO_INDEX);
+	t = f + (seen.tcp - f);
+	if (!(t[13] & TCP_ACK) || memcmp(t + 8, "\0\0\0", 4))
+		return;
+	pcb = nomstack__frame_pcb(&seen, true);
 	if (pcb)
 		memcpy(t + 8, &(uint32_t){ lwip_htonl(pcb->snd_nxt) }, 4);
 }
@@ -131,7 +134,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned options = take8(&in);
 	struct nomstack *s = fuzz_open((options & OPT_CSUM ? 1ull << VIRTIO_NET_F_CSUM : 0) |
 				       (options & OPT_TSO ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 : 0),
-				       options & OPT_DHCP);
+				       options & OPT_DHCP, options & OPT_IP6_AUTO ? "auto" :
+				       options & OPT_IP6 ? "fd00::2/64" : NULL);
 
 	if (options & OPT_LOOK)
 		look_on(s);
@@ -150,6 +154,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			memcpy(f, "\x52\x54\x00\x00\x00\x02\x52\x54\x00\x00\x00\x01", 12);
 			if (f[12] == 8 && f[13] == 0) {
 				memcpy(f + 30, "\x0a\x00\x00\x02", 4);
+				acknowledge(f, len);
+			}
+			if (f[12] == 0x86 && f[13] == 0xdd && len >= 54 && f[38] != 0xff) {
+				memcpy(f + 38, options & OPT_IP6_AUTO ? OUR_LINK_LOCAL6 : OUR_IP6, 16);
 				acknowledge(f, len);
 			}
 			if (options & OPT_DHCP)

@@ -23,16 +23,17 @@ $(B)/fuzz/bin/$(1): $$(FZ_OBJS_$(1)) $(call libs,$(3))
 DEPS += $$(FZ_OBJS_$(1))
 endef
 
-FZ_STACK := $(addprefix $(FZ_DIR)/,device.c app.c) $(NOMSTACK_SRCS) $(LWIP_SRCS)
+FZ_STACK := $(addprefix $(FZ_DIR)/,device.c app.c) $(filter-out %_raw.c,$(NOMSTACK_SRCS)) $(LWIP_SRCS)
 FZ_STACK_CPP := $(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -I$(FZ_DIR)
 ifneq ($(CLANG),)
 $(eval $(call fuzz_target,frames,$(FZ_STACK),,,$(FZ_STACK_CPP)))
 $(eval $(call fuzz_target,tcp,$(FZ_STACK),,,$(FZ_STACK_CPP)))
+$(eval $(call fuzz_target,raw,stacks/src/nomstack_frame.c stacks/src/nomstack_chksum.c $(addprefix apps/nomudp/src/,answer.c peers.c),,,$(FZ_STACK_CPP)))
 $(eval $(call fuzz_target,http,$(NHTTPD_CORE) $(addprefix $(NHTTPD_DIR)/,conn.c metrics.c options.c server.c),nomux,,))
 $(eval $(call fuzz_target,price,$(addprefix econd/src/econ_,price.c json.c money.c),,-ljansson,))
 $(eval $(call fuzz_target,netlink,econd/src/nl.c,,-lnl-genl-3 -lnl-3,-isystem /usr/include/libnl3))
 $(eval $(call fuzz_target,vring,$(NOMDRV_SRCS) userdrivers/src/vtrans_fake.c,nomux,-lcmocka,))
-$(FZ_OBJS_frames) $(FZ_OBJS_tcp): $(LWIP_TREE)/.stamp $(NOMSTACK_OPTIONS)
+$(FZ_OBJS_frames) $(FZ_OBJS_tcp) $(FZ_OBJS_raw): $(LWIP_TREE)/.stamp $(NOMSTACK_OPTIONS)
 units: $(FZ_BINS)
 endif
 .PHONY: fuzz-targets

@@ -67,6 +67,7 @@ struct nom_info {
 #define NOM_FEATURE_PRICE_DEL	(1ULL << 16)	/* NOM_GENL_CMD_DEL_PRICE */
 #define NOM_FEATURE_DEVICE_STATE (1ULL << 17)	/* nom_board_device.state */
 #define NOM_FEATURE_MEM_RELEASE	(1ULL << 24)	/* NOM_MEM_RELEASE */
+#define NOM_FEATURE_MMIO	(1ULL << 25)	/* NOM_MMIO_OPEN, NOM_PHYS_MMIO */
 
 #define NOM_GET_INFO	_IO(NOM_IOC_TYPE, 0x00)
 
@@ -188,6 +189,57 @@ struct nom_mem_release {
 
 #define NOM_NODE_ANY	(-1)
 #define NOM_MEM_RELEASE	_IO(NOM_IOC_TYPE, 0x30)
+
+#define NOM_MMIO_NAME_MAX	48
+
+/**
+ * struct nom_mmio_open - ioctl(NOM_MMIO_OPEN): a virtio device without PCI
+ * @size: sizeof(struct nom_mmio_open)
+ * @flags: must be 0
+ * @name: of a platform device bound to nom-mmio, NUL-terminated
+ * @out_fd: the device, close-on-exec; one opener at a time.  mmap(2) it, shared, at
+ *	offset 0, to the end of the page in which the registers end.
+ * @out_offset: where in that mapping the registers begin
+ * @out_bytes: how long they are
+ *
+ * Trusted mode: who writes to the registers can make the device write anywhere.
+ * When the descriptor and all mappings are gone the device is reset.
+ *
+ * Return: 0, -EPERM (needs CAP_SYS_RAWIO), -ENODEV (nom-mmio has no device of that
+ * name), -EBUSY (somebody has it), -EINVAL (@name does not end), -EOPNOTSUPP.
+ */
+struct nom_mmio_open {
+	__u32 size;
+	__u32 flags;
+	char name[NOM_MMIO_NAME_MAX];
+	__s32 out_fd;
+	__u32 out_offset;
+	__aligned_u64 out_bytes;
+};
+
+#define NOM_MMIO_OPEN	_IO(NOM_IOC_TYPE, 0x31)
+
+/**
+ * struct nom_mmio_irq - ioctl(device, NOM_MMIO_IRQ): what its interrupt signals
+ * @size: sizeof(struct nom_mmio_irq)
+ * @flags: must be 0
+ * @rx_fd: an eventfd for used buffers, -1: none
+ * @config_fd: and for a changed configuration, -1: none
+ *
+ * Causes are acknowledged by the kernel.  Both -1: off.  Each call forgets the one
+ * before.  With NOM_CORE_BIND of @rx_fd the interrupt comes to the leased core.
+ *
+ * Return: 0, -ENXIO (it has no interrupt), -EBUSY (another driver has it), -EBADF or
+ * -EINVAL (no eventfd), -EOPNOTSUPP; after a failure it is off.
+ */
+struct nom_mmio_irq {
+	__u32 size;
+	__u32 flags;
+	__s32 rx_fd;
+	__s32 config_fd;
+};
+
+#define NOM_MMIO_IRQ	_IO(NOM_IOC_TYPE, 0x32)
 
 /**
  * struct nom_notify - ioctl(nom, NOM_NOTIFY): post an event to a lease
@@ -463,18 +515,20 @@ struct nom_mem_map {
 /**
  * struct nom_mem_phys - ioctl(grant, NOM_MEM_PHYS): trusted mode, thesis 3.5
  * @size: sizeof(struct nom_mem_phys)
- * @flags: must be 0
+ * @flags: NOM_PHYS_MMIO
  * @offset: multiple of 2 MiB
  * @out_phys: guest-physical address of the 2 MiB at @offset
  * @bdf: the PCI function that will do DMA there: domain << 16 | bus << 8 |
- *	device << 3 | function; it must be bound to vfio-pci
+ *	device << 3 | function; it must be bound to vfio-pci.  With NOM_PHYS_MMIO:
+ *	the descriptor of NOM_MMIO_OPEN
  * @reserved: must be 0
  *
  * A grant whose addresses were told for a device is quarantined when it ends:
- * its memory goes to nobody until that device can no longer master the bus.
+ * its memory goes to nobody until that device can no longer master the bus; with
+ * NOM_PHYS_MMIO, until it has been reset, which closing it does.
  *
  * Return: 0, -EPERM (needs CAP_SYS_RAWIO), -ENODEV, -EBUSY (device not bound
- * to vfio-pci), -EINVAL.
+ * to vfio-pci), -EBADF (no such descriptor), -EINVAL, -EOPNOTSUPP (unknown flag).
  */
 struct nom_mem_phys {
 	__u32 size;
@@ -485,6 +539,7 @@ struct nom_mem_phys {
 	__u32 reserved;
 };
 
+#define NOM_PHYS_MMIO		1U	/* struct nom_mem_phys.flags */
 #define NOM_MEM_PHYS	_IO(NOM_IOC_TYPE, 0x22)
 
 /*

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+/*
+ * main.c - nomudp: answer datagrams, on the kernel's stack or on a device of its own
+ */
+#include "server.h"
+
+#include <econ/options.h>
+#include <nomux/clock.h>
+#include <nomux/ctx.h>
+#include <nomux/log.h>
+
+#include <cpuid.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#define OPT(field) offsetof(struct options, field)
+static const struct econ_option table[] = {
+	{ "stack", 's', ECON_OPT_STRING, OPT(stack_word), "KIND", "linux: the kernel's (default); nom: a device of our own", 0, 0 },
+	{ "tier", 't', ECON_OPT_STRING, OPT(tier_word), "KIND", "nom: raw: frames (default); native: the private stack", 0, 0 },
+	{ "port", 'p', ECON_OPT_INT, OPT(port), "N", "UDP port (7000)", 1, 65535 },
+	{ "ip", 'i', ECON_OPT_STRING, OPT(ip), "ADDR[/LEN]", "nom: own address and prefix (required); linux: listen here only", 0, 0 },
+	{ "device", 'd', ECON_OPT_STRING, OPT(device), "BDF|unix:PATH",
+	  "nom: PCI function, or the socket of a vhost-user back-end: hosted, no lease ($NOM_DEVICE)", 0, 0 },
+	{ "cpu", 'c', ECON_OPT_INT, OPT(cpu), "N", "linux: stay on this core; nom: the reserved core to lease ($NOM_CPU; -1: any)", -1, 4095 },
+	{ "w-us", 'w', ECON_OPT_INT, OPT(w_us), "N", "nom: the batching delay W (0)", 0, 100000 },
+	{ "poll", 0, ECON_OPT_FLAG, OPT(poll), NULL, "nom: never sleep", 0, 0 },
+	{ "irq", 0, ECON_OPT_FLAG, OPT(irq), NULL, "nom: sleep as soon as there is nothing to do", 0, 0 },
+	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom: without work for so long, sleep (10000)", 1, 10000000 },
+	{ "pause", 0, ECON_OPT_STRING, OPT(pause_word), "auto|on|off", "nom: PAUSE while polling; auto: not on an emulated CPU", 0, 0 },
+	{ "arp-per-s", 0, ECON_OPT_INT, OPT(arp_per_s), "N", "raw: ARP answers a second, a tenth of it at once (1000)", 0, 1000000 },
+	{ "icmp-per-s", 0, ECON_OPT_INT, OPT(icmp_per_s), "N", "nom: echo replies likewise (1000)", 0, 1000000 },
+	{ "busy-poll-us", 0, ECON_OPT_INT, OPT(busy_poll_us), "N",
+	  "linux: poll the device so long in a read, and prefer that to interrupts; 0: leave that alone (0)", 0, 1000000 },
+	{ "name", 0, ECON_OPT_STRING, OPT(name), "TEXT", "name on the counter page (nomudp)", 0, 0 },
+	{ "help", 'h', ECON_OPT_FLAG, OPT(help), NULL, "this text", 0, 0 },
+	{ NULL, 0, 0, 0, NULL, NULL, 0, 0 },
+};
+
+void die_message(const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "nomudp: %s\n", line);
+}
+
+void server_announce(struct server *srv, const char *where)
+{
+	printf("nomudp: answering %s, stack %s, pid %d\n", where,
+	       srv->opt.stack == STACK_LINUX ? "linux" : srv->opt.tier == TIER_RAW ? "nom, raw tier" : "nom, native tier", (int)getpid());
+	fflush(stdout);
+}
+
+static void *signals_main(void *arg)
+{
+	struct server *srv = arg;
+	sigset_t set;
+	int sig;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (!sigwait(&set, &sig))
+		atomic_store(&srv->stop, true);
+	return NULL;
+}
+
+int server_signals(struct server *srv)
+{
+	pthread_t thread;
+	int ret = pthread_create(&thread, NULL, signals_main, srv);
+
+	if (ret) {
+		die_message("cannot start a thread: %s", strerror(ret));
+		return EXIT_OTHER;
+	}
+	pthread_detach(thread);		/* it ends with the process, or a signal later than need be */
+	return EXIT_OK;
+}
+
+/* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
+static bool emulated_cpu(void)
+{
+	unsigned eax, ebx, ecx, edx;
+	char id[13] = "";
+
+	__cpuid(1, eax, ebx, ecx, edx);
+	if (!(ecx & (1u << 31)))
+		return false;
+	__cpuid(0x40000000, eax, ebx, ecx, edx);
+	memcpy(id, &ebx, 4);
+	memcpy(id + 4, &ecx, 4);
+	memcpy(id + 8, &edx, 4);
+	return !strcmp(id, "TCGTCGTCGTCG");
+}
+
+/* Which of @words, separated by '|', @word is; -1: none */
+static int choice(const char *words, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (int i = 0; *words; i++) {
+		size_t len = strcspn(words, "|");
+
+		if (len == n && !memcmp(words, word, n))
+			return i;
+		words += len + (words[len] == '|');
+	}
+	return -1;
+}
+
+static int usage_error(const char *what)
+{
+	die_message("%s: see nomudp --help", what);
+	return EXIT_USAGE;
+}
+
+/* nomctl run tells device and core by its environment. */
+static int take_environment(struct options *o)
+{
+	const char *cpu = getenv("NOM_CPU");
+	char *end;
+
+	if (o->stack != STACK_NOM)
+		return EXIT_OK;
+	if (!o->device)
+		o->device = getenv("NOM_DEVICE");
+	if (o->cpu >= 0 || !cpu)
+		return EXIT_OK;
+	o->cpu = strtol(cpu, &end, 10);
+	return *cpu && !*end && o->cpu >= 0 && o->cpu < 4096 ? EXIT_OK : usage_error("NOM_CPU is no core's number");
+}
+
+static int check(struct options *o)
+{
+	int stack = choice("linux|nom", o->stack_word), tier = choice("raw|native", o->tier_word ? o->tier_word : "raw");
+	int pause = choice("auto|on|off", o->pause_word);
+
+	if (stack < 0)
+		return usage_error("--stack must be linux or nom");
+	if (tier < 0)
+		return usage_error("--tier must be raw or native");
+	if (pause < 0)
+		return usage_error("--pause must be auto, on or off");
+	if (o->poll && o->irq)
+		return usage_error("--poll and --irq are opposites: give one of them");
+	o->stack = stack;
+	o->tier = tier;
+	o->idle = o->poll ? IDLE_POLL : o->irq ? IDLE_IRQ : IDLE_AUTO;
+	o->pause = pause == 1 || (pause == 0 && !emulated_cpu());
+	if (stack == STACK_LINUX && (o->tier_word || o->device || o->w_us || o->poll || o->irq))
+		return usage_error("--tier, --device, --w-us, --poll and --irq mean nothing with --stack linux");
+	if (stack == STACK_NOM && o->busy_poll_us)
+		return usage_error("--busy-poll-us means nothing with --stack nom");
+	if (take_environment(o))
+		return EXIT_USAGE;
+	if (stack == STACK_NOM && !o->device)
+		return usage_error("--stack nom needs --device: a PCI function (lspci -D) or unix:PATH");
+	if (stack == STACK_NOM && !o->ip)
+		return usage_error("--stack nom needs --ip ADDR/LEN");
+	if (stack == STACK_NOM && tier == TIER_RAW && !strcmp(o->ip, "dhcp"))
+		return usage_error("--ip dhcp needs the stack: --tier native");
+	return EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	static struct server srv = { .opt = {
+		.stack_word = "linux", .pause_word = "auto", .name = "nomudp", .port = 7000, .cpu = -1, .idle_us = 10000,
+		.arp_per_s = 1000, .icmp_per_s = 1000,
+	} };
+	char err[200];
+	sigset_t set;
+	int ret;
+
+	ret = econ_options_parse(table, &srv.opt, argc - 1, argv + 1, 0, err, sizeof(err));
+	if (ret)
+		return usage_error(ret < 0 ? err : "it takes no operands");
+	if (srv.opt.help) {
+		printf("usage: nomudp [--stack linux] [OPTION]...\n"
+		       "       nomudp --stack nom --device BDF --ip ADDR/LEN [OPTION]...\n\n"
+		       "Answer datagrams, on the kernel's stack or on a device of its own.\n\n");
+		econ_options_help(stdout, table);
+		printf("\nSIGTERM ends it.  See nomudp(1).\n");
+		return EXIT_OK;
+	}
+	ret = check(&srv.opt);
+	if (ret)
+		return ret;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	nomux_clock_init();
+	ret = metrics_open(&srv.m, srv.opt.name);
+	if (ret)
+		nomux_log(LOG_WARNING, "nomudp: no counter page (%s): nomctl will not see this server", strerror(-ret));
+	ret = srv.opt.stack == STACK_NOM ? net_nom_run(&srv) : net_linux_run(&srv);
+	nomux_close(srv.nomux);
+	metrics_close(&srv.m);
+	return ret;
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+/* metrics.c - the counters and knobs nomctl sees */
+#include "metrics.h"
+
+#include <nomux/page.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+	const char *name, *unit;
+	enum nomux_counter_kind kind;
+} table[M_KIND] = {
+	[M_REQUESTS] = { "udp.requests", "requests", NOMUX_COUNTER },
+	[M_BYTES] = { "udp.bytes", "bytes", NOMUX_COUNTER },
+	[M_BAD] = { "udp.bad", "datagrams", NOMUX_COUNTER },
+	[M_OTHER_PORT] = { "udp.other_port", "datagrams", NOMUX_COUNTER },
+	[M_UNSENT] = { "udp.unsent", "answers", NOMUX_COUNTER },
+	[M_ARP] = { "arp.answers", "answers", NOMUX_COUNTER },
+	[M_ARP_LIMITED] = { "arp.limited", "questions", NOMUX_COUNTER },
+	[M_ICMP] = { "icmp.answers", "answers", NOMUX_COUNTER },
+	[M_ICMP_LIMITED] = { "icmp.limited", "questions", NOMUX_COUNTER },
+	[M_W_US] = { "w_us", "us", NOMUX_GAUGE },
+	[M_POLLS] = { "loop.busy_turns", "turns", NOMUX_COUNTER },
+	[M_SLEEPS] = { "loop.sleeps", "sleeps", NOMUX_COUNTER },
+	[M_SYSCALLS] = { "loop.syscalls", "calls", NOMUX_COUNTER },
+	[M_RX_PACKETS] = { "rx_packets", "packets", NOMUX_COUNTER },
+	[M_TX_PACKETS] = { "tx_packets", "packets", NOMUX_COUNTER },
+	[M_RX_BATCHES] = { "rx_batches", "batches", NOMUX_COUNTER },
+	[M_TX_BATCHES] = { "tx_batches", "batches", NOMUX_COUNTER },
+	[M_DOORBELLS_RX] = { "doorbells_rx", "doorbells", NOMUX_COUNTER },
+	[M_DOORBELLS_TX] = { "doorbells_tx", "doorbells", NOMUX_COUNTER },
+	[M_INTERRUPTS] = { "interrupts", "interrupts", NOMUX_COUNTER },
+	[M_RX_BAD] = { "rx_bad", "packets", NOMUX_COUNTER },
+	[M_RESTARTS] = { "restarts", "restarts", NOMUX_COUNTER },
+	[M_STACK_DROPS] = { "stack.drops", "packets", NOMUX_COUNTER },
+	[M_DELAY_RX] = { "delay_max_rx", "ns", NOMUX_GAUGE },
+};
+
+int metrics_open(struct metrics *m, const char *app_name)
+{
+	int ret;
+
+	memset(m, 0, sizeof(*m));
+	for (unsigned i = 0; i < NR_METRICS; i++)
+		m->word[i] = &m->private_word[i];
+	ret = nomux_page_create(app_name, &m->page);
+	for (unsigned i = 0; !ret && i < NR_METRICS; i++) {
+		char name[32];
+
+		if (i < M_KIND) {
+			ret = nomux_page_counter(m->page, table[i].name, table[i].unit, table[i].kind, &m->word[i]);
+			continue;
+		}
+		snprintf(name, sizeof(name), "drop.%s", nomstack_frame_kind_name(i - M_KIND + NOMSTACK_FRAME_SHORT));
+		ret = nomux_page_counter(m->page, name, "frames", NOMUX_COUNTER, &m->word[i]);
+	}
+	return ret;
+}
+
+void metrics_close(struct metrics *m)
+{
+	for (unsigned i = 0; i < NR_METRICS; i++)
+		m->word[i] = &m->private_word[i];
+	nomux_page_destroy(m->page);
+	m->page = NULL;
+}
+
+int metrics_knob(struct metrics *m, const struct nomstack_knob *k, int64_t value)
+{
+	unsigned i = m->nr_knobs;
+	int ret = i == KNOBS_MAX ? -ENOSPC : 0;
+
+	if (!ret && m->page)
+		ret = nomux_page_knob(m->page, k->name, k->unit, k->effect, k->min, k->max, value, &m->knob[i]);
+	if (!ret)
+		m->nr_knobs++;
+	return ret;
+}
+
+bool metrics_take(struct metrics *m, unsigned i, int64_t *value_out)
+{
+	if (!m->page || i >= m->nr_knobs || !nomux_page_knob_take(m->page, m->knob[i], value_out))
+		return false;
+	nomux_page_knob_set(m->page, m->knob[i], *value_out);
+	return true;
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+/*
+ * net_nom.c - a device of our own: the loop, the core, the end
+ *
+ * In a guest with nom a PCI function through VFIO, the data thread on a leased core;
+ * hosted (--device unix:PATH) an ordinary process on a vhost-user back-end.
+ *
+ * As in nhttpd, whatever touches a frame lies between BUSY_BEGIN and BUSY_END: NOPs
+ * that tell an instruction counter (scripts/tcg-count) work from waiting.  A busy
+ * stretch ends with a poll that found nothing, and that poll counts.
+ */
+#include "nom_open.h"
+#include "server.h"
+#include "tier.h"
+
+#include <nomdrv/vnet.h>
+#include <nomux/clock.h>
+#include <nomux/core.h>
+#include <nomux/log.h>
+#include <nomux/notify.h>
+#include <nomux/upcall.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+
+#define BUSY_BEGIN() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x10,0x4d,0x4f,0x4e" ::: "memory")
+#define BUSY_END() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x11,0x4d,0x4f,0x4e" ::: "memory")
+
+#define TICK_NS 1000000ULL
+#define SHOW_NS 10000000ULL
+#define CHECK_NS 1000000000ULL
+#define SLEEP_MAX_NS 100000000ULL	/* the request to stop, and knobs, are looked at that often when idle */
+
+static struct {
+	struct nomux_core *core;	/* NULL: hosted */
+	struct vnet *v;
+	const struct tier_ops *tier;
+	uint64_t w_us, idle_ns, gap_ns;
+	uint64_t next_tick_ns, next_show_ns, next_check_ns;
+	uint64_t polls, sleeps, syscalls;
+	bool opened, broken;
+} net;
+
+/* ----------------------------------------------------- knobs and counters --- */
+
+static const struct nomstack_knob idle_knob = {
+	"idle_us", "us", "how long to poll without work before sleeping: latency of the next request for CPU time", 1, 10000000, 10000,
+};
+
+static int offer_knobs(struct server *srv)
+{
+	unsigned nr;
+	const struct nomstack_knob *k = net.tier->knobs(&nr);
+	int ret = 0;
+
+	for (unsigned i = 0; !ret && i < nr; i++) {
+		int64_t v = !strcmp(k[i].name, "w_us") ? srv->opt.w_us : !strcmp(k[i].name, "icmp_per_s") ? srv->opt.icmp_per_s : k[i].def;
+
+		ret = metrics_knob(&srv->m, &k[i], v);
+	}
+	if (!ret && srv->opt.idle == IDLE_AUTO)
+		ret = metrics_knob(&srv->m, &idle_knob, srv->opt.idle_us);
+	return ret;
+}
+
+static void set_knob(struct server *srv, const char *name, int64_t v)
+{
+	int ret = net.tier->knob_set(name, v);
+
+	if (ret) {
+		nomux_log(LOG_ERR, "nomudp: knob %s = %lld: %s", name, (long long)v, strerror(-ret));
+		return;
+	}
+	if (!strcmp(name, "w_us")) {
+		net.w_us = (uint64_t)v;
+		metric_set(&srv->m, M_W_US, net.w_us);
+	}
+}
+
+static void take_knobs(struct server *srv)
+{
+	unsigned nr;
+	const struct nomstack_knob *k = net.tier->knobs(&nr);
+	int64_t v;
+
+	for (unsigned i = 0; i < nr; i++)
+		if (metrics_take(&srv->m, i, &v))
+			set_knob(srv, k[i].name, v);
+	if (metrics_take(&srv->m, nr, &v))
+		net.idle_ns = (uint64_t)v * 1000;
+}
+
+static void show(struct server *srv)
+{
+	const struct vnet_stats *v = vnet_stats(net.v);
+	struct metrics *m = &srv->m;
+
+	net.tier->show(srv);
+	metric_set(m, M_POLLS, net.polls);
+	metric_set(m, M_SLEEPS, net.sleeps);
+	metric_set(m, M_SYSCALLS, net.syscalls);
+	metric_set(m, M_RX_PACKETS, v->rx_packets);
+	metric_set(m, M_TX_PACKETS, v->tx_packets);
+	metric_set(m, M_DOORBELLS_RX, v->doorbells_rx);
+	metric_set(m, M_DOORBELLS_TX, v->doorbells_tx);
+	metric_set(m, M_INTERRUPTS, v->interrupts);
+	metric_set(m, M_RX_BAD, v->rx_bad);
+	metric_set(m, M_RESTARTS, v->restarts);
+}
+
+/* ------------------------------------------------------------------ loop --- */
+
+/* A device that failed is restarted once; true when that does not help. */
+static bool device_is_gone(struct server *srv)
+{
+	const char *reason = "no reason given";
+	char why[160];
+
+	if (!vnet_check(net.v))
+		return false;
+	vnet_error(net.v, &reason);
+	snprintf(why, sizeof(why), "%s", reason);	/* the next try has its own */
+	if (!net.tier->restart())
+		return false;
+	die_message("--device %s: the device failed: %s", srv->opt.device, why);
+	net.broken = true;
+	return true;
+}
+
+/* Once a millisecond.  True when the loop shall end. */
+static bool tick(struct server *srv, uint64_t now_ns)
+{
+	net.next_tick_ns = now_ns + TICK_NS;
+	if (atomic_load_explicit(&srv->stop, memory_order_relaxed))
+		return true;
+	if (now_ns >= net.next_show_ns) {
+		net.next_show_ns = now_ns + SHOW_NS;
+		show(srv);
+		take_knobs(srv);
+	}
+	if (now_ns < net.next_check_ns)
+		return false;
+	net.next_check_ns = now_ns + CHECK_NS;
+	return device_is_gone(srv);
+}
+
+/* From the first frame to the first poll without any; under load that may be never. */
+static bool work(struct server *srv, uint64_t *now_ns)
+{
+	bool end = false;
+	unsigned nr;
+
+	BUSY_BEGIN();
+	do {
+		nr = net.tier->poll(*now_ns);
+		*now_ns = nomux_now_ns();
+		if (*now_ns >= net.next_tick_ns)
+			end = tick(srv, *now_ns);
+	} while (nr && !end);
+	net.polls++;
+	BUSY_END();
+	return end;
+}
+
+static void sleep_hosted(uint64_t ns)
+{
+	struct pollfd pfd = { .fd = vnet_irq_fd(net.v), .events = POLLIN };
+	struct timespec ts = { .tv_nsec = (long)ns };
+
+	ppoll(&pfd, 1, &ts, NULL);
+	net.syscalls += 2;	/* and the read of the interrupt's eventfd */
+}
+
+static void idle_sleep(struct server *srv, uint64_t max_ns)
+{
+	show(srv);
+	if (max_ns > SLEEP_MAX_NS)
+		max_ns = SLEEP_MAX_NS;
+	if (net.core)
+		nomux_mask(net.core);
+	if (net.tier->idle_prepare()) {
+		net.sleeps++;
+		if (net.core) {
+			net.syscalls++;
+			nomux_wait(net.core, max_ns);
+		} else {
+			sleep_hosted(max_ns);
+		}
+	}
+	net.tier->idle_done();
+	if (net.core)
+		nomux_unmask(net.core);
+}
+
+/*
+ * With W above 0 frames may be held: then the tier is polled in each turn, so that it
+ * knows how far polls lie apart, and it is work only when something came or will be let go.
+ */
+static bool is_due(uint64_t now_ns, uint64_t turn_ns, uint64_t *next_ns_out)
+{
+	uint64_t next_ns = net.tier->next_ns(now_ns);
+
+	*next_ns_out = next_ns;
+	if (!net.w_us)
+		return !next_ns;
+	net.gap_ns -= net.gap_ns / 64;
+	if (turn_ns > net.gap_ns)
+		net.gap_ns = turn_ns;
+	if (next_ns <= 2 * net.gap_ns)
+		return true;
+	net.tier->poll(now_ns);
+	return false;
+}
+
+static void loop(struct server *srv)
+{
+	const bool may_sleep = srv->opt.idle != IDLE_POLL;
+	uint64_t last_ns = nomux_now_ns(), idle_since_ns = last_ns;
+
+	for (;;) {
+		uint64_t now_ns = nomux_now_ns(), turn_ns = now_ns - last_ns, next_ns = 0;
+		bool asked;
+
+		last_ns = now_ns;
+		if (now_ns >= net.next_tick_ns) {
+			bool end;
+
+			BUSY_BEGIN();
+			end = tick(srv, now_ns);
+			BUSY_END();
+			if (end)
+				return;
+		}
+		asked = vnet_rx_pending(net.v);
+		if (asked || is_due(now_ns, turn_ns, &next_ns)) {
+			if (work(srv, &now_ns))
+				return;
+			last_ns = now_ns;
+			if (asked)
+				idle_since_ns = now_ns;
+		} else if (may_sleep && now_ns - idle_since_ns >= net.idle_ns) {
+			idle_sleep(srv, next_ns);
+			last_ns = nomux_now_ns();	/* the sleep was no turn */
+		} else if (srv->opt.pause) {
+			__builtin_ia32_pause();
+		}
+	}
+}
+
+/* --------------------------------------------------------------- set-up --- */
+
+/* From here on this thread lives on the leased core. */
+static int enter_core(struct server *srv)
+{
+	int event, ret = nomux_core_enter(net.core);
+
+	if (ret) {
+		die_message("cannot enter core %d: %s", nomux_core_cpu(net.core), strerror(-ret));
+		return EXIT_NO_CORE;
+	}
+	event = nomux_event_alloc(net.core);
+	ret = event < 0 ? event : vnet_irq_bind(net.v, net.core, (unsigned)event);
+	if (ret && srv->opt.idle != IDLE_POLL) {
+		die_message("--device %s: its interrupt cannot become an upcall: %s: use --poll, or a device with MSI-X",
+			    srv->opt.device, strerror(-ret));
+		return EXIT_DEVICE;
+	}
+	nomux_unmask(net.core);
+	return EXIT_OK;
+}
+
+static int setup(struct server *srv)
+{
+	int ret;
+
+	if (strncmp(srv->opt.device, "unix:", 5)) {
+		ret = nom_open_core(srv, &net.core);
+		if (ret)
+			return ret;
+	}
+	ret = nom_open_device(srv, &net.v);
+	if (!ret)
+		ret = server_signals(srv);
+	if (!ret)
+		ret = net.tier->open(srv, net.v);
+	if (ret)
+		return ret;
+	net.opened = true;
+	ret = offer_knobs(srv);
+	if (ret)
+		nomux_log(LOG_ERR, "nomudp: cannot offer a knob: %s", strerror(-ret));
+	set_knob(srv, "w_us", srv->opt.w_us);
+	return net.core ? enter_core(srv) : EXIT_OK;
+}
+
+static void announce(struct server *srv)
+{
+	char where[200], core[32] = "hosted";
+
+	if (net.core)
+		snprintf(core, sizeof(core), "core %d", nomux_core_cpu(net.core));
+	snprintf(where, sizeof(where), "udp://%.*s:%d/, %s, device %s", (int)strcspn(srv->opt.ip, "/"), srv->opt.ip,
+		 (int)srv->opt.port, core, srv->opt.device);
+	server_announce(srv, where);
+}
+
+int net_nom_run(struct server *srv)
+{
+	int ret;
+
+	net.tier = srv->opt.tier == TIER_RAW ? &tier_raw : &tier_native;
+	net.idle_ns = srv->opt.idle == IDLE_IRQ ? 0 : (uint64_t)srv->opt.idle_us * 1000;
+	ret = setup(srv);
+	if (!ret) {
+		announce(srv);
+		loop(srv);
+		ret = net.broken ? EXIT_DEVICE : EXIT_OK;
+	}
+	/* Everything goes back, in the reverse order, whatever was reached. */
+	if (net.opened)
+		show(srv);
+	net.tier->close();
+	vnet_close(net.v);
+	nomux_core_release(net.core);
+	return ret;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tier.h - the two ways to answer on a device of our own, as net_nom.c sees them
+ *
+ * All are called by the data thread, after open() and until close().
+ */
+#ifndef NOMUDP_TIER_H
+#define NOMUDP_TIER_H
+
+#include <nomstack/nomstack.h>
+
+struct server;
+struct vnet;
+
+struct tier_ops {
+	/* An exit status; its message is printed. */
+	int (*open)(struct server *srv, struct vnet *v);
+	void (*close)(void);
+	/* Frames handled, as nomstack_poll(). */
+	unsigned (*poll)(uint64_t now_ns);
+	/* ns until it needs attention, UINT64_MAX: only a frame can be the reason */
+	uint64_t (*next_ns)(uint64_t now_ns);
+	bool (*idle_prepare)(void);
+	void (*idle_done)(void);
+	int (*restart)(void);
+	const struct nomstack_knob *(*knobs)(unsigned *nr_out);
+	int (*knob_set)(const char *name, int64_t v);
+	/* Its counters onto the page. */
+	void (*show)(struct server *srv);
+};
+
+extern const struct tier_ops tier_raw, tier_native;
+
+#endif
