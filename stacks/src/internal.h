@@ -171,6 +171,8 @@ struct nomstack {
 	struct nomstack_stats st;	/* but what nomstack_stats() knows from elsewhere */
 	struct nomstack_batches batches;
 	struct look *look;		/* NULL: not offered to be looked at */
+	nomstack_neighbour_fn share_fn;	/* NULL: this stack is alone behind its address */
+	void *share_arg;
 	struct netif netif;
 	uint8_t bounce[VNET_FRAME_MAX_BYTES];	/* a frame in more pieces than the driver takes */
 };
@@ -198,6 +200,8 @@ static inline void nomstack__count_size(uint64_t *bins, unsigned n)
 }
 
 /* nomstack_rx.c, nomstack_tx.c */
+/* nomstack_share.c: tell of a frame that says where a neighbour is */
+void nomstack__share(struct nomstack *s, const uint8_t *f, uint32_t len);
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
 unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx);
 void nomstack__rx_free(struct pbuf *p);

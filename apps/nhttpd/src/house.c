@@ -31,10 +31,15 @@ static struct {
 	struct econ_ledger *ledger;
 	bool running, ledger_failed;
 	_Atomic bool end;
-	bool rescan;
-	int in_use;			/* site_mem[] of the site in force, or about to be */
-	bool spare;			/* the other one is free */
-	uint64_t spare_at_ns;
+	struct server **core;		/* who serves: the server itself, or one for each core */
+	struct metrics *words[NHTTPD_CORES];	/* theirs */
+	unsigned nr;
+	struct {
+		bool rescan;
+		int in_use;		/* site_mem[] of the site in force, or about to be */
+		bool spare;		/* the other one is free */
+		uint64_t spare_at_ns;
+	} site[NHTTPD_CORES];
 	uint64_t last_ns, last_requests, last_bytes;
 } house;
 
@@ -92,7 +97,8 @@ static void ledger_line(struct server *srv)
 	house.last_bytes = bytes;
 	if (!house.ledger || !line.interval_ns)
 		return;
-	line.latency_known = price_expected(srv, line.connections, line.w_us, &line.latency_mean_ns,
+	/* The table was measured on one core. */
+	line.latency_known = price_expected(srv, line.connections / house.nr, line.w_us, &line.latency_mean_ns,
 					    &line.latency_sd_ns);
 	ret = econ_ledger_write(house.ledger, &line);
 	if (ret && !house.ledger_failed)
@@ -100,49 +106,63 @@ static void ledger_line(struct server *srv)
 	house.ledger_failed = ret != 0;
 }
 
-/* Load the files again beside the ones in force. */
-static void rescan(struct server *srv)
+/* Load the files again beside the ones in force, for core @i. */
+static void rescan(unsigned i)
 {
+	struct server *srv = house.core[i];
 	struct site *old = atomic_exchange_explicit(&srv->old_site, NULL, memory_order_acquire), *fresh;
 	char err[512];
 	int ret;
 
 	if (old) {
 		site_free(old);
-		house.spare = true;
-		house.spare_at_ns = nomux_now_ns() + REUSE_AFTER_NS;
+		house.site[i].spare = true;
+		house.site[i].spare_at_ns = nomux_now_ns() + REUSE_AFTER_NS;
 	}
-	if (!house.rescan || !house.spare || nomux_now_ns() < house.spare_at_ns)
+	if (!house.site[i].rescan || !house.site[i].spare || nomux_now_ns() < house.site[i].spare_at_ns)
 		return;		/* the last rescan's predecessor is still being sent: later */
-	house.rescan = false;
-	ret = srv->empty_mem ? srv->empty_mem(srv->site_mem[!house.in_use], srv->site_mem_bytes) : 0;
+	if (srv->cores && !atomic_load(&srv->wake))
+		return;		/* it has not read them for the first time yet */
+	house.site[i].rescan = false;
+	ret = srv->empty_mem ? srv->empty_mem(srv->site_mem[!house.site[i].in_use], srv->site_mem_bytes) : 0;
 	if (ret) {
 		nomux_log(LOG_ERR, "rescan: cannot empty the memory for it: %s; the files read before stay in force",
 			  strerror(-ret));
 		return;
 	}
-	if (site_load(srv->opt->root, srv->site_mem[!house.in_use], srv->site_mem_bytes, &fresh, err, sizeof(err))) {
+	if (site_load(srv->opt->root, srv->site_mem[!house.site[i].in_use], srv->site_mem_bytes, &fresh, err, sizeof(err))) {
 		nomux_log(LOG_ERR, "rescan: %s; the files read before stay in force", err);
 		return;
 	}
-	house.in_use = !house.in_use;
-	house.spare = false;
+	house.site[i].in_use = !house.site[i].in_use;
+	house.site[i].spare = false;
 	nomux_log(LOG_NOTICE, "rescan: %u files, %zu bytes", site_nr_files(fresh), site_bytes(fresh));
 	atomic_store_explicit(&srv->next_site, fresh, memory_order_release);
 	wake(srv);
 }
 
-static void take_signal(struct server *srv, int sig)
+static bool rescan_waits(void)
 {
-	int stop = atomic_load(&srv->stop);
+	for (unsigned i = 0; i < house.nr; i++)
+		if (house.site[i].rescan)
+			return true;
+	return false;
+}
 
-	if (sig == SIGHUP) {
-		house.rescan = true;
-		return;
+static void take_signal(int sig)
+{
+	for (unsigned i = 0; i < house.nr; i++) {
+		struct server *srv = house.core[i];
+		int stop = atomic_load(&srv->stop);
+
+		if (sig == SIGHUP) {
+			house.site[i].rescan = true;
+			continue;
+		}
+		/* The first one drains, the second one means now. */
+		atomic_store(&srv->stop, stop == STOP_NO ? STOP_DRAIN : STOP_NOW);
+		wake(srv);
 	}
-	/* The first one drains, the second one means now. */
-	atomic_store(&srv->stop, stop == STOP_NO ? STOP_DRAIN : STOP_NOW);
-	wake(srv);
 }
 
 static void *house_main(void *arg)
@@ -158,13 +178,16 @@ static void *house_main(void *arg)
 		struct timespec ts;
 		int sig;
 
-		if (house.rescan && sleep_ns > RETRY_NS)
+		if (sleep_ns > RETRY_NS && (house.nr > 1 || rescan_waits()))
 			sleep_ns = RETRY_NS;
 		ts = (struct timespec){ sleep_ns / SECOND_NS, sleep_ns % SECOND_NS };
 		sig = sigtimedwait(&set, NULL, &ts);
 		if (sig > 0 && !atomic_load(&house.end))
-			take_signal(srv, sig);
-		rescan(srv);
+			take_signal(sig);
+		for (unsigned i = 0; i < house.nr; i++)
+			rescan(i);
+		if (house.nr > 1)
+			metrics_sum(&srv->m, house.words, house.nr);
 		/* With nobody connected the epoll loop sleeps until told to look. */
 		if (srv->opt->stack == STACK_LINUX && metrics_knobs_changed(&srv->m))
 			wake(srv);
@@ -173,7 +196,12 @@ static void *house_main(void *arg)
 		next_ns += SECOND_NS;
 		if (nomux_now_ns() > next_ns + SECOND_NS)
 			next_ns = nomux_now_ns() + SECOND_NS;	/* suspended, or starved */
-		house_clock(srv);
+		for (unsigned i = 0; i < house.nr; i++)
+			house_clock(house.core[i]);
+		if (house.nr > 1) {
+			house_clock(srv);
+			atomic_store(&srv->price_ucr, atomic_load(&house.core[0]->price_ucr));
+		}
 		if (srv->opt->stack == STACK_LINUX)
 			price_read(srv);
 		ledger_line(srv);
@@ -181,11 +209,18 @@ static void *house_main(void *arg)
 	return NULL;
 }
 
-int house_start(struct server *srv)
+int house_start(struct server *srv, struct server **core, unsigned nr)
 {
 	int ret;
 
+	house.core = core;
+	house.nr = nr;
 	house_clock(srv);
+	for (unsigned i = 0; i < nr; i++) {
+		house_clock(core[i]);
+		house.words[i] = &core[i]->m;
+		house.site[i].spare = true;
+	}
 	if (srv->opt->ledger) {
 		ret = econ_ledger_open(srv->opt->ledger, price_terms(srv), price_form(srv), &house.ledger);
 		if (ret) {
@@ -196,7 +231,6 @@ int house_start(struct server *srv)
 	if (srv->opt->stack == STACK_LINUX)
 		price_read(srv);
 	house.last_ns = nomux_now_ns();
-	house.spare = true;
 	ret = pthread_create(&house.thread, NULL, house_main, srv);
 	if (ret) {
 		die_message("cannot start a thread: %s", strerror(ret));
@@ -216,6 +250,8 @@ void house_stop(struct server *srv)
 	pthread_kill(house.thread, SIGHUP);	/* ends its sleep */
 	pthread_join(house.thread, NULL);
 	house.running = false;
+	if (house.nr > 1)
+		metrics_sum(&srv->m, house.words, house.nr);
 	ledger_line(srv);
 	econ_ledger_close(house.ledger);
 	house.ledger = NULL;

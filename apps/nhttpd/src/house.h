@@ -18,12 +18,15 @@ void house_clock(struct server *srv);
 
 /**
  * house_start - open the ledger and start the thread
+ * @srv: whose counters and price go to the ledger
+ * @core, @nr: who serves, and is told of signals: @srv itself, or a server for each
+ *	core; the array stays until house_stop()
  *
  * Called by the data thread while it is still on an ordinary core: the house
  * thread inherits where it may run.
  * Return: exit status.
  */
-int house_start(struct server *srv);
+int house_start(struct server *srv, struct server **core, unsigned nr);
 
 /* house_stop - end the thread; the last, partial interval goes to the ledger */
 void house_stop(struct server *srv);

@@ -54,7 +54,7 @@ int main(int argc, char **argv)
 		srv.nomux = NULL;
 	ret = price_open(&srv);
 	if (!ret)
-		ret = opt.stack == STACK_NOM ? net_nom_run(&srv) : net_linux_run(&srv);
+		ret = opt.stack == STACK_LINUX ? net_linux_run(&srv) : opt.cores > 1 ? cores_run(&srv) : net_nom_run(&srv);
 	price_close(&srv);
 	nomux_close(srv.nomux);
 	metrics_close(&srv.m);

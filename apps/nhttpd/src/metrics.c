@@ -4,7 +4,10 @@
 
 #include <nomux/page.h>
 
+#include <stdio.h>
 #include <string.h>
+
+_Static_assert(NR_KNOBS <= 64, "given_mask has a bit for each knob");
 
 static const struct {
 	const char *name;
@@ -76,6 +79,38 @@ int metrics_open(struct metrics *m, const char *app_name)
 	return ret;
 }
 
+int metrics_open_core(struct metrics *m, struct metrics *all, unsigned core)
+{
+	char name[32];
+	int err = 0;
+
+	memset(m, 0, sizeof(*m));
+	for (unsigned i = 0; i < NR_METRICS; i++)
+		m->word[i] = &m->private_word[i];
+	memcpy(m->knob, all->knob, sizeof(m->knob));
+	m->page = core ? NULL : all->page;
+	for (unsigned i = 0; all->page && !err && i < NR_METRICS; i++) {
+		snprintf(name, sizeof(name), "core%u.%s", core, table[i].name);
+		err = nomux_page_counter(all->page, name, table[i].unit, table[i].kind, &m->word[i]);
+	}
+	return err;
+}
+
+void metrics_sum(struct metrics *all, struct metrics *const *cores, unsigned nr)
+{
+	for (unsigned i = 0; i < NR_METRICS; i++) {
+		bool add = table[i].kind == NOMUX_COUNTER || i == M_CONNECTIONS;
+		uint64_t sum = 0;
+
+		for (unsigned c = 0; c < nr; c++) {
+			uint64_t v = metric_get(cores[c], i);
+
+			sum = add ? sum + v : v > sum ? v : sum;
+		}
+		metric_set(all, i, sum);
+	}
+}
+
 void metrics_close(struct metrics *m)
 {
 	for (unsigned i = 0; i < NR_METRICS; i++)
@@ -92,12 +127,25 @@ int metrics_knob(struct metrics *m, enum knob_id id, const char *name, const cha
 
 bool metrics_take(struct metrics *m, enum knob_id id, int64_t *value_out)
 {
-	return m->page && m->knob[id] >= 0 && nomux_page_knob_take(m->page, m->knob[id], value_out);
+	uint64_t bit = 1ULL << id;
+
+	if (__builtin_expect(__atomic_load_n(&m->given_mask, __ATOMIC_ACQUIRE) & bit, 0)) {
+		__atomic_fetch_and(&m->given_mask, ~bit, __ATOMIC_ACQ_REL);
+		*value_out = __atomic_load_n(&m->given[id], __ATOMIC_RELAXED);
+		return true;
+	}
+	if (!m->page || m->knob[id] < 0 || !nomux_page_knob_take(m->page, m->knob[id], value_out))
+		return false;
+	for (struct metrics *other = m->next; other; other = other->next) {
+		__atomic_store_n(&other->given[id], *value_out, __ATOMIC_RELAXED);
+		__atomic_fetch_or(&other->given_mask, bit, __ATOMIC_RELEASE);
+	}
+	return true;
 }
 
 bool metrics_knobs_changed(const struct metrics *m)
 {
-	return m->page && nomux_page_knobs_changed(m->page);
+	return __atomic_load_n(&m->given_mask, __ATOMIC_RELAXED) || (m->page && nomux_page_knobs_changed(m->page));
 }
 
 void metrics_show_knob(struct metrics *m, enum knob_id id, int64_t value)

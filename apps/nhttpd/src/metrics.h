@@ -31,11 +31,19 @@ enum metric {
 /* The stack's own knobs follow K_STACK in the order of its table. */
 enum knob_id { K_IDLE_TIMEOUT_S, K_IDLE_US, K_STACK, NR_KNOBS = K_STACK + STACK_KNOBS_MAX };
 
+/*
+ * With several cores each has words of its own, "core1.http.requests", and the house
+ * thread keeps the sums under the plain names.  Knobs are on the page once: who takes
+ * a request gives it to those after it (@next).
+ */
 struct metrics {
 	uint64_t *word[NR_METRICS];
 	struct nomux_page *page;	/* NULL: no page could be made, counters are private */
 	int knob[NR_KNOBS];		/* ids on the page, -1: not offered */
 	uint64_t private_word[NR_METRICS];
+	struct metrics *next;
+	int64_t given[NR_KNOBS];
+	uint64_t given_mask;		/* bit i: given[i] is to be taken; who gives sets it, who takes clears it */
 };
 
 /**
@@ -47,6 +55,19 @@ struct metrics {
  */
 int metrics_open(struct metrics *m, const char *app_name);
 void metrics_close(struct metrics *m);
+
+/**
+ * metrics_open_core - the words of one core
+ * @m: filled in
+ * @all: open; has the page
+ * @core: 0 for the first, which takes requests for knobs from the page
+ *
+ * Return: 0, or -errno of the page; counters work then too, unseen.
+ */
+int metrics_open_core(struct metrics *m, struct metrics *all, unsigned core);
+
+/* metrics_sum - the words of @nr cores, added up (or their greatest, for what is no sum) in @all */
+void metrics_sum(struct metrics *all, struct metrics *const *cores, unsigned nr);
 
 /* metrics_knob - offer a knob; its range comes from whoever owns it */
 int metrics_knob(struct metrics *m, enum knob_id id, const char *name, const char *unit, const char *effect,

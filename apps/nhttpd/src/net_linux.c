@@ -627,16 +627,17 @@ static int setup(struct server *srv, char *where, size_t where_bytes)
 
 int net_linux_run(struct server *srv)
 {
+	static struct server *self;
 	char where[128];
 	int ret;
 
-	net.srv = srv;
+	net.srv = self = srv;
 	net.epoll_fd = net.listen_fd = net.listen6_fd = net.wake_fd = net.site_fd = -1;
 	srv->net = &linux_ops;
 	srv->nr_slots = srv->opt->max_connections + CONN_SPARE;
 	ret = setup(srv, where, sizeof(where));
 	if (!ret)
-		ret = house_start(srv);
+		ret = house_start(srv, &self, 1);
 	if (!ret) {
 		ret = pin(srv);		/* this thread only: the house thread exists already */
 		if (ret)

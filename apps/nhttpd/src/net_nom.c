@@ -16,6 +16,7 @@
 #include "net_nom.h"
 
 #include "conn.h"
+#include "cores.h"
 #include "house.h"
 #include "nom_open.h"
 #include "price.h"
@@ -184,6 +185,15 @@ static void bury(void)
 	}
 }
 
+static void hear_neighbours(struct server *srv)
+{
+	uint8_t frame[NEIGHBOUR_BYTES];
+	uint32_t len;
+
+	while ((len = cores_hear(srv, frame)))
+		nomstack_neighbour(nom.stack, frame, len);
+}
+
 /* Once a millisecond.  Return: true when the loop shall end. */
 static bool tick(struct server *srv, uint64_t now_ns)
 {
@@ -199,6 +209,8 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	}
 	if (metrics_knobs_changed(&srv->m))
 		nom_take_knobs(srv);
+	if (srv->cores)
+		hear_neighbours(srv);
 	nom.looked_at = nomstack_look(nom.stack);
 	if (now_ns >= nom.next_stats_ns) {
 		nom.next_stats_ns = now_ns + STATS_NS;
@@ -303,12 +315,14 @@ static int setup(struct server *srv)
 			    (long long)srv->opt->max_connections);
 		return EXIT_OTHER;
 	}
-	ret = hosted ? EXIT_OK : nom_open_core(srv, &nom.core);
+	nom.core = srv->core_lease;
+	nom.vnet = srv->core_vnet;
+	ret = hosted || nom.core ? EXIT_OK : nom_open_core(srv, &nom.core);
 	if (ret)
 		return ret;
 	if (nom.core)
 		nom_alloc_events();
-	ret = nom_open_device(srv, &nom.vnet);
+	ret = nom.vnet ? EXIT_OK : nom_open_device(srv, &nom.vnet);
 	if (!ret)
 		nom_idle_bounds();
 	if (!ret)
@@ -322,6 +336,11 @@ static int setup(struct server *srv)
 		return EXIT_NO_MEMORY;
 	}
 	return server_load_site(srv, mem[0], mem[1], bytes);
+}
+
+static void on_neighbour(void *arg, const void *frame, uint32_t len)
+{
+	cores_tell(arg, frame, len);
 }
 
 /* "http://10.0.0.2:80/, http://[fd00::2]:80/": all addresses, ready or about to be. */
@@ -340,13 +359,15 @@ static void list_addresses(const struct server *srv, char *buf, size_t n)
 
 static int start(struct server *srv)
 {
+	static struct server *self;
 	char where[640], urls[512];
 	int64_t w_us = 0;
 	int ret;
 
 	nom_offer_knobs(srv);
 	nom_link_open(srv);
-	ret = nomstack_look_open(nom.stack);
+	/* A process has one such file: nomctl looks at the first core's stack. */
+	ret = srv->core_nr ? 0 : nomstack_look_open(nom.stack);
 	if (ret)
 		nomux_log(LOG_WARNING, "nhttpd: nomctl cannot look at the stack: no file in /dev/shm: %s", strerror(-ret));
 	price_read(srv);
@@ -357,7 +378,8 @@ static int start(struct server *srv)
 		die_message("cannot set up: %s", strerror(errno));
 		return EXIT_OTHER;
 	}
-	ret = house_start(srv);
+	self = srv;
+	ret = srv->cores ? EXIT_OK : house_start(srv, &self, 1);
 	if (!ret && nom.core)
 		ret = nom_enter_core(srv);
 	if (ret)
@@ -370,6 +392,10 @@ static int start(struct server *srv)
 		return EXIT_ADDRESS;
 	}
 	list_addresses(srv, urls, sizeof(urls));
+	if (srv->cores) {
+		nomstack_on_neighbour(nom.stack, on_neighbour, srv);
+		return cores_ready(srv, urls, nomstack_profile());
+	}
 	if (nom.core)
 		snprintf(where, sizeof(where), "%s, core %d, device %s, profile %s", urls, nomux_core_cpu(nom.core),
 			 srv->opt->device, nomstack_profile());
@@ -393,10 +419,17 @@ static void teardown(struct server *srv)
 		nom_show_stats(srv);
 	}
 	nomstack_close(nom.stack);
-	vnet_close(nom.vnet);
+	if (srv->cores && nom.vnet) {
+		/* The device is all cores', and closed when the last has gone. */
+		vnet_irq_unbind(nom.vnet);
+		vnet_config_unbind(nom.vnet);
+	} else {
+		vnet_close(nom.vnet);
+	}
 	nomux_core_release(nom.core);	/* this thread is back on ordinary cores */
 	nom.core = NULL;
-	house_stop(srv);
+	if (!srv->cores)
+		house_stop(srv);
 	if (nom.wake_fd >= 0)
 		close(nom.wake_fd);
 	conn_table_destroy(srv);

@@ -76,7 +76,8 @@ bool nom_link_tick(struct server *srv, uint64_t now_ns)
 	if (!vnet_error(nom.vnet, &reason))
 		return true;
 	snprintf(why, sizeof(why), "%s", reason);	/* the next try has its own */
-	if (!nomstack_restart(nom.stack))
+	/* Of several cores none may begin the device again under the others. */
+	if (!srv->cores && !nomstack_restart(nom.stack))
 		return true;
 	die_message("--device %s: the device failed: %s", srv->opt->device, why);
 	return false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * nom_open.c - core, device and stack, and what to say when one cannot be had
+ * nom_open.c - core and device, and what to say when one cannot be had
  *
  * One message for each failure: what failed, why, and what to do about it; and
  * one exit status for each kind.
@@ -20,13 +20,10 @@
 
 #include <cpuid.h>
 #include <errno.h>
-#include <linux/virtio_net.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 
-#define DHCP_MS 15000
 
 /* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
 bool nom_emulated_cpu(void)
@@ -48,7 +45,7 @@ int nom_open_core(struct server *srv, struct nomux_core **core_out)
 {
 	struct nomux_core_opts core_opts = { .sz = sizeof(core_opts), .cpu = srv->opt->cpu };
 	struct nom_info info = { .size = sizeof(info) };
-	int ret = nomux_open(&srv->nomux);
+	int ret = srv->nomux ? 0 : nomux_open(&srv->nomux);
 
 	if (ret) {
 		die_message("cannot open %s: %s: %s", NOM_DEVICE_PATH, strerror(-ret),
@@ -61,8 +58,10 @@ int nom_open_core(struct server *srv, struct nomux_core **core_out)
 	core_opts.notify_mask = ~0ULL;
 	ret = nomux_core_claim(srv->nomux, &core_opts, core_out);
 	if (ret) {
-		char which[32] = "a reserved core";
+		char which[64] = "a reserved core";
 
+		if (srv->cores)
+			snprintf(which, sizeof(which), "reserved core number %u of %d", srv->core_nr + 1, (int)srv->opt->cores);
 		if (srv->opt->cpu >= 0)
 			snprintf(which, sizeof(which), "core %d", (int)srv->opt->cpu);
 		die_message("cannot lease %s: %s: %s", which, strerror(-ret),
@@ -89,7 +88,8 @@ static void tell_filter(struct vnet *v, const char *device)
 
 int nom_open_device(struct server *srv, struct vnet **vnet_out)
 {
-	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = nomstack_arena_bytes() + 2 * (size_t)srv->opt->site_bytes };
+	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = nomstack_arena_bytes() + 2 * (size_t)srv->opt->site_bytes,
+				  .nr_pairs = (unsigned)srv->opt->cores };
 	const char *device = srv->opt->device, *advice = "see the lines above";
 	char bdf[32];
 	int ret;
@@ -134,7 +134,9 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 		advice = "taking a device away from the kernel needs root";
 		break;
 	case -EOPNOTSUPP:
-		advice = "only modern virtio (QEMU: disable-legacy=on; without PCI -global virtio-mmio.force-legacy=false), and without an IOMMU vfio.enable_unsafe_noiommu_mode=1";
+		advice = srv->opt->cores > 1 ?
+			"see the lines above: it needs a queue pair for each core (QEMU: queues=N at the netdev, mq=on,vectors=2N+2)" :
+			"only modern virtio (QEMU: disable-legacy=on; without PCI -global virtio-mmio.force-legacy=false), and without an IOMMU vfio.enable_unsafe_noiommu_mode=1";
 		break;
 	case -ENOMEM:
 		die_message("--device %s: %s: %zu bytes of DMA memory are not free: boot with more nom_mem=, end other nom programs (nomctl status), or lower --site-bytes",
@@ -143,44 +145,4 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	}
 	die_message("--device %s: %s: %s", device, strerror(-ret), advice);
 	return EXIT_DEVICE;
-}
-
-/* SIGTERM while waiting for the DHCP server: nobody else listens yet. */
-static bool term_pending(void)
-{
-	sigset_t set;
-
-	return !sigpending(&set) && (sigismember(&set, SIGTERM) || sigismember(&set, SIGINT));
-}
-
-int nom_open_stack(struct server *srv, struct vnet *vnet, struct nomstack **stack_out)
-{
-	const char *ip6 = srv->opt->ip6 ? srv->opt->ip6 : "auto";
-	struct nomstack_opts opts = {
-		.sz = sizeof(opts), .vnet = vnet, .ip4 = srv->opt->ip, .gateway = srv->opt->gateway,
-		.hostname = srv->opt->name, .ip6 = strcmp(ip6, "off") ? ip6 : NULL, .gateway6 = srv->opt->gateway6,
-	};
-	int ret = nomstack_open(&opts, stack_out);
-
-	if (ret) {
-		die_message("cannot open the network stack: %s%s", strerror(-ret),
-			    ret == -EINVAL ? ": --ip takes ADDR/LEN (10.0.0.2/24) or dhcp, --gateway an address, --ip6 ADDR/64, auto or off, --gateway6 an address, with a fixed one only" :
-			    ret == -ENOMEM ? ": boot with more nom_mem=" : "");
-		return ret == -EINVAL ? EXIT_USAGE : ret == -ENOMEM ? EXIT_NO_MEMORY : EXIT_DEVICE;
-	}
-	for (int ms = 0; ; ms += 200) {
-		ret = nomstack_wait_address(*stack_out, 200);
-		if (ret != -ETIMEDOUT || ms >= DHCP_MS || term_pending())
-			break;
-	}
-	if (!ret)
-		return EXIT_OK;
-	if (ret == -ETIMEDOUT)
-		die_message(srv->opt->ip ?
-			    "no DHCP server answered in %d s: give a fixed address with --ip ADDR/LEN" :
-			    "no IPv6 address in %d s: no router announces one, or another node has it: give a fixed one with --ip6 ADDR/64",
-			    DHCP_MS / 1000);
-	else
-		die_message("--device %s: the device failed while asking for an address", srv->opt->device);
-	return ret == -ETIMEDOUT ? EXIT_ADDRESS : EXIT_DEVICE;
 }

@@ -5,7 +5,8 @@
  * Two threads.  The *data thread* owns connections, counters, knobs and the
  * site in force; with the nom stack it runs on the leased core.  The *house
  * thread* (house.c) stays on ordinary cores: signals, ledger, rescans.  They
- * meet only in the atomics of struct server.
+ * meet only in the atomics of struct server.  With --cores there is a data thread, and
+ * a struct server, for each core (cores.c).
  */
 #ifndef NHTTPD_SERVER_H
 #define NHTTPD_SERVER_H
@@ -21,10 +22,13 @@
 #include <stdint.h>
 
 struct conn;
+struct cores;
 struct net_ops;
 struct nomux_ctx;
+struct nomux_core;
 struct price;
 struct site;
+struct vnet;
 
 /* Exit statuses, documented in nhttpd(1). */
 enum {
@@ -78,6 +82,12 @@ struct server {
 
 	struct price *price;			/* NULL until price_open() */
 
+	/* several cores (cores.c): this one's place among them; NULL where it is the only one */
+	struct cores *cores;
+	unsigned core_nr;
+	struct nomux_core *core_lease;
+	struct vnet *core_vnet;
+
 	/* house thread: two pieces of memory, of which one holds the site in force */
 	void *site_mem[2];
 	size_t site_mem_bytes;
@@ -99,6 +109,8 @@ bool server_tick(struct server *srv, uint64_t now_ns);
 /* net_linux.c, net_nom.c: run until stopped; return an exit status. */
 int net_linux_run(struct server *srv);
 int net_nom_run(struct server *srv);
+/* cores.c: the same on options.cores leased cores; counters and page are @all's. */
+int cores_run(struct server *all);
 
 /* Messages for people: one line, "nhttpd: ..."; LOG_* levels through nomux_log */
 void die_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -131,6 +131,24 @@ NOMSTACK_API int nomstack_address(struct nomstack *s, uint32_t *ip4_be_out, unsi
  */
 NOMSTACK_API int nomstack_announce(struct nomstack *s);
 
+/** typedef nomstack_neighbour_fn - @frame tells where a neighbour is; called within nomstack_poll() */
+typedef void (*nomstack_neighbour_fn)(void *arg, const void *frame, uint32_t len);
+
+/**
+ * nomstack_on_neighbour - several stacks behind one address: what must be passed on
+ *
+ * @fn gets ARP's answers and announcements as they are received, for nomstack_neighbour()
+ * of the other stacks; NULL: nobody.
+ */
+NOMSTACK_API void nomstack_on_neighbour(struct nomstack *s, nomstack_neighbour_fn fn, void *arg);
+
+/**
+ * nomstack_neighbour - learn from a frame that another stack received
+ *
+ * Between two polls.  Return: 0, -EINVAL (no such frame), -ENOMEM.
+ */
+NOMSTACK_API int nomstack_neighbour(struct nomstack *s, const void *frame, uint32_t len);
+
 /* state of an address of ours */
 enum {
 	NOMSTACK_ADDR_TENTATIVE = 1,	/* not used yet: it is being found out whether others have it */
