@@ -403,12 +403,12 @@ static void sequence_numbers_know_whole_addresses(void **state)
 }
 
 /* Answers of many segments, sent from where they lie: none is longer than the link takes. */
-static void long_answers_fit(void **state)
+static void long_answers(uint64_t features)
 {
 	unsigned got = 0, most = 0;
 	uint8_t *data;
 
-	listen_on(FEATURE(VIRTIO_NET_F_CSUM));
+	listen_on(features);
 	peer_init6(&peer, &rig, 3000, PORT);
 	peer_handshake(&peer);
 	data = nomstack_dma_alloc(rig.s, 60000);
@@ -430,6 +430,17 @@ static void long_answers_fit(void **state)
 	t_assert(most == 1514);		/* and full: 1440 bytes of data */
 	t_assert(rig_stats(&rig).tx_zero_copy > 30);
 	rig_close(&rig);
+}
+
+static void long_answers_fit(void **state)
+{
+	long_answers(FEATURE(VIRTIO_NET_F_CSUM));
+}
+
+/* A device that cuts segments of IPv4 is given none of IPv6 to cut. */
+static void long_answers_fit_beside_segmentation(void **state)
+{
+	long_answers(FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_HOST_TSO4));
 }
 
 /* Held by W, let go when all have spoken, of either version. */
@@ -620,6 +631,7 @@ int main(void)
 		cmocka_unit_test(a_listener_has_both),
 		cmocka_unit_test(sequence_numbers_know_whole_addresses),
 		cmocka_unit_test(long_answers_fit),
+		cmocka_unit_test(long_answers_fit_beside_segmentation),
 		cmocka_unit_test(the_batching_delay_hears_both),
 		cmocka_unit_test(connects_by_name_of_six),
 		cmocka_unit_test(datagrams_go_both_ways),

@@ -550,7 +550,7 @@ static int open_listener(struct server *srv, char *where, size_t where_bytes)
 		return listen_at(srv, (struct sockaddr *)&addr6, sizeof(addr6), ip, &net.listen_fd);
 	}
 	if (inet_pton(AF_INET, ip, &addr.sin_addr) != 1) {
-		die_message("--ip %s: not an address of IPv4 or IPv6", opt->ip);
+		die_message("--ip %s: not an IP address", opt->ip);
 		return EXIT_USAGE;
 	}
 	snprintf(where, where_bytes, "http://%s:%d/", ip, (int)opt->port);
