@@ -491,6 +491,11 @@ void nomstack_tcp_small_window(struct nomstack_conn *c)
 	pcb->rcv_ann_right_edge = pcb->rcv_nxt + NOMSTACK_WINDOW_MIN;
 }
 
+uint32_t nomstack_tcp_window(void)
+{
+	return TCP_WND;
+}
+
 void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n)
 {
 	char ip[IP4ADDR_STRLEN_MAX] = "?";
