@@ -501,6 +501,11 @@ void nomstack_tcp_small_window(struct nomstack_conn *c)
 #endif
 }
 
+uint32_t nomstack_tcp_window(void)
+{
+	return TCP_WND;
+}
+
 void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n)
 {
 	char text[NOMSTACK_ADDR_TEXT];

@@ -405,6 +405,9 @@ NOMSTACK_API void nomstack_tcp_pause(struct nomstack_conn *c, bool paused);
  */
 NOMSTACK_API void nomstack_tcp_small_window(struct nomstack_conn *c);
 
+/** nomstack_tcp_window - bytes that a peer may have on its way without that: as the profile says */
+NOMSTACK_API uint32_t nomstack_tcp_window(void);
+
 /**
  * nomstack_tcp_peer - the peer as text, "10.0.0.1:40000" or "[fd00::1]:40000"
  * @c: the connection
