@@ -8,6 +8,9 @@
 #include "stack_rig.h"
 #include "bytes.h"
 #include "internal.h"
+#include "look.h"
+
+#include <nomstack/look_layout.h>
 
 #include <linux/virtio_net.h>
 #include <setjmp.h>
@@ -252,6 +255,38 @@ static void test_random(void **state)
 	}
 }
 
+/* A trace shows the frame whole, as far as it keeps frames, whatever buffers it lay in. */
+static void test_traced_whole(void **state)
+{
+	static const uint32_t keep[] = { 4096, 1000 };
+	static uint8_t ring[NOMSTACK_LK_RING];
+	struct nomstack_lk_header hdr;
+	struct nomstack_lk_frame f;
+	struct look look;
+	uint32_t base, i, k;
+
+	for (k = 0; k < 2; k++) {
+		begin();
+		base = peer.seq;
+		memset(&hdr, 0, sizeof(hdr));
+		look = (struct look){ .hdr = &hdr, .ring = ring, .trace_until_ns = UINT64_MAX, .snap_bytes = keep[k] };
+		rig.s->look = &look;
+		rig.s->tap = rig.s->rx_special = true;
+		t_assert(data_at(base, 0, 10000, PSH, 1460));
+		nomstack_poll(rig.s);
+		t_assert(got == 10000);
+		memcpy(&f, ring, sizeof(f));
+		t_assert(f.wire_bytes == 10054 && f.bytes == keep[k]);
+		for (i = 0; i < keep[k] - 54; i++)
+			t_assert(ring[sizeof(f) + 54 + i] == content(i));
+		/* one frame, and not one for each buffer */
+		t_assert(look.head == ((sizeof(f) + keep[k] + 7) & ~7ull));
+		rig.s->look = NULL;
+		rig.s->tap = false;
+		rig_close(&rig);
+	}
+}
+
 /* A buffer each: what small frames were, they are. */
 static void test_small_frames(void **state)
 {
@@ -278,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_out_of_order),
 		cmocka_unit_test(test_held_and_dealt_out),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_traced_whole),
 		cmocka_unit_test(test_small_frames),
 	};
 
