@@ -19,3 +19,6 @@ DEPS += $(call aobjs,$(NOMUDP_SRCS))
 units: $(B)/asan/bin/nomudp
 
 $(eval $(call nom_unit,test_udp_answer,tests/unit/test_udp_answer.c $(addprefix $(NOMUDP_DIR)/,answer.c peers.c),nomstack nomux,))
+
+# Instructions per request: tests/reach/stack
+$(eval $(call nom_prog,raw-cost,tests/perf/raw_cost.c $(NOMUDP_DIR)/answer.c,nomstack lwip vhostbe nomdrv nomux,))

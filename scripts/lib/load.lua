@@ -14,6 +14,14 @@ local connections = tonumber(os.getenv("NOM_CONNECTIONS"))
 -- Requests sent together on each connection; wrk takes one latency for all of them.
 local pipeline = tonumber(os.getenv("NOM_PIPELINE") or "1")
 
+-- Bytes that each request uploads instead of asking for a file.
+local upload = tonumber(os.getenv("NOM_UPLOAD") or "0")
+
+if upload > 0 then
+	wrk.method = "PUT"
+	wrk.body = string.rep("u", upload)
+end
+
 if pipeline > 1 then
 	local text
 

@@ -121,6 +121,9 @@ struct nomstack {
 	struct vnet_rx *hold;
 	unsigned hold_cap, hold_nr, hold_head;
 	unsigned ring_size, tx_size, batch_max;
+	unsigned burst_min;		/* room that the driver wants for a frame */
+	bool rx_merges;			/* a frame may lie in several buffers */
+	bool hold_way;			/* what the driver gives is not run through the stack in one go */
 	bool released;			/* the held batch is on its way, finish it */
 	bool hold_ends;			/* a FIN or RST is among the held frames */
 	uint64_t hold_since_ns;
@@ -151,6 +154,7 @@ struct nomstack {
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
 	bool tap;			/* frames are looked at: nomstack_tap.c */
 	bool ip4;			/* else there is no address of IPv4, and there will be none */
+	bool rx_special;		/* @tap or @rx_merges */
 	bool dhcp;
 	bool nagle;			/* for all connections */
 	uint32_t keepalive_ms;		/* likewise; 0: none */
@@ -199,6 +203,7 @@ static inline void nomstack__count_size(uint64_t *bins, unsigned n)
 /* nomstack_share.c: tell of a frame that says where a neighbour is */
 void nomstack__share(struct nomstack *s, const uint8_t *f, uint32_t len);
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
+unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx);
 void nomstack__rx_free(struct pbuf *p);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
@@ -235,6 +240,8 @@ void nomstack__batch_done(struct nomstack *s, unsigned nr);
 void nomstack__batch_tx(struct nomstack *s);
 void nomstack__batch_set_w(struct nomstack *s, uint64_t rx_ns, uint64_t tx_ns);
 void nomstack__batch_clock(struct nomstack *s);
+void nomstack__batch_knobs(struct nomstack *s);
+unsigned nomstack__hear(const struct vnet_rx *rx, unsigned bytes, struct nomstack_conn **c_out);
 uint64_t nomstack__batch_next_ns(const struct nomstack *s, uint64_t now_ns);
 
 static inline void nomstack__spoke(struct nomstack *s, struct nomstack_conn *c)

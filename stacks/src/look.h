@@ -19,7 +19,6 @@ struct rtt {
 	uint32_t seq_max;		/* sent up to here */
 	uint64_t sent_ns;		/* 0: none under way */
 	uint32_t rtt_us, min_us;	/* 0: none yet */
-	uint32_t resent;
 	bool sent;			/* seq_max is valid */
 };
 

@@ -27,4 +27,8 @@ struct netif;
 const ip6_addr_t *nomstack__ip6_gateway(struct netif *netif, const ip6_addr_t *dest);
 #define LWIP_HOOK_ND6_GET_GW nomstack__ip6_gateway
 
+/* ns, of the poll that runs: when segments are sent and their acknowledgments seen. */
+u64_t nomstack__tcp_clock(void);
+#define LWIP_HOOK_TCP_CLOCK nomstack__tcp_clock
+
 #endif

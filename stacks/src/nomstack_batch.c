@@ -60,6 +60,7 @@ void nomstack__batch_set_w(struct nomstack *s, uint64_t rx_ns, uint64_t tx_ns)
 	}
 	s->w_rx_ns = rx_ns;
 	s->w_tx_ns = tx_ns;
+	nomstack__batch_knobs(s);
 }
 
 /* Time has been read: track the poll interval, turn the epoch. */
@@ -99,15 +100,16 @@ static uint32_t expected_speakers(const struct nomstack *s)
 	return n < s->nr_open ? n : s->nr_open;
 }
 
-/* Look at a held frame, trusting no length in it. */
-static unsigned hear(const struct vnet_rx *rx, struct nomstack_conn **c_out)
+/* Look at a held frame of @bytes, whose headers are in @rx, trusting no length in it. */
+unsigned nomstack__hear(const struct vnet_rx *rx, unsigned bytes, struct nomstack_conn **c_out)
 {
+	const uint8_t *f = rx->data;
 	struct frame_tcp t;
 	struct tcp_pcb *pcb;
 	unsigned heard = 0;
 
 	*c_out = NULL;
-	if (!nomstack__frame_tcp(rx->data, rx->len, &t) || !t.whole)
+	if (!nomstack__frame_tcp(f, rx->len, &t) || (unsigned)(t.tcp - f) + t.bytes > bytes)
 		return 0;
 	if (t.tcp[13] & (TCP_FIN | TCP_RST))
 		heard |= HEARD_END;
@@ -122,14 +124,25 @@ static unsigned hear(const struct vnet_rx *rx, struct nomstack_conn **c_out)
 	return heard;
 }
 
+static unsigned frame_bytes(const struct vnet_rx *rx)
+{
+	unsigned bytes = rx->len;
+
+	while (rx++->flags & VNET_RX_MORE)
+		bytes += rx->len;
+	return bytes;
+}
+
 static void hold(struct nomstack *s, unsigned from)
 {
 	struct nomstack_conn *c;
 
 	for (; from < s->hold_nr; from++) {
-		unsigned heard = hear(&s->hold[from], &c);
+		unsigned heard = nomstack__hear(&s->hold[from], frame_bytes(&s->hold[from]), &c);
 		bool push = heard & HEARD_PUSH;
 
+		while (s->hold[from].flags & VNET_RX_MORE)
+			from++;
 		if (heard & HEARD_END)
 			s->hold_ends = true;
 		if (!c || !(heard & HEARD_DATA))
@@ -166,6 +179,13 @@ static void count_delay(uint64_t *bins, uint64_t *max_ns, uint64_t ns)
 		*max_ns = ns;
 }
 
+/* How frames are to be taken, after a knob has changed. */
+void nomstack__batch_knobs(struct nomstack *s)
+{
+	/* A burst of the driver's takes a whole frame: fewer are dealt out from what is held. */
+	s->hold_way = s->w_rx_ns || s->batch_max < s->burst_min;
+}
+
 /*
  * Take frames from the ring, decide, and say how many of s->hold (from
  * hold_head on) are to run through the stack in this poll.
@@ -175,7 +195,7 @@ unsigned nomstack__batch_take(struct nomstack *s)
 	unsigned n, from;
 
 	/* W = 0, and nothing left: what comes goes on at once. */
-	if (likely(!s->w_rx_ns && !s->hold_nr)) {
+	if (likely(!s->hold_way && !s->hold_nr)) {
 		n = vnet_rx_burst(s->v, s->hold, s->batch_max);
 		if (n) {
 			s->hold_since_ns = s->now_ns;
@@ -188,7 +208,7 @@ unsigned nomstack__batch_take(struct nomstack *s)
 	}
 	if (!s->released) {
 		from = s->hold_nr;
-		n = vnet_rx_burst(s->v, s->hold + from, s->hold_cap - from);
+		n = s->hold_cap - from < s->burst_min ? 0 : vnet_rx_burst(s->v, s->hold + from, s->hold_cap - from);
 		if (n && !from)
 			s->hold_since_ns = s->now_ns;
 		s->hold_nr = from + n;
@@ -199,13 +219,20 @@ unsigned nomstack__batch_take(struct nomstack *s)
 			if (!let_go(s))
 				return 0;
 		}
-		count_delay(s->batches.rx_delay, &s->st.delay_max_ns_rx, s->now_ns - s->hold_since_ns);
+		if (s->w_rx_ns || s->now_ns > s->hold_since_ns)
+			count_delay(s->batches.rx_delay, &s->st.delay_max_ns_rx, s->now_ns - s->hold_since_ns);
 		s->released = true;
 		nomstack__count_size(s->batches.rx_size, s->hold_nr);
 		s->st.rx_packets += s->hold_nr;
 	}
 	n = s->hold_nr - s->hold_head;
-	return n < s->batch_max ? n : s->batch_max;
+	if (n > s->batch_max) {
+		n = s->batch_max;
+		/* no frame is torn */
+		while (s->hold[s->hold_head + n - 1].flags & VNET_RX_MORE)
+			n++;
+	}
+	return n;
 }
 
 /* @nr frames went through the stack. */

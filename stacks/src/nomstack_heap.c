@@ -32,6 +32,7 @@
 
 #define SLAB_BYTES ((size_t)64 << 10)
 #define HEAP_BYTES_MAX ((size_t)NOMSTACK_HEAP_BYTES)
+#define DRIVER_BYTES ((size_t)8 << 20)	/* a driver with larger rings still fits */
 #define HEAP_BYTES_MIN ((size_t)512 << 10)
 #define MAX_SLABS (HEAP_BYTES_MAX / SLAB_BYTES)
 #define NR_CLASSES 6
@@ -76,6 +77,11 @@ int nomstack__heap_open(struct vnet *v)
 	}
 	ASAN_POISON_MEMORY_REGION(heap.base, bytes);
 	return 0;
+}
+
+size_t nomstack_arena_bytes(void)
+{
+	return HEAP_BYTES_MAX + DRIVER_BYTES;
 }
 
 void nomstack__heap_close(void)

@@ -94,6 +94,7 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 		break;
 	case BATCH_MAX:
 		s->batch_max = (unsigned)v;
+		nomstack__batch_knobs(s);
 		break;
 	case ZC_MIN_BYTES:
 		s->zc_min_bytes = (unsigned)v;

@@ -68,13 +68,18 @@ static void fill_app(struct nomstack *s, const struct nomstack_conn *c, struct n
 		row->flags |= NOMSTACK_LK_F_SPEAKS;
 	row->recv_q = c->unrecved;
 	row->idle_ms = (uint32_t)((s->now_ns - c->last_rx_ns) / 1000000);
-	if (!rtt)
+	if (!rtt || !rtt->rtt_us)
 		return;
-	row->resent = rtt->resent;
+	/* Of each segment while somebody watches, not of one in 500 ms. */
 	row->rtt_us = rtt->rtt_us;
 	row->rtt_min_us = rtt->min_us;
-	if (rtt->rtt_us)
-		row->flags |= NOMSTACK_LK_F_RTT;
+	row->flags |= NOMSTACK_LK_F_RTT;
+}
+
+/* At least one: 0 means unknown. */
+static uint32_t us(uint64_t ns)
+{
+	return ns < 1000 ? 1 : ns / 1000 < UINT32_MAX ? (uint32_t)(ns / 1000) : UINT32_MAX;
 }
 
 static void fill(struct nomstack *s, const struct tcp_pcb *pcb, struct nomstack_lk_conn *row)
@@ -102,6 +107,12 @@ static void fill(struct nomstack *s, const struct tcp_pcb *pcb, struct nomstack_
 	row->snd_scale = pcb->snd_scale;
 	row->rcv_scale = pcb->rcv_scale;
 #endif
+	row->resent = pcb->resent;
+	if (pcb->rtt) {
+		row->rtt_us = us(pcb->rtt);
+		row->rtt_min_us = us(pcb->rtt_min);
+		row->flags |= NOMSTACK_LK_F_RTT;
+	}
 	fill_w(s, row);
 	if (pcb->state == TIME_WAIT)
 		return;		/* what its sender had is over */

@@ -11,6 +11,11 @@
  * look at the headers instead of three layers' (tcp_input_predicted() of our
  * patch to lwIP).  Whatever is not exactly that goes the long way, untouched.
  *
+ * With large receive (VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4, which the application
+ * asks for) a frame may lie in several buffers and hold many segments: a chain of
+ * pbufs, one for each buffer.  TCP takes it as one segment; RFC 1122 (4.2.3.2)
+ * wants an ACK for every second one, so a frame of several is acknowledged at once.
+ *
  * Ownership: a buffer is ours from vnet_rx_burst() on; nomstack__rx_frame()
  * hands it to lwIP, which frees the pbuf when the frame was consumed or
  * dropped.  Only out-of-order TCP segments stay longer; see
@@ -59,7 +64,7 @@ static __attribute__((noinline)) bool sum_is_right(const uint8_t *tcp, unsigned 
  * connection, or NULL.
  */
 static __attribute__((noinline)) struct tcp_pcb *find6(struct nomstack *s, const struct pbuf *p,
-						       const uint8_t *f, unsigned len)
+						       const uint8_t *f, unsigned len, unsigned first)
 {
 	const uint8_t *tcp = f + TCP6_AT;
 	unsigned bytes;			/* of the segment */
@@ -71,22 +76,23 @@ static __attribute__((noinline)) struct tcp_pcb *find6(struct nomstack *s, const
 	    f[IP_AT + 6] != IP6_NEXTH_TCP)
 		return NULL;
 	bytes = nomstack__load32_be(f + IP_AT + 4) >> 16;
-	if (bytes > len - TCP6_AT || bytes < DATA6_AT - TCP6_AT)
+	if (bytes > len - TCP6_AT || bytes < DATA6_AT - TCP6_AT || (first != len && bytes != len - TCP6_AT))
 		return NULL;
 	if ((nomstack__load32(tcp + 12) & PLAIN_MASK) != PLAIN)
 		return NULL;
 	memcpy(src.addr, f + IP_AT + 8, sizeof(src.addr));
 	memcpy(dst.addr, f + IP_AT + 24, sizeof(dst.addr));
 	if (!(p->flags & PBUF_FLAG_CSUM_OK) &&
-	    ((uint64_t)nomstack__chksum(tcp, (int)bytes) + nomstack__chksum(f + IP_AT + 8, 32) +
-	     lwip_htons(IP6_NEXTH_TCP) + lwip_htons((u16_t)bytes)) % 0xffff)
+	    (first != len || ((uint64_t)nomstack__chksum(tcp, (int)bytes) + nomstack__chksum(f + IP_AT + 8, 32) +
+			      lwip_htons(IP6_NEXTH_TCP) + lwip_htons((u16_t)bytes)) % 0xffff))
 		return NULL;
 	return tcp_pcb_hash_find6(&src, lwip_ntohs((u16_t)nomstack__load32(tcp)), &dst,
 				  lwip_ntohs((u16_t)(nomstack__load32(tcp) >> 16)), netif_get_index(&s->netif));
 }
 
 /* The same for IPv4. */
-static inline struct tcp_pcb *find4(struct nomstack *s, const struct pbuf *p, const uint8_t *f, unsigned len)
+static inline __attribute__((always_inline)) struct tcp_pcb *find4(struct nomstack *s, const struct pbuf *p,
+								   const uint8_t *f, unsigned len, unsigned first)
 {
 	unsigned ip_bytes;
 	uint32_t w[5];
@@ -96,14 +102,15 @@ static inline struct tcp_pcb *find4(struct nomstack *s, const struct pbuf *p, co
 	if ((w[1] & LE32(0, 0, 0xbf, 0xff)) || f[IP_AT + 9] != 6)
 		return NULL;
 	ip_bytes = lwip_ntohs((u16_t)(w[0] >> 16));
-	if (ip_bytes > len - IP_AT || ip_bytes < DATA_AT - IP_AT)
+	if (ip_bytes > len - IP_AT || ip_bytes < DATA_AT - IP_AT || (first != len && ip_bytes != len - IP_AT))
 		return NULL;
 	/* 65536 is 1 modulo 65535: so 16-bit words may be added up in pairs */
 	if (((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]) % 0xffff)
 		return NULL;
 	if ((nomstack__load32(f + TCP_AT + 12) & PLAIN_MASK) != PLAIN)
 		return NULL;
-	if (!(p->flags & PBUF_FLAG_CSUM_OK) && !sum_is_right(f + TCP_AT, ip_bytes - (TCP_AT - IP_AT), w))
+	if (!(p->flags & PBUF_FLAG_CSUM_OK) &&
+	    (first != len || !sum_is_right(f + TCP_AT, ip_bytes - (TCP_AT - IP_AT), w)))
 		return NULL;
 	return tcp_pcb_hash_find4(w[3], lwip_ntohs((u16_t)nomstack__load32(f + TCP_AT)), w[4],
 				  lwip_ntohs((u16_t)(nomstack__load32(f + TCP_AT) >> 16)),
@@ -115,43 +122,40 @@ static inline struct tcp_pcb *find4(struct nomstack *s, const struct pbuf *p, co
  * it is consumed, with @p, whose other fields are set.  Offsets are those of
  * Ethernet, IP and TCP without options.  All that ethernet_input(), ip4_input()
  * and tcp_input() would have refused is refused here, so that it gets there and
- * is counted.
+ * is counted.  @first: bytes in the first of its buffers, @len if that is all.
  */
-static bool predicted(struct nomstack *s, struct pbuf *p, uint8_t *f, unsigned len)
+static inline __attribute__((always_inline)) bool predicted(struct nomstack *s, struct pbuf *p, uint8_t *f, unsigned len,
+							    unsigned first)
 {
 	unsigned tcp_at, bytes;
 	struct tcp_pcb *pcb;
 
-	if (len < s->predict_min)
+	if (len < s->predict_min || (first != len && first < DATA6_AT))
 		return false;
 	/* IPv4 with a header of 20 bytes, in a frame to one station */
 	if (likely((nomstack__load32(f + 12) & LE32(0xff, 0xff, 0xff, 0)) == LE32(0x08, 0x00, 0x45, 0) && !(f[0] & 1))) {
-		pcb = find4(s, p, f, len);
+		pcb = find4(s, p, f, len, first);
 		tcp_at = TCP_AT;
 		bytes = (nomstack__load32_be(f + IP_AT) & 0xffff) - (DATA_AT - IP_AT);
 	} else {
-		pcb = find6(s, p, f, len);
+		pcb = find6(s, p, f, len, first);
 		tcp_at = TCP6_AT;
 		bytes = (nomstack__load32_be(f + IP_AT + 4) >> 16) - (DATA6_AT - TCP6_AT);
 	}
 	if (unlikely(!pcb))
 		return false;
 	p->payload = f + tcp_at + (DATA_AT - TCP_AT);
-	p->tot_len = p->len = (u16_t)bytes;
+	p->tot_len = (u16_t)bytes;
+	p->len = first == len ? p->tot_len : (u16_t)(first - tcp_at - (DATA_AT - TCP_AT));
 	return tcp_input_predicted(pcb, (const struct tcp_hdr *)(f + tcp_at), p);
 }
 
-void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
+/* lwIP's view of a buffer; its payload and lengths are the caller's to set. */
+static inline struct pbuf *place(struct nomstack *s, const struct vnet_rx *rx)
 {
 	struct rx_pbuf *rp = vnet_rx_priv(s->v, rx->id);
 	struct pbuf *p = &rp->pc.pbuf;
 
-	if (unlikely(rx->len > UINT16_MAX)) {
-		s->st.drop_proto++;
-		s->rx_unposted++;
-		vnet_rx_release(s->v, rx->id);
-		return;
-	}
 	s->rx_in_stack++;
 	/* What pbuf_alloced_custom() does, without its checks. */
 	if (unlikely(!rp->pc.custom_free_function)) {
@@ -164,22 +168,107 @@ void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
 	p->next = NULL;
 	p->flags = PBUF_FLAG_IS_CUSTOM | (rx->flags & VNET_RX_CSUM_OK ? PBUF_FLAG_CSUM_OK : 0);
 	p->ref = 1;
-	if (likely(predicted(s, p, rx->data, rx->len)))
-		return;
-	if (unlikely(s->share_fn))
-		nomstack__share(s, rx->data, rx->len);
+	return p;
+}
+
+static inline void input(struct nomstack *s, struct pbuf *p)
+{
 	/* What it says is lost, or here in part, must not look busy. */
 	if (unlikely(s->zc_outstanding))
 		nomstack__tx_reap(s);
-	p->payload = rx->data;
-	p->tot_len = p->len = (u16_t)rx->len;
-	if (unlikely(!s->ip6.on && rx->len >= IP_AT && !memcmp((const uint8_t *)rx->data + 12, "\x86\xdd", 2))) {
+	if (unlikely(s->share_fn))
+		nomstack__share(s, p->payload, p->len);
+	if (unlikely(!s->ip6.on && p->len >= IP_AT && !memcmp((const uint8_t *)p->payload + 12, "\x86\xdd", 2))) {
 		s->st.drop_proto++;
 		pbuf_free(p);
 		return;
 	}
 	if (unlikely(ethernet_input(p, &s->netif) != ERR_OK))
 		pbuf_free(p);
+}
+
+/* Two callers, and still no call in the one that matters. */
+static inline __attribute__((always_inline)) void one_buffer(struct nomstack *s, const struct vnet_rx *rx)
+{
+	unsigned len = rx->len;
+	struct pbuf *p;
+
+	if (unlikely(len > UINT16_MAX)) {
+		s->st.drop_proto++;
+		s->rx_unposted++;
+		vnet_rx_release(s->v, rx->id);
+		return;
+	}
+	p = place(s, rx);
+	if (likely(predicted(s, p, rx->data, len, len)))
+		return;
+	p->payload = rx->data;
+	p->tot_len = p->len = (u16_t)len;
+	input(s, p);
+}
+
+/* A frame in one buffer. */
+void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
+{
+	one_buffer(s, rx);
+}
+
+/*
+ * Several segments came as one: the next ACK is due at once, as it is when a second
+ * segment meets a delayed one.  How many there are is the device's word, which
+ * can do no more harm than an ACK.
+ */
+static void acknowledge_at_once(struct nomstack *s, const struct vnet_rx *rx, unsigned bytes)
+{
+	struct nomstack_conn *c;
+	unsigned payload = bytes > DATA_AT ? bytes - DATA_AT : 0;
+
+	if (payload <= vnet_rx_gso_bytes(rx))
+		return;
+	nomstack__hear(rx, bytes, &c);
+	if (c && c->pcb)
+		tcp_set_flags(c->pcb, TF_ACK_DELAY);
+}
+
+/* A frame in one buffer or several; returns how many. */
+unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx)
+{
+	unsigned nr = 1, total = rx->len, left, i;
+	struct pbuf *first, *p, *last;
+
+	if (!(rx->flags & (VNET_RX_MORE | VNET_RX_LARGE))) {
+		one_buffer(s, rx);
+		return 1;
+	}
+	while (rx[nr - 1].flags & VNET_RX_MORE)
+		total += rx[nr++].len;
+	s->st.rx_packets -= nr - 1;	/* the batch was counted in buffers */
+	/* lwIP counts the Ethernet header, too.  Linux sends none that long; if one does, TCP sends parts. */
+	if (unlikely(total > UINT16_MAX)) {
+		s->st.drop_proto++;
+		s->rx_unposted += nr;
+		for (i = 0; i < nr; i++)
+			vnet_rx_release(s->v, rx[i].id);
+		return nr;
+	}
+	if (rx->flags & VNET_RX_LARGE)
+		acknowledge_at_once(s, rx, total);
+	first = last = place(s, rx);
+	for (i = 1, left = total - rx->len; i < nr; i++, last = p) {
+		p = place(s, &rx[i]);
+		p->payload = rx[i].data;
+		p->len = (u16_t)rx[i].len;
+		p->tot_len = (u16_t)left;
+		left -= rx[i].len;
+		last->next = p;
+	}
+	if (predicted(s, first, rx->data, total, rx->len))
+		return nr;
+	first->payload = rx->data;
+	first->len = (u16_t)rx->len;
+	first->tot_len = (u16_t)total;
+	input(s, first);
+	return nr;
 }
 
 /*

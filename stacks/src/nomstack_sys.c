@@ -59,9 +59,20 @@ uint32_t nomstack__rand(void)
 
 u32_t nomstack__tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_addr_t *remote_ip, u16_t remote_port)
 {
-	uint64_t addrs = (uint64_t)ip4_addr_get_u32(ip_2_ip4(local_ip)) << 32 | ip4_addr_get_u32(ip_2_ip4(remote_ip));
-	uint64_t ports = (uint64_t)local_port << 32 | (uint64_t)remote_port << 16 | 2;
+	uint64_t ports = (uint64_t)local_port << 32 | (uint64_t)remote_port << 16, addrs;
 
+	if (IP_IS_V6(remote_ip)) {
+		uint64_t local[2], remote[2];
+
+		memcpy(local, ip_2_ip6(local_ip)->addr, sizeof(local));
+		memcpy(remote, ip_2_ip6(remote_ip)->addr, sizeof(remote));
+		/* a chain: each link takes 64 bits more in */
+		addrs = siphash(siphash(remote[0], remote[1]) ^ local[0], local[1]);
+		ports |= 3;
+	} else {
+		addrs = (uint64_t)ip4_addr_get_u32(ip_2_ip4(local_ip)) << 32 | ip4_addr_get_u32(ip_2_ip4(remote_ip));
+		ports |= 2;
+	}
 	/* One step every 4 us, as RFC 793 has it. */
 	return (u32_t)(siphash(addrs, ports) + nomstack__the->now_ns / 4000);
 }
@@ -71,6 +82,11 @@ u32_t nomstack__tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_ad
  * holds a tenth of a second's worth: pings of a few pass, floods are thinned.
  */
 #define ICMP_BURST_NS 100000000u
+
+u64_t nomstack__tcp_clock(void)
+{
+	return nomstack__the->now_ns;
+}
 
 int nomstack__icmp_allowed(void)
 {

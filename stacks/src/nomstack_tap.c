@@ -61,15 +61,22 @@ static void trace_rx(struct nomstack *s, const struct vnet_rx *rx)
 {
 	struct look *l = s->look;
 	struct nomstack_lk_frame f = { .wire_bytes = rx->len, .when_ns = s->now_ns };
+	const struct vnet_rx *part = rx;
 	uint64_t at = l->head;
+	uint32_t left, n;
 
+	while (part++->flags & VNET_RX_MORE)
+		f.wire_bytes += part->len;
 	if (rx->flags & VNET_RX_CSUM_OK)
 		f.flags |= NOMSTACK_LK_FRAME_CSUM;
-	f.bytes = rx->len < l->snap_bytes ? rx->len : l->snap_bytes;
+	left = f.bytes = f.wire_bytes < l->snap_bytes ? f.wire_bytes : l->snap_bytes;
 	if (!has_room(l, f.bytes))
 		return;
 	put(l, &at, &f, sizeof(f));
-	put(l, &at, rx->data, f.bytes);
+	for (; left; left -= n, rx++) {
+		n = rx->len < left ? rx->len : left;
+		put(l, &at, rx->data, n);
+	}
 	publish(l, at);
 }
 
@@ -162,7 +169,6 @@ static void rtt_tx(struct nomstack *s, const struct pbuf *p, uint64_t now_ns)
 	r = place_of(s, seg.c);
 	/* The first to be seen may be old: only what comes after it is known to be new. */
 	if (r->sent && TCP_SEQ_LT(seg.seq, r->seq_max)) {
-		r->resent++;
 		r->sent_ns = 0;
 	} else if (!r->sent_ns && (r->sent || !seg.c->pcb->nrtx)) {
 		r->sent_ns = now_ns;
@@ -205,6 +211,8 @@ void nomstack__tap_rx(struct nomstack *s, const struct vnet_rx *rx, unsigned nr)
 			trace_rx(s, &rx[i]);
 		if (l->rtt_until_ns)
 			rtt_rx(s, &rx[i]);
+		while (rx[i].flags & VNET_RX_MORE)
+			i++;
 	}
 }
 
@@ -230,5 +238,6 @@ void nomstack__tap_set(struct nomstack *s)
 	struct look *l = s->look;
 
 	s->tap = l->trace_until_ns || l->rtt_until_ns;
+	s->rx_special = s->tap || s->rx_merges;
 	s->netif.linkoutput = s->tap ? tap_tx : nomstack__tx_frame;
 }

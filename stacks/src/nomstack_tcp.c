@@ -420,8 +420,9 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 	} else {
 		if (flags & NOMSTACK_SEND_COPY)
 			apiflags |= TCP_WRITE_FLAG_COPY;
+		/* nomstack_tso.c knows IPv4 */
 		else if (tcp_tso_segs > 1 && (len > tcp_mss(c->pcb) || c->pcb->unsent) &&
-			 vnet_dma_contains(c->s->v, data, len))
+			 !IP_IS_V6_VAL(c->pcb->remote_ip) && vnet_dma_contains(c->s->v, data, len))
 			apiflags |= TCP_WRITE_FLAG_TSO;
 		if (flags & NOMSTACK_SEND_MORE)
 			apiflags |= TCP_WRITE_FLAG_MORE;
@@ -498,6 +499,11 @@ void nomstack_tcp_small_window(struct nomstack_conn *c)
 	/* lwIP notes what it would have liked to announce; a SYN's window has 16 bits */
 	pcb->rcv_ann_right_edge = pcb->rcv_nxt + NOMSTACK_WINDOW_MIN;
 #endif
+}
+
+uint32_t nomstack_tcp_window(void)
+{
+	return TCP_WND;
 }
 
 void nomstack_tcp_peer(struct nomstack_conn *c, char *buf, size_t n)

@@ -7,6 +7,10 @@
  * The application sends 1 MiB from DMA memory without a copy, TIMES in a row on
  * one connection.  The peer acknowledges every PACKETS packets, as one that takes
  * them one by one (2) or many at a time (44) does, and at the end of what came.
+ * KNOB "upload": the peer sends 1 MiB instead, in bursts of PACKETS, with VALUE 1
+ * joined by the device (large receive) and with 0 singly; the application takes
+ * it and answers with a byte at the end.
+ *
  * The real driver with all offloads; at the other end our vhost-user device,
  * which polls and cuts long frames up.  Only nomstack_poll() is counted.
  *
@@ -22,10 +26,12 @@
 #include <linux/virtio_net.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define BYTES (1u << 20)
 #define ACK 16
+#define MSS 1460
 
 static struct vhostbe *be;
 static struct nomstack *stack;
@@ -34,6 +40,7 @@ static uint64_t now = 1000000000;
 static uint8_t *file;
 static uint32_t queued = BYTES, acked;
 static unsigned packets = 44;
+static bool uploads, large;
 
 static void step(void *arg) { vhostbe_step(be); }
 static uint64_t clock_fn(void *arg) { return now; }
@@ -54,12 +61,20 @@ static void feed(void)
 
 static void on_recv(struct nomstack_conn *c, void *arg, const void *data, uint32_t len)
 {
+	if (uploads) {
+		acked += len;
+		if (acked == BYTES)
+			nomstack_tcp_send(c, file, 1, NOMSTACK_SEND_COPY);
+		return;
+	}
 	queued = acked = 0;
 	feed();
 }
 
 static void on_sent(struct nomstack_conn *c, void *arg, uint32_t n)
 {
+	if (uploads)
+		return;
 	acked += n;
 	feed();
 }
@@ -87,6 +102,38 @@ static void counted_ack(void)
 
 	inject(f, cost_peer_frame(f, 0, ACK, 0));
 	now += 10000;
+	measured();
+}
+
+/* 1 MiB of the peer's. */
+static void upload(void)
+{
+	static uint8_t f[70000];
+	uint32_t left, i, n;
+
+	acked = 0;
+	for (left = BYTES; left; ) {
+		for (i = 0; i < packets && left; i += large ? packets : 1, left -= n) {
+			uint32_t most = MSS * (large ? packets : 1);
+			struct vhostbe_meta meta = { .flags = VIRTIO_NET_HDR_F_DATA_VALID };
+
+			n = left < most ? left : most;
+			if (n > MSS)
+				meta = (struct vhostbe_meta){
+					.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16,
+					.gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .hdr_len = 54, .gso_size = MSS,
+				};
+			if (vhostbe_inject(be, f, cost_peer_frame(f, 0, 24, n), &meta)) {
+				fprintf(stderr, "bulk-cost: no receive buffer\n");
+				exit(1);
+			}
+		}
+		now += 10000;
+		measured();
+		vhostbe_step(be);
+		while (vhostbe_take(be, f, sizeof(f), NULL) >= 0)
+			cost_peer_take(f, 54);
+	}
 	measured();
 }
 
@@ -122,7 +169,11 @@ int main(int argc, char **argv)
 
 	if (argc > 2)
 		packets = (unsigned)atoi(argv[2]);
-	if (!times || !packets) {
+	uploads = argc > 4 && !strcmp(argv[3], "upload");
+	large = uploads && atoi(argv[4]);
+	if (large)
+		vo.features_on = 1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4;
+	if (!times || !packets || packets > 44) {
 		fprintf(stderr, "usage: bulk-cost [TIMES [PACKETS [KNOB VALUE]]]\n");
 		return 2;
 	}
@@ -132,7 +183,7 @@ int main(int argc, char **argv)
 	so.vnet = v;
 	if (nomstack_open(&so, &stack) || nomstack_tcp_listen(stack, 80, 255, &ops, NULL))
 		return 1;
-	if (argc > 4 && nomstack_knob_set(stack, argv[3], atoi(argv[4]))) {
+	if (argc > 4 && !uploads && nomstack_knob_set(stack, argv[3], atoi(argv[4]))) {
 		fprintf(stderr, "bulk-cost: no knob %s, or not %s\n", argv[3], argv[4]);
 		return 2;
 	}
@@ -149,6 +200,14 @@ int main(int argc, char **argv)
 	inject(f, cost_peer_frame(f, 0, ACK, 0));
 	nomstack_poll(stack);
 	for (i = 0; i < times; i++) {
+		if (uploads) {
+			upload();
+			if (acked != BYTES) {
+				fprintf(stderr, "bulk-cost: %u of %u bytes arrived\n", acked, BYTES);
+				return 1;
+			}
+			continue;
+		}
 		/* A request, whose receipt begins the answer. */
 		inject(f, cost_peer_frame(f, 0, 24, 1));
 		now += 10000;

@@ -4,6 +4,8 @@
  *
  * usage: path-cost [-6] [CONNECTIONS [REQUESTS [BATCH [BYTES [KNOB VALUE]]]]]
  *
+ * KNOB "large": VALUE 1 asks the device for large receive.
+ *
  * A request of BYTES and an answer of as many, on established connections,
  * round robin, BATCH of them per poll.  The real driver on split rings with all
  * offloads; at the other end our vhost-user device, which polls: no doorbell (a
@@ -118,6 +120,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	snprintf(path, sizeof(path), "/tmp/path_cost.%d", (int)getpid());
+	if (argc > 6 && !strcmp(argv[5], "large") && atoi(argv[6]))
+		vo.features_on = 1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4;
 	if (vhostbe_create(path, &bo, &be) || vnet_open_vhost_user(path, &vo, &v))
 		return 1;
 	so.vnet = v;
@@ -125,7 +129,7 @@ int main(int argc, char **argv)
 	cost_peer_six = six;
 	if (nomstack_open(&so, &stack) || nomstack_tcp_listen(stack, 80, 255, &ops, bytes))
 		return 1;
-	if (argc > 6 && nomstack_knob_set(stack, argv[5], atoi(argv[6]))) {
+	if (argc > 6 && strcmp(argv[5], "large") && nomstack_knob_set(stack, argv[5], atoi(argv[6]))) {
 		fprintf(stderr, "path-cost: no knob %s, or not %s\n", argv[5], argv[6]);
 		return 2;
 	}

@@ -74,6 +74,13 @@ for packets in 44 2; do
 		printf '%11s %7s %12s\n' "$packets" "$tso" "$each"
 	done
 done
+printf '\nthe same, received\n%11s %7s %12s\n' burst joined instructions
+for packets in 44 2; do
+	for joined in 0 1; do
+		count "$BULK_PROG" 20 "$packets" upload "$joined"
+		printf '%11s %7s %12s\n' "$packets" "$joined" "$each"
+	done
+done
 if [ "${1:-}" = -v ]; then
 	count "$PATH_PROG" 1 $N 1 1
 	callgrind_annotate "$WORK/out" | sed -n 's/^ *\([0-9,]* .*:[^ ]*\).*/\1/p' | head -n 45

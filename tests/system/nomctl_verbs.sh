@@ -141,6 +141,8 @@ fails 127 "No such file" "run: no such command" -- nomctl run -- /no/such/comman
 nomctl run --cpu 1 --env A=b,C=d -- sh -c 'echo $NOM_CPU $A $C $0 $1' '{cpu}' '{device}' >$OUT 2>&1
 [ "$(cat $OUT)" = "1 b d 1 {device}" ]
 check $? "run sets the environment and fills in {cpu}"
+nomctl run --cpu 1 --env A=b -- sh -c 'echo $#: $*' x --stack nom >$OUT 2>&1 && [ "$(cat $OUT)" = "2: --stack nom" ]
+check $? "run: the command has its own words and no more"
 fails 7 "not a reserved core" "run: an ordinary core" -- nomctl run --cpu 0 -- true
 fails 2 "not a PCI function" "run: a malformed device" -- nomctl run --device eth0 -- true
 fails 7 "no PCI function" "run: an unknown device" -- nomctl run --device 0000:00:1e.7 -- true

@@ -385,11 +385,13 @@ int main(int argc, char **argv)
 	struct nomux_core *core = NULL;
 	struct vnet *v = NULL;
 
+	mmio = has_arg(argc, argv, "--mmio");
 	pair_up(170);
 	T_NEED(nomux_core_claim(nom, NULL, &core));
 	if (link)
 		o.features_on |= BIT(VIRTIO_NET_F_GUEST_ANNOUNCE);
-	T_NEED(vnet_open_vfio(nom, bdf[1], &o, &v));
+	T_NEED(mmio ? vnet_open_mmio(nom, bdf[1], &o, &v) : vnet_open_vfio(nom, bdf[1], &o, &v));
+	memcpy(mac_vnet, vnet_mac(v), 6);	/* Linux has no driver for each */
 	if (link) {
 		test_link(v, core);
 		vnet_close(v);

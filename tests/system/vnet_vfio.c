@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * vnet on a real virtio-net function, through VFIO, inside the guest.
+ * vnet on a real virtio-net device inside the guest: on a PCI function, through
+ * VFIO, or with --mmio on one without PCI, through nom.ko.
  *
  * Two devices share a hub: the driver has the second, Linux the first, where a
  * packet socket sends and receives frames of an experimental Ethernet type.
@@ -10,16 +11,185 @@
  * (also across a break), the MSI-X vector arrives as an upcall and none is
  * lost, doorbells are as few as promised, and the function comes back.
  */
+#include <fcntl.h>
+#include <linux/virtio_mmio.h>
+#include <sys/mman.h>
+#include <nomux/board.h>
+
 #include "vnet_pair.h"
 
+static int open_device(struct nomux_ctx *ctx, struct vnet **v)
+{
+	return mmio ? vnet_open_mmio(ctx, bdf[1], NULL, v) : vnet_open_vfio(ctx, bdf[1], NULL, v);
+}
+
+static uint64_t quarantined(void)
+{
+	static char board[64 << 10];
+	const struct nom_board_memory *m;
+
+	T_NEED(nomux_board_snapshot(nom, board, sizeof(board)));
+	m = nomux_board_record((void *)board, sizeof(board), NOM_BOARD_MEMORY, 0, sizeof(*m));
+	return m ? m->quarantined_bytes : UINT64_MAX;
+}
+
+/* Whether nothing is in quarantine, now or within two seconds. */
+static bool leaves_quarantine(void)
+{
+	int i;
+
+	for (i = 0; i < 100 && quarantined(); i++)
+		usleep(20000);
+	return !quarantined();
+}
+
 /* ------------------------------------------------------------------- tests --- */
+
+/* A device without PCI, by its registers: what it was told of waits while it runs. */
+static void test_quarantine(void)
+{
+	struct nomux_mmio *dev = NULL;
+	volatile uint32_t *status;
+	size_t bytes, nr;
+	uint64_t *phys;
+	void *regs, *mem;
+
+	T_NEED(nomux_mmio_open(nom, bdf[1], &dev));
+	nomux_mmio_regs(dev, &regs, &bytes);
+	t_is((long)bytes, 512, "its registers are as long as ACPI says");
+	status = (void *)((char *)regs + VIRTIO_MMIO_STATUS);
+	T_NEED(nomux_mmio_dma_alloc(dev, 4 << 20, &mem, &phys, &nr));
+	t_ok(nr == 2 && phys[0] && phys[1] && !(phys[0] & ((2 << 20) - 1)), "4 MiB: two addresses");
+	nomux_mmio_dma_free(dev, mem);
+	t_ok(leaves_quarantine(), "memory of a device that does not run is free at once");
+	*status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |
+		  VIRTIO_CONFIG_S_DRIVER_OK;
+	T_NEED(nomux_mmio_dma_alloc(dev, 4 << 20, &mem, &phys, &nr));
+	nomux_mmio_dma_free(dev, mem);
+	usleep(200000);		/* ten looks of the quarantine */
+	t_is((long)quarantined(), 4 << 20, "that of one that runs is in quarantine");
+	*status = 0;
+	t_ok(leaves_quarantine(), "reset, it lets go");
+	*status = VIRTIO_CONFIG_S_DRIVER_OK;
+	T_NEED(nomux_mmio_dma_alloc(dev, 2 << 20, &mem, &phys, &nr));
+	nomux_mmio_close(dev);
+	t_ok(leaves_quarantine(), "closed, too");
+}
+
+/* As its last user left it, or the kernel. */
+static long status_of_mmio(void)
+{
+	struct nomux_mmio *dev;
+	uint32_t status;
+	size_t bytes;
+	void *regs;
+
+	T_NEED(nomux_mmio_open(nom, bdf[1], &dev));
+	nomux_mmio_regs(dev, &regs, &bytes);
+	status = *(volatile uint32_t *)(void *)((char *)regs + VIRTIO_MMIO_STATUS);
+	nomux_mmio_close(dev);
+	return status;
+}
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		t_ok(false, "%s > %s: %s", text, path, strerror(errno));
+	close(fd);
+}
+
+/* By hand, as an administrator would. */
+static void bind_to_nom_mmio(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/platform/devices/%s/driver_override", bdf[1]);
+	put(path, "nom-mmio");
+	snprintf(path, sizeof(path), "/sys/bus/platform/devices/%s/driver/unbind", bdf[1]);
+	if (driver[0])
+		put(path, bdf[1]);
+	put("/sys/bus/platform/drivers_probe", bdf[1]);
+}
+
+/* Unbinding waits until nobody has it; then it is bound again. */
+static void unbind_waits(int fd)
+{
+	char now[64];
+	int status = 0;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		close(fd);
+		put("/sys/bus/platform/drivers/nom-mmio/unbind", bdf[1]);
+		_exit(0);
+	}
+	usleep(300000);
+	t_is(waitpid(pid, &status, WNOHANG), 0, "an unbind waits for who has it");
+	close(fd);
+	t_ok(waitpid(pid, &status, 0) == pid && !status, "closed, it ends");
+	driver_of(bdf[1], now, sizeof(now));
+	t_ok(!now[0], "and no driver has it");
+	put("/sys/bus/platform/drivers_probe", bdf[1]);
+}
+
+/* What NOM_MMIO_OPEN and NOM_MMIO_IRQ refuse. */
+static void test_refusals(void)
+{
+	struct nom_mmio_open o = { .size = sizeof(o) };
+	struct nom_mmio_irq i = { .size = sizeof(i), .rx_fd = -1, .config_fd = -1 };
+	int dev_nom = open("/dev/nom", O_RDWR | O_CLOEXEC), other = open("/dev/null", O_RDWR);
+	char junk[sizeof(i) + 8] = { 0 };
+	struct nomux_mmio *dev;
+	void *p;
+
+	T_NEED(nomux_mmio_open(nom, bdf[1], &dev));	/* bound to nom-mmio, and in use */
+	snprintf(o.name, sizeof(o.name), "%s", bdf[1]);
+	t_is(ioctl(dev_nom, NOM_MMIO_OPEN, &o) ? -errno : 0, -EBUSY, "in use: EBUSY");
+	t_is(nomux_mmio_restore(nom, bdf[1]), -EBUSY, "nor is it given back");
+	T_NEED(nomux_mmio_irq(dev, -1, -1));
+	t_is(nomux_mmio_irq(dev, other, -1), -EINVAL, "no eventfd: EINVAL");
+	t_is(nomux_mmio_irq(dev, -1, 999), -EBADF, "no descriptor: EBADF");
+	t_is(nomux_mmio_irq(dev, -2, -1), -EINVAL, "minus two: EINVAL");
+	nomux_mmio_close(dev);
+	t_is(ioctl(dev_nom, NOM_MMIO_OPEN, &o) ? -errno : 0, -ENODEV, "closed, it is where it was before");
+	bind_to_nom_mmio();
+	t_is(ioctl(dev_nom, NOM_MMIO_OPEN, &o) ? -errno : 0, 0, "bound by hand, it opens");
+	p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, o.out_fd, 0);
+	t_ok(p == MAP_FAILED && errno == EINVAL, "a private mapping: EINVAL");
+	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, o.out_fd, 4096);
+	t_ok(p == MAP_FAILED && errno == EINVAL, "from the second page: EINVAL");
+	p = mmap(NULL, 8192, PROT_READ, MAP_SHARED, o.out_fd, 0);
+	t_ok(p == MAP_FAILED && errno == EINVAL, "two pages: EINVAL");
+	p = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, o.out_fd, 0);
+	t_ok(p == MAP_FAILED && errno == EINVAL, "to be executed: EINVAL");
+	i.flags = 1;
+	t_is(ioctl(o.out_fd, NOM_MMIO_IRQ, &i) ? -errno : 0, -EOPNOTSUPP, "unknown flag: EOPNOTSUPP");
+	i.flags = 0;
+	i.size = sizeof(i) - 1;
+	t_is(ioctl(o.out_fd, NOM_MMIO_IRQ, &i) ? -errno : 0, -EINVAL, "a byte short: EINVAL");
+	i.size = sizeof(junk);
+	memcpy(junk, &i, sizeof(i));
+	t_is(ioctl(o.out_fd, NOM_MMIO_IRQ, junk) ? -errno : 0, 0, "a tail of zeros: good");
+	junk[sizeof(junk) - 1] = 1;
+	t_is(ioctl(o.out_fd, NOM_MMIO_IRQ, junk) ? -errno : 0, -E2BIG, "with a bit set: E2BIG");
+	t_is(ioctl(o.out_fd, NOM_MEM_INFO, junk) ? -errno : 0, -ENOTTY, "another command: ENOTTY");
+	unbind_waits(o.out_fd);
+	t_is(nomux_mmio_restore(nom, bdf[1]), 0, "it is given back");
+	close(dev_nom);
+	close(other);
+}
 
 static void test_open(struct vnet *v, bool iommu, bool packed)
 {
 	struct vnet *second = NULL;
 	uint64_t f = vnet_features(v);
 
-	t_ok(!memcmp(vnet_mac(v), mac_vnet, 6), "the address is the one Linux had");
+	if (driver[0])
+		t_ok(!memcmp(vnet_mac(v), mac_vnet, 6), "the address is the one Linux had");
+	memcpy(mac_vnet, vnet_mac(v), 6);
 	t_ok((f & BIT(VIRTIO_F_VERSION_1)) && (f & BIT(VIRTIO_RING_F_EVENT_IDX)),
 	     "VERSION_1 and EVENT_IDX are negotiated");
 	t_ok(!(f & (BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_MRG_RXBUF))),
@@ -30,7 +200,7 @@ static void test_open(struct vnet *v, bool iommu, bool packed)
 	     "RING_PACKED is negotiated" : "RING_PACKED is not offered");
 	t_ok(vnet_link_up(v), "the link is up");
 	t_is(vnet_check(v), 0, "the device is well");
-	t_is(vnet_open_vfio(nom, bdf[1], NULL, &second), -EBUSY, "a second opener is told busy");
+	t_is(open_device(nom, &second), -EBUSY, "a second opener is told busy");
 }
 
 static void test_transmit(struct vnet *v)
@@ -101,10 +271,13 @@ static void test_receive(struct vnet *v)
 	printf("# doorbells for receive buffers: %llu, suppressed so far %llu\n",
 	       (unsigned long long)(s->doorbells_rx - bells),
 	       (unsigned long long)s->doorbells_suppressed);
-	/* QEMU notifies once after each reset whatever it is told (its signalled_used is void). */
+	/*
+	 * QEMU notifies once after each reset whatever it is told (its signalled_used is void),
+	 * for each queue; without PCI all have the same interrupt.
+	 */
 	if (read(vnet_irq_fd(v), &irqs, sizeof(irqs)) < 0)
 		irqs = 0;
-	t_ok(irqs <= 1, "no interrupt while polling (%llu, QEMU's first)", (unsigned long long)irqs);
+	t_ok(irqs <= (mmio ? 2 : 1), "no interrupt while polling (%llu, QEMU's first)", (unsigned long long)irqs);
 	t_is((long)s->rx_bad, 0, "no bad frame");
 }
 
@@ -130,8 +303,8 @@ static void test_wrap(struct vnet *v)
 
 static void test_flood(struct vnet *v)
 {
+	static struct vnet_rx rx[2048];	/* QEMU's queues have 256 entries, or 1024 without PCI */
 	unsigned int held = 0, i;
-	struct vnet_rx rx[1024];
 	bool good = true;
 
 	uint64_t end = nomux_now_ns() + PATIENCE_NS;
@@ -139,7 +312,7 @@ static void test_flood(struct vnet *v)
 	/* Nobody gives a buffer back: the device must run out, and nothing else happen. */
 	for (i = 0; held < 2 * vnet_rx_size(v) && nomux_now_ns() < end; i++) {
 		linux_sends_now(5000 + i, 60);
-		held += vnet_rx_burst(v, rx + held, 1024 - held);
+		held += vnet_rx_burst(v, rx + held, 2048 - held);
 		vnet_rx_flush(v);
 	}
 	t_is(held, 2 * vnet_rx_size(v), "every buffer ended up held");
@@ -282,7 +455,7 @@ static void test_killed_holder(void)
 		struct vnet_rx rx;
 
 		alarm(60);
-		if (nomux_open(&own) || vnet_open_vfio(own, bdf[1], NULL, &v))
+		if (nomux_open(&own) || open_device(own, &v))
 			_exit(1);
 		if (write(ready[1], "x", 1) != 1)
 			_exit(1);
@@ -302,8 +475,11 @@ static void test_killed_holder(void)
 	for (; i < 400; i++)
 		linux_sends_now((uint32_t)i, 200);
 	waitpid(pid, &status, 0);
+	t_ok(leaves_quarantine(), "killed, it leaves nothing in quarantine");
+	if (mmio)
+		t_is(status_of_mmio(), 0, "for the kernel has reset the device");
 	for (i = 0; i < 100 && err == -EBUSY; i++) {
-		err = vnet_open_vfio(nom, bdf[1], NULL, &v);
+		err = open_device(nom, &v);
 		if (err == -EBUSY)
 			usleep(20000);
 	}
@@ -312,8 +488,9 @@ static void test_killed_holder(void)
 	settle(v);
 	t_ok(linux_sends(7, 90) && vnet_gets(v, 7, 90), "and works");
 	vnet_close(v);
-	/* It was with vfio-pci when opened, so that is where it went back to. */
-	t_is(nomux_vfio_restore(bdf[1]), 0, "its usual driver is asked to take it");
+	/* It was with vfio-pci or nom-mmio when opened, so that is where it went back to. */
+	t_is(mmio ? nomux_mmio_restore(nom, bdf[1]) : nomux_vfio_restore(bdf[1]), 0,
+	     "its usual driver is asked to take it");
 }
 
 static void test_given_back(void)
@@ -324,12 +501,13 @@ static void test_given_back(void)
 
 	for (i = 0; i < 100; i++) {
 		driver_of(bdf[1], now, sizeof(now));
-		if (!strcmp(now, driver) && find_interface(bdf[1], name, sizeof(name), mac))
+		if (!strcmp(now, driver) && (!driver[0] || find_interface(bdf[1], name, sizeof(name), mac)))
 			break;
 		usleep(20000);
 	}
-	t_ok(!strcmp(now, driver), "closed, the function is back with %s (%s)", driver, now);
-	t_ok(i < 100 && !memcmp(mac, mac_vnet, 6), "and Linux has its interface again");
+	t_ok(!strcmp(now, driver), "closed, the device is back with %s (%s)", driver[0] ? driver : "nobody", now);
+	if (driver[0])
+		t_ok(i < 100 && !memcmp(mac, mac_vnet, 6), "and Linux has its interface again");
 }
 
 static bool has_arg(int argc, char **argv, const char *arg)
@@ -347,10 +525,15 @@ int main(int argc, char **argv)
 	struct vnet *v = NULL;
 	int i;
 
+	mmio = has_arg(argc, argv, "--mmio");
 	pair_up(150);
 	T_NEED(nomux_core_claim(nom, NULL, &core));
 
-	T_NEED(vnet_open_vfio(nom, bdf[1], NULL, &v));
+	if (mmio) {
+		test_quarantine();
+		test_refusals();
+	}
+	T_NEED(open_device(nom, &v));
 	test_open(v, iommu, packed);
 	test_transmit(v);
 	test_transmit_zero_copy(v);
@@ -364,7 +547,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < 3; i++) {
 		bool good;
 
-		T_NEED(vnet_open_vfio(nom, bdf[1], NULL, &v));
+		T_NEED(open_device(nom, &v));
 		good = linux_sends(i, 77) && vnet_gets(v, i, 77);
 		vnet_close(v);
 		t_ok(good, "opened again, it receives (%d)", i);

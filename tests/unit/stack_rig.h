@@ -65,6 +65,9 @@ bool rig_tx_pop_raw(struct rig_frame *out);
 uint64_t rig_device_pieces(void);
 void rig_device_replace(void);	/* vhost: the back-end dies, another one takes its place */
 
+/* A frame of several segments of @gso_bytes, as a device joins them; its sum is not made. */
+bool rig_inject_large(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes);
+
 /* Of stack_rig_device.c only. */
 struct rig_device_counts {
 	unsigned tx_flushes, rx_flushes, tx_queued, tx_ring, rx_held;

@@ -27,7 +27,7 @@ uint64_t rig_device_pieces(void)
 	return vhostbe_stats(be)->tx_pieces;
 }
 
-/* @features 0: no offload in either direction. */
+/* @features 0: no offload in either direction; large receive is asked for if it is named. */
 struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring)
 {
 	struct vhostbe_opts bo = { .sz = sizeof(bo), .mac = { 0x52, 0x54, 0, 0, 0, 2 } };
@@ -35,6 +35,7 @@ struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring)
 	struct vnet *v;
 	char path[64];
 
+	vo.features_on = features & (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4);
 	if (!features)
 		vo.features_off = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM;
 	snprintf(path, sizeof(path), "/tmp/stack_rig.%d", (int)getpid());
@@ -70,6 +71,20 @@ void rig_device_close(struct rig *r)
 	vnet_close(r->v);
 	vhostbe_destroy(be);
 	the_rig = NULL;
+}
+
+bool rig_inject_large(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes)
+{
+	struct vhostbe_meta meta = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16,
+		.gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .hdr_len = 54, .gso_size = (uint16_t)gso_bytes,
+	};
+	int rc;
+
+	vhostbe_step(be);
+	rc = vhostbe_inject(be, frame, len, &meta);
+	t_assert(rc == 0 || rc == -EAGAIN);
+	return rc == 0;
 }
 
 /* VNET_RX_CSUM_OK is the device's word: the frame's sum is known to be right. */

@@ -449,6 +449,83 @@ static void test_http_conn_date_moves_on(void **state)
 	assert_memory_not_equal(first, wire.out + HTTP_DATE_OFFSET, HTTP_DATE_BYTES);
 }
 
+#define PUT(path, length) "PUT " path " HTTP/1.1\r\nHost: t\r\nContent-Length: " length "\r\n\r\n"
+
+/* What is sent to the sink is thrown away, however it comes, and answered behind its end. */
+static void test_http_conn_sink(void **state)
+{
+	static const char text[] = PUT("/up", "5") "GET /" GET("/") "POST /up HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc" GET("/none");
+	static char body[60000];
+	struct conn *c;
+	size_t i, step;
+
+	opt.sink = "/up";
+	for (step = 1; step < sizeof(text); step += 7) {
+		wire.len = 0;
+		wire.room = 65536;
+		c = open_conn();
+		for (i = 0; i < sizeof(text) - 1; i += step)
+			conn_input(c, text + i, sizeof(text) - 1 - i < step ? sizeof(text) - 1 - i : step);
+		assert_int_equal(answers(), 4);
+		assert_int_equal(last_status(), 404);
+		assert_memory_equal(wire.out, "HTTP/1.1 204 No Content\r\n", 25);
+		assert_int_equal(c->phase, CONN_IDLE);
+		assert_int_equal(c->in_len, 0);
+		conn_sent(c, 1 << 20);
+		conn_gone(c);
+	}
+	/* more than a connection's buffer; time that passes with progress is no reason to give up */
+	wire.len = 0;
+	c = open_conn();
+	input(c, PUT("/up", "120000"));
+	for (i = 0; i < 80; i++) {
+		assert_int_equal(answers(), 0);
+		conn_input(c, body, 1500);
+		server_tick(&srv, srv.now_ns + 9 * SECOND);
+		assert_false(wire.aborted || wire.finished);
+	}
+	assert_int_equal(answers(), 1);
+	assert_int_equal(last_status(), 204);
+	/* the client waits to be told */
+	wire.len = 0;
+	input(c, "PUT /up HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+	assert_int_equal(last_status(), 100);
+	input(c, "abc");
+	assert_int_equal(last_status(), 204);
+	/* and when it asks for an end, it gets that behind the answer */
+	input(c, "PUT /up HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 3\r\n\r\nab");
+	assert_false(wire.finished);
+	input(c, "c");
+	assert_true(wire.finished);
+}
+
+/* Elsewhere, otherwise, or without the option, bodies are refused as ever. */
+static void test_http_conn_sink_refuses(void **state)
+{
+	static const struct { const char *sink, *text; int status; } rows[] = {
+		{ NULL, PUT("/up", "5"), 405 },
+		{ "/up", PUT("/u", "5"), 405 },
+		{ "/up", PUT("/up2", "5"), 405 },
+		{ "/up", PUT("/up", "67108865"), 405 },
+		{ "/up", "DELETE /up HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\n", 405 },
+		{ "/up", "PUT /up HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n", 405 },
+		{ "/up", "GET /up HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\n", 413 },
+		{ "/up", GET("/up"), 404 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct conn *c = open_conn();
+
+		wire.len = 0;
+		wire.room = 65536;
+		opt.sink = rows[i].sink;
+		input(c, rows[i].text);
+		assert_int_equal(last_status(), rows[i].status);
+		conn_sent(c, 1 << 20);
+		conn_gone(c);
+	}
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -467,6 +544,8 @@ int main(void)
 		CASE(test_http_conn_drain),
 		CASE(test_http_conn_drain_ends),
 		CASE(test_http_conn_date_moves_on),
+		CASE(test_http_conn_sink),
+		CASE(test_http_conn_sink_refuses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -483,6 +483,42 @@ static void test_missing_sums_are_filled_in(void **state)
 	}
 }
 
+/* The same of IPv6, by a sum of another make: 16-bit words over the pseudo header of RFC 8200, 8.1. */
+static void test_missing_sums_of_ip6_are_filled_in(void **state)
+{
+	uint8_t f[400], before[400];
+	unsigned proto, len, i;
+
+	for (proto = 6; proto <= 17; proto += 11) {
+		for (len = 20; len < 300; len += 7) {
+			uint64_t s = proto + len;
+
+			for (i = 0; i < sizeof(f); i++)
+				f[i] = (uint8_t)(i * 29 + len);
+			memcpy(f + 12, "\x86\xdd\x60", 3);
+			f[18] = (uint8_t)(len >> 8);
+			f[19] = (uint8_t)len;
+			f[20] = (uint8_t)proto;
+			memcpy(before, f, sizeof(f));
+			pcap_fill_csum(f, 54 + len - 1);	/* cut short */
+			f[12] = 8;
+			pcap_fill_csum(f, 54 + len);		/* not what its type says */
+			f[12] = 0x86;
+			f[20] = 58;
+			pcap_fill_csum(f, 54 + len);
+			f[20] = (uint8_t)proto;
+			assert_memory_equal(f, before, sizeof(f));
+			pcap_fill_csum(f, 54 + len);
+			for (i = 22; i < 54 + len; i++)
+				s += i & 1 ? f[i] : (uint64_t)f[i] << 8;
+			assert_int_equal(s % 0xffff, 0);
+			i = 54 + (proto == 6 ? 16 : 6);
+			memcpy(f + i, before + i, 2);
+			assert_memory_equal(f, before, sizeof(f));	/* and nothing else */
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -496,6 +532,7 @@ int main(void)
 		cmocka_unit_test(test_a_capture_is_what_the_format_says),
 		cmocka_unit_test(test_a_full_disk_leaves_whole_frames),
 		cmocka_unit_test(test_missing_sums_are_filled_in),
+		cmocka_unit_test(test_missing_sums_of_ip6_are_filled_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

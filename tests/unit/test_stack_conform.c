@@ -39,7 +39,10 @@
 #define MAX_LINE 256
 #define STREAM_BYTES (512 << 10)
 #define RUN_BYTES 512
-#define OFFLOAD 1
+
+/* Ways to run a script. */
+enum { PLAIN, OFFLOAD, OFFLOAD6, NR_KINDS };
+static const char *const kinds[NR_KINDS] = { "", " offload", " IPv6" };
 
 struct run {
 	struct rig rig;
@@ -54,6 +57,7 @@ struct run {
 	bool refuse;			/* accept() says no */
 	bool close_on_fin;
 	bool offload;			/* the device does checksums */
+	bool six;			/* over IPv6 */
 	struct seg seg;
 	bool have_seg;			/* seg came and no line has taken it yet */
 	const char *file;
@@ -282,10 +286,11 @@ static bool fetch(void)
 		fail_line("the application got a wrong byte at %u", t.wrong_at);
 	while (!t.have_seg && rig_tx_pop(&t.rig, &t.seg.frame)) {
 		const uint8_t *f = t.seg.frame.data;
+		const uint8_t *tcp = f + (t.six ? 54 : 34);
 
 		/* An active open: the port is the stack's choice. */
-		if (f[23] == 6 && f[47] & SYN && (f[36] << 8 | f[37]) == t.p.port)
-			t.p.dport = (uint16_t)(f[34] << 8 | f[35]);
+		if (f[t.six ? 20 : 23] == 6 && tcp[13] & SYN && (tcp[2] << 8 | tcp[3]) == t.p.port)
+			t.p.dport = (uint16_t)(tcp[0] << 8 | tcp[1]);
 		t.have_seg = peer_parse(&t.p, &t.seg);
 	}
 	if (t.have_seg && t.seg.flags & SYN)
@@ -399,13 +404,14 @@ static void send_segment(const struct spec *x)
 		tcp[hdr + i] = stream_byte(off + i);
 	sum = (PEER_IP >> 16) + (PEER_IP & 0xffff) + (RIG_IP >> 16) + (RIG_IP & 0xffff) + 6 + hdr + len;
 	{
-		uint16_t c = t_csum(tcp, hdr + len, sum);
+		uint16_t c = t.six ? t_csum6(t.p.ip6, t.p.to_ip6, 6, tcp, hdr + len) : t_csum(tcp, hdr + len, sum);
 
 		if (x->badsum)
 			c ^= 0x5555;
 		memcpy(tcp + 16, &c, 2);
 	}
-	n = t_ip_frame(&t.rig, f, PEER_IP, RIG_IP, 6, tcp, hdr + len);
+	n = t.six ? t_ip6_frame(&t.rig, f, t.p.ip6, t.p.to_ip6, 6, 64, tcp, hdr + len) :
+		    t_ip_frame(&t.rig, f, PEER_IP, RIG_IP, 6, tcp, hdr + len);
 	if (!rig_inject(&t.rig, f, n, t.offload && !x->badsum ? VNET_RX_CSUM_OK : 0))
 		fail_line("the receive ring is full");
 	acted();
@@ -502,8 +508,15 @@ static const char *state_now(void)
 
 	memset(&peer, 0, sizeof(peer));
 	memset(&own, 0, sizeof(own));
-	ip4_addr_set_u32(ip_2_ip4(&peer), lwip_htonl(PEER_IP));
-	ip4_addr_set_u32(ip_2_ip4(&own), lwip_htonl(RIG_IP));
+	if (t.six) {
+		IP_SET_TYPE_VAL(peer, IPADDR_TYPE_V6);
+		IP_SET_TYPE_VAL(own, IPADDR_TYPE_V6);
+		memcpy(ip_2_ip6(&peer)->addr, t.p.ip6, 16);
+		memcpy(ip_2_ip6(&own)->addr, t.p.to_ip6, 16);
+	} else {
+		ip4_addr_set_u32(ip_2_ip4(&peer), lwip_htonl(PEER_IP));
+		ip4_addr_set_u32(ip_2_ip4(&own), lwip_htonl(RIG_IP));
+	}
 	pcb = tcp_pcb_hash_find(&peer, t.p.port, &own, t.p.dport, NETIF_NO_INDEX);
 	return pcb ? states[pcb->state] : "CLOSED";
 }
@@ -617,7 +630,7 @@ static void run_line(char *s)
 	} else if (!strcmp(s, "close on fin")) {
 		t.close_on_fin = true;
 	} else if (!strcmp(s, "connect")) {
-		if (nomstack_tcp_connect(t.rig.s, "10.0.0.1", PEER_PORT, &ops, &t, &t.c))
+		if (nomstack_tcp_connect(t.rig.s, t.six ? PEER_IP6 : "10.0.0.1", PEER_PORT, &ops, &t, &t.c))
 			fail_line("connect");
 		acted();
 		nomstack_poll(t.rig.s);
@@ -658,10 +671,18 @@ static void run_script(FILE *f, bool *deviation_out)
 	char line[MAX_LINE], *s;
 	size_t n;
 
-	rig_open(&t.rig, "10.0.0.2/24", t.offload ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM : 0);
+	uint64_t features = t.offload ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM : 0;
+
+	if (t.six) {
+		rig_open6(&t.rig, features);
+		t.rig.s->netif.mtu6 = 1520;	/* an MSS of 1460, which the scripts are written for */
+		peer_init6(&t.p, &t.rig, PEER_PORT, PORT);
+	} else {
+		rig_open(&t.rig, "10.0.0.2/24", features);
+		peer_init(&t.p, &t.rig, PEER_PORT, PORT);
+	}
 	if (!t.offload)
 		t.rig.s->predict_min = UINT32_MAX;
-	peer_init(&t.p, &t.rig, PEER_PORT, PORT);
 	acted();
 	while (fgets(line, sizeof(line), f)) {
 		t.line++;
@@ -690,7 +711,8 @@ static void test_script(void **state)
 
 	memset(&t, 0, sizeof(t));
 	t.file = *state;
-	t.offload = ((const char *)*state)[-1] == OFFLOAD;
+	t.offload = ((const char *)*state)[-1] != PLAIN;
+	t.six = ((const char *)*state)[-1] == OFFLOAD6;
 	deviation = false;
 	f = fopen(t.file, "r");
 	if (!f)
@@ -723,21 +745,21 @@ int main(int argc, char **argv)
 		n = found.gl_pathc;
 		files = found.gl_pathv;
 	}
-	tests = calloc(2 * n, sizeof(*tests));
-	runs = calloc(2 * n, RUN_BYTES);
+	tests = calloc(NR_KINDS * n, sizeof(*tests));
+	runs = calloc(NR_KINDS * n, RUN_BYTES);
 	if (!tests || !runs)
 		return 1;
-	for (i = 0; i < 2 * n; i++) {
+	for (i = 0; i < NR_KINDS * n; i++) {
 		char *run = runs + i * RUN_BYTES;
 
 		/* the kind of run, the file's name, and what the run is called */
-		run[0] = i & 1 ? OFFLOAD : 0;
-		snprintf(run + 1, RUN_BYTES / 2 - 1, "%s", files[i / 2]);
-		snprintf(run + RUN_BYTES / 2, RUN_BYTES / 2, "%s%s", files[i / 2], i & 1 ? " offload" : "");
+		run[0] = (char)(i % NR_KINDS);
+		snprintf(run + 1, RUN_BYTES / 2 - 1, "%s", files[i / NR_KINDS]);
+		snprintf(run + RUN_BYTES / 2, RUN_BYTES / 2, "%s%s", files[i / NR_KINDS], kinds[i % NR_KINDS]);
 		tests[i] = (struct CMUnitTest){ .name = run + RUN_BYTES / 2, .test_func = test_script,
 						.initial_state = run + 1 };
 	}
-	rc = _cmocka_run_group_tests("conform", tests, 2 * n, NULL, NULL);
+	rc = _cmocka_run_group_tests("conform", tests, NR_KINDS * n, NULL, NULL);
 	free(runs);
 	free(tests);
 	globfree(&found);

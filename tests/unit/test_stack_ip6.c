@@ -376,13 +376,39 @@ static void a_listener_has_both(void **state)
 	}
 }
 
+/* RFC 6528: who sees the numbers of his own connections knows nothing of his neighbours',
+ * however much their addresses have in common. */
+static void sequence_numbers_know_whole_addresses(void **state)
+{
+	uint32_t seen[128];
+	unsigned bit, i, n = 0;
+
+	listen_on(0);
+	for (bit = 0; bit < 128; bit++) {
+		peer_init6(&peer, &rig, 3000, PORT);
+		peer.ip6[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		if (peer.ip6[0] == 0xff || (peer.ip6[0] & 0xfe) != 0xfc || memcmp(peer.ip6, peer.to_ip6, 8) != 0)
+			continue;		/* on this link, so that the answer comes at once */
+		peer_send(&peer, SYN, NULL, 0);
+		nomstack_poll(rig.s);
+		t_assert(peer_recv(&peer, &seg) && seg.flags == (SYN | ACK));
+		for (i = 0; i < n; i++)
+			t_assert((uint32_t)(seen[i] - seg.seq + 1000) > 2000);
+		seen[n++] = seg.seq;
+		peer_send(&peer, RST, NULL, 0);
+		nomstack_poll(rig.s);
+	}
+	t_assert(n == 64);
+	rig_close(&rig);
+}
+
 /* Answers of many segments, sent from where they lie: none is longer than the link takes. */
-static void long_answers_fit(void **state)
+static void long_answers(uint64_t features)
 {
 	unsigned got = 0, most = 0;
 	uint8_t *data;
 
-	listen_on(FEATURE(VIRTIO_NET_F_CSUM));
+	listen_on(features);
 	peer_init6(&peer, &rig, 3000, PORT);
 	peer_handshake(&peer);
 	data = nomstack_dma_alloc(rig.s, 60000);
@@ -404,6 +430,17 @@ static void long_answers_fit(void **state)
 	t_assert(most == 1514);		/* and full: 1440 bytes of data */
 	t_assert(rig_stats(&rig).tx_zero_copy > 30);
 	rig_close(&rig);
+}
+
+static void long_answers_fit(void **state)
+{
+	long_answers(FEATURE(VIRTIO_NET_F_CSUM));
+}
+
+/* A device that cuts segments of IPv4 is given none of IPv6 to cut. */
+static void long_answers_fit_beside_segmentation(void **state)
+{
+	long_answers(FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_HOST_TSO4));
 }
 
 /* Held by W, let go when all have spoken, of either version. */
@@ -592,7 +629,9 @@ int main(void)
 		cmocka_unit_test(who_asks_for_us_is_answered),
 		cmocka_unit_test(neighbours_are_followed),
 		cmocka_unit_test(a_listener_has_both),
+		cmocka_unit_test(sequence_numbers_know_whole_addresses),
 		cmocka_unit_test(long_answers_fit),
+		cmocka_unit_test(long_answers_fit_beside_segmentation),
 		cmocka_unit_test(the_batching_delay_hears_both),
 		cmocka_unit_test(connects_by_name_of_six),
 		cmocka_unit_test(datagrams_go_both_ways),

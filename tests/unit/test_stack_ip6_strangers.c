@@ -276,6 +276,45 @@ static void lies_of_routers_are_not_believed(void **state)
 	rig_close(&rig);
 }
 
+/* Options of length 0, or that lead out of the packet: such a message is none. */
+static void malformed_options_are_no_message(void **state)
+{
+	uint8_t ns[32] = { 135 }, na[32] = { 136 }, src[16];
+	static const uint8_t lengths[] = { 0, 2, 255 };
+	unsigned i;
+
+	begin();
+	collect();
+	memset(&seen, 0, sizeof(seen));
+	t_ip6("fd00::77", src);
+	t_ip6(RIG_IP6, ns + 8);
+	memcpy(ns + 24, "\x01\x01\x02\x00\x00\x00\x00\x77", 8);
+	t_ip6(PEER_IP6, na + 8);
+	na[4] = 0x60;
+	memcpy(na + 24, "\x02\x01\x02\x00\x00\x00\x00\x66", 8);
+	for (i = 0; i < sizeof(lengths); i++) {
+		ns[25] = na[25] = lengths[i];
+		nd_inject(&rig, src, peer.to_ip6, 255, ns, sizeof(ns));
+		nd_inject(&rig, peer.ip6, peer.to_ip6, 255, na, sizeof(na));
+	}
+	/* cut short: eight bytes are the least that an option has */
+	ns[25] = na[25] = 1;
+	for (i = 1; i < 8; i++) {
+		nd_inject(&rig, src, peer.to_ip6, 255, ns, 24 + i);
+		nd_inject(&rig, peer.ip6, peer.to_ip6, 255, na, 24 + i);
+	}
+	for (i = 4; i < 24; i++)
+		nd_inject(&rig, peer.ip6, peer.to_ip6, 255, na, i);
+	collect();
+	t_assert(seen.advertisements == 0);
+	t_assert(rig_stats(&rig).drop_proto == 2 * (3 + 7) + 20);
+	still_there();			/* at the MAC that it had */
+	nd_inject(&rig, src, peer.to_ip6, 255, ns, sizeof(ns));
+	collect();
+	t_assert(seen.advertisements == 1);
+	rig_close(&rig);
+}
+
 /* A neighbour says that it is the better way to our peer. */
 static void redirects_are_not_followed(void **state)
 {
@@ -523,6 +562,7 @@ int main(void)
 		cmocka_unit_test(who_does_not_exist_is_asked_for_in_turn),
 		cmocka_unit_test(routers_are_few),
 		cmocka_unit_test(lies_of_routers_are_not_believed),
+		cmocka_unit_test(malformed_options_are_no_message),
 		cmocka_unit_test(redirects_are_not_followed),
 		cmocka_unit_test(path_mtu_has_bounds),
 		cmocka_unit_test(extension_headers_are_bounded),

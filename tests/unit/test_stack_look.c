@@ -281,7 +281,7 @@ static void test_a_connection_is_described(void **state)
 	assert_int_equal(c.w_rx_us, 30);
 	assert_int_equal(c.w_tx_us, 40);
 	assert_int_equal(c.send_q, 0);
-	assert_int_equal(c.flags, NOMSTACK_LK_F_APP);
+	assert_int_equal(c.flags, NOMSTACK_LK_F_APP | NOMSTACK_LK_F_RTT);
 	assert_in_range(c.idle_ms, 29, 31);
 
 	nomstack_tcp_pause(last_conn, true);
@@ -294,7 +294,7 @@ static void test_a_connection_is_described(void **state)
 	assert_int_equal(c.ooseq, 50);
 	assert_int_equal(c.send_q, sizeof(data));
 	assert_int_equal(c.unacked, 0);
-	assert_int_equal(c.flags, NOMSTACK_LK_F_APP | NOMSTACK_LK_F_PAUSED | NOMSTACK_LK_F_SPEAKS);
+	assert_int_equal(c.flags, NOMSTACK_LK_F_RTT | NOMSTACK_LK_F_APP | NOMSTACK_LK_F_PAUSED | NOMSTACK_LK_F_SPEAKS);
 	rig_run(&rig, 1);
 	c = conn_of(&peer);
 	assert_int_equal(c.unacked, sizeof(data));
@@ -711,6 +711,8 @@ static void test_a_full_ring_loses_and_counts(void **state)
 
 /* --------------------------------------------------------- round trips --- */
 
+#define AT_ONCE_US 1	/* the rig's handshake takes no time, and 0 means unknown */
+
 /* A segment out, acknowledged after @us. */
 static void round_trip(unsigned us)
 {
@@ -731,8 +733,7 @@ static void test_round_trips_are_measured_while_asked_for(void **state)
 	begin();
 	connect_port(4008);
 	round_trip(300);
-	c = conn_of(&peer);
-	assert_false(c.flags & NOMSTACK_LK_F_RTT);
+	assert_int_equal(conn_of(&peer).rtt_us, AT_ONCE_US);	/* of one segment a tick: the handshake's */
 
 	ask(NOMSTACK_ASK_RTT, 0, 0, 0);
 	round_trip(800);
@@ -753,7 +754,46 @@ static void test_round_trips_are_measured_while_asked_for(void **state)
 	assert_false(rig.s->tap);
 	round_trip(100);
 	ask(NOMSTACK_ASK_RTT, 0, 0, 0);
-	assert_false(conn_of(&peer).flags & NOMSTACK_LK_F_RTT);
+	c = conn_of(&peer);		/* what is known unasked, until a segment was watched */
+	assert_int_equal(c.rtt_min_us, AT_ONCE_US);
+	assert_true(c.rtt_us != 800 && c.rtt_us != (800 * 7 + 400) / 8);
+	end();
+}
+
+/* Nobody watches: one segment in each tick of 500 ms is timed, smoothed by an eighth. */
+static void test_round_trips_are_known_unasked(void **state)
+{
+	struct nomstack_lk_conn c;
+
+	begin();
+	connect_port(4012);
+	c = conn_of(&peer);
+	assert_true(c.flags & NOMSTACK_LK_F_RTT);
+	assert_int_equal(c.rtt_us, AT_ONCE_US);
+	rig_run(&rig, 600);
+	round_trip(800);
+	assert_int_equal(conn_of(&peer).rtt_us, 100);
+	round_trip(400);		/* in the same tick */
+	assert_int_equal(conn_of(&peer).rtt_us, 100);
+	rig_run(&rig, 600);
+	round_trip(900);
+	c = conn_of(&peer);
+	assert_int_equal(c.rtt_us, (100 * 7 + 900) / 8);
+	assert_int_equal(c.rtt_min_us, AT_ONCE_US);
+	assert_int_equal(c.resent, 0);
+	/* One is lost: counted, and what was sent twice is not timed (Karn). */
+	rig_run(&rig, 600);
+	assert_int_equal(nomstack_tcp_send(last_conn, "12345678", 8, NOMSTACK_SEND_COPY), 0);
+	rig_run(&rig, 1700);
+	while (peer_recv(&peer, &seg))
+		;
+	assert_int_equal(conn_of(&peer).resent, 1);
+	peer.ack += 8;
+	peer_send(&peer, ACK, NULL, 0);
+	nomstack_poll(rig.s);
+	c = conn_of(&peer);
+	assert_int_equal(c.resent, 1);
+	assert_int_equal(c.rtt_us, (100 * 7 + 900) / 8);
 	end();
 }
 
@@ -777,7 +817,7 @@ static void test_what_was_sent_twice_is_counted_and_not_timed(void **state)
 	peer.ack += 8;
 	peer_send(&peer, ACK, NULL, 0);
 	nomstack_poll(rig.s);
-	assert_false(conn_of(&peer).flags & NOMSTACK_LK_F_RTT);
+	assert_int_equal(conn_of(&peer).rtt_us, AT_ONCE_US);
 	round_trip(500);
 	assert_int_equal(conn_of(&peer).rtt_us, 500);
 	end();
@@ -799,7 +839,7 @@ static void test_another_connection_in_the_same_place_begins_anew(void **state)
 		;
 	connect_port(4011);
 	assert_ptr_equal(last_conn, before);
-	assert_false(conn_of(&peer).flags & NOMSTACK_LK_F_RTT);
+	assert_int_equal(conn_of(&peer).rtt_us, AT_ONCE_US);
 	end();
 }
 
@@ -823,6 +863,7 @@ int main(void)
 		cmocka_unit_test(test_a_trace_ends_when_asked_or_by_itself),
 		cmocka_unit_test(test_a_full_ring_loses_and_counts),
 		cmocka_unit_test(test_round_trips_are_measured_while_asked_for),
+		cmocka_unit_test(test_round_trips_are_known_unasked),
 		cmocka_unit_test(test_what_was_sent_twice_is_counted_and_not_timed),
 		cmocka_unit_test(test_another_connection_in_the_same_place_begins_anew),
 	};

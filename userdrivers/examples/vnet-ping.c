@@ -3,6 +3,7 @@
  * vnet-ping: the raw frame interface, read from top to bottom.
  *
  *	vnet-ping --pci 0000:00:10.0 OWN_IP PEER_IP	in a guest, through VFIO
+ *	vnet-ping --mmio LNRO0005:00 OWN_IP PEER_IP	without PCI, through nom.ko
  *	vnet-ping --vhost SOCKET OWN_IP PEER_IP		hosted, against a back-end
  *
  * Asks for the peer's Ethernet address, sends ten ICMP echo requests by
@@ -172,13 +173,14 @@ int main(int argc, char **argv)
 
 	if (argc != 5 || inet_pton(AF_INET, argv[3], own_ip) != 1 ||
 	    inet_pton(AF_INET, argv[4], peer_ip) != 1 || nomux_clock_init()) {
-		fprintf(stderr, "usage: vnet-ping (--pci BDF | --vhost SOCKET) OWN_IP PEER_IP\n");
+		fprintf(stderr, "usage: vnet-ping (--pci BDF | --mmio NAME | --vhost SOCKET) OWN_IP PEER_IP\n");
 		return 2;
 	}
 	if (!strcmp(argv[1], "--vhost"))
 		err = vnet_open_vhost_user(argv[2], NULL, &v);
 	else if (!nomux_open(&nom))
-		err = vnet_open_vfio(nom, argv[2], NULL, &v);
+		err = !strcmp(argv[1], "--mmio") ? vnet_open_mmio(nom, argv[2], NULL, &v) :
+						  vnet_open_vfio(nom, argv[2], NULL, &v);
 	if (!err) {
 		err = run();
 		vnet_close(v);

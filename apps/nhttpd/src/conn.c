@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define SINK_MAX_BYTES (64u << 20)
+#define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 #define SMALL_BYTES 2048		/* answers up to this are copied: one descriptor beats two */
 #define LINGER_NS 2000000000ULL		/* how long a closed connection may go on talking */
 #define LINGER_BYTES (1 << 20)
@@ -215,22 +217,61 @@ static void reply_file(struct conn *c, struct site_block *b, enum http_connectio
 	push_body(c);
 }
 
+static enum http_connection say_of(struct conn *c)
+{
+	const struct http_request *req = &c->parser.req;
+	bool keep = req->keep_alive && !c->srv->drain_until_ns;
+
+	return !keep ? HTTP_SAY_CLOSE : req->minor ? HTTP_DEFAULT : HTTP_SAY_KEEP_ALIVE;
+}
+
+/* Whether the body that follows is for --sink. */
+static bool for_sink(struct conn *c, const char *buf)
+{
+	const struct http_request *req = &c->parser.req;
+	const char *path = c->srv->opt->sink;
+
+	return path && req->method == HTTP_NOT_ALLOWED && req->body_bytes && req->body_bytes <= SINK_MAX_BYTES &&
+	       (!memcmp(buf, "PUT ", 4) || !memcmp(buf, "POST ", 5)) && req->target.len == strlen(path) &&
+	       !memcmp(buf + req->target.off, path, req->target.len);
+}
+
+/* The body has been read. */
+static void answer_sink(struct conn *c)
+{
+	struct server *srv = c->srv;
+	enum http_connection say = say_of(c);
+	uint32_t n = http_reply_empty(srv->scratch, 204, srv->date, say);
+
+	c->sinking = false;
+	c->close_after = say == HTTP_SAY_CLOSE;
+	count_status(srv, 204);
+	send_bytes(c, srv->scratch, n, SEND_COPY);
+}
+
 /* The request in c->parser is complete; answer it.  @buf: where it begins. */
 static void respond(struct conn *c, const char *buf)
 {
 	struct server *srv = c->srv;
 	const struct http_request *req = &c->parser.req;
-	bool head_only = req->method == HTTP_HEAD, keep = req->keep_alive && !srv->drain_until_ns;
-	enum http_connection say = !keep ? HTTP_SAY_CLOSE : req->minor ? HTTP_DEFAULT : HTTP_SAY_KEEP_ALIVE;
+	enum http_connection say = say_of(c);
+	bool head_only = req->method == HTTP_HEAD;
 	const struct site_entry *e;
 	int status;
 
 	metric_add(&srv->m, M_REQUESTS, 1);
 	if (__builtin_expect(req->has_body, 0)) {
+		if (for_sink(c, buf)) {
+			c->sinking = true;
+			c->sink_left = req->body_bytes;
+			if (req->wants_continue)
+				send_bytes(c, CONTINUE, sizeof(CONTINUE) - 1, SEND_COPY);
+			return;
+		}
 		reject(c, req->method <= HTTP_HEAD ? 413 : req->method == HTTP_NOT_ALLOWED ? 405 : 501);
 		return;
 	}
-	c->close_after = !keep;
+	c->close_after = say == HTTP_SAY_CLOSE;
 	if (__builtin_expect(req->method > HTTP_HEAD, 0)) {
 		reply_error(c, req->method == HTTP_NOT_ALLOWED ? 405 : 501, say, NULL, false);
 		return;
@@ -276,6 +317,17 @@ static uint32_t serve(struct conn *c, const char *data, uint32_t len)
 			c->phase = CONN_BODY;
 			return used;
 		}
+		if (c->sinking) {
+			uint32_t n = len - used < c->sink_left ? len - used : (uint32_t)c->sink_left;
+
+			used += n;
+			c->sink_left -= n;
+			c->since_ns = c->srv->now_ns;
+			if (c->sink_left)
+				return used;
+			answer_sink(c);
+			goto answered;
+		}
 		ret = http_parse(&c->parser, data + used, len - used, &c->srv->lim);
 		if (!ret) {
 			if (c->phase != CONN_HEADER)
@@ -288,6 +340,14 @@ static uint32_t serve(struct conn *c, const char *data, uint32_t len)
 			respond(c, data + used);
 			used += ret;
 		}
+		if (c->sinking) {
+			/* its header block is what the answer needs to know */
+			if (c->phase == CONN_CLOSING)
+				return len;
+			set_phase(c, CONN_HEADER);
+			continue;
+		}
+answered:
 		if (c->phase == CONN_CLOSING)
 			return len;
 		memset(&c->parser, 0, sizeof(c->parser));
@@ -413,7 +473,7 @@ struct conn *conn_open(struct server *srv)
 	c->next = NULL;
 	c->backlog = NULL;
 	c->in_len = 0;
-	c->close_after = c->linger = c->eof = c->held = false;
+	c->close_after = c->linger = c->eof = c->held = c->sinking = false;
 	c->refused = srv->nr_open >= srv->opt->max_connections || srv->drain_until_ns;
 	c->net_flags = 0;
 	c->pending = c->body_left = c->discarded = 0;

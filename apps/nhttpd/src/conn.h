@@ -55,6 +55,8 @@ struct conn {
 	uint64_t pending;	/* bytes queued that the stack has not released */
 	const char *body;	/* rest of a body, in the site @gen */
 	uint64_t body_left;
+	uint64_t sink_left;	/* bytes of a request's body still to be thrown away */
+	bool sinking;		/* such a request is to be answered behind them */
 	uint64_t discarded;	/* bytes read while CLOSING */
 	struct site *gen;	/* held while bytes of it are queued */
 	struct conn *next;	/* free list, or list of the stack's */

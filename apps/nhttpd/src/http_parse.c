@@ -299,6 +299,8 @@ static int finish(struct http_parser *p)
 	}
 	if (p->length)
 		req->has_body = true;
+	req->body_bytes = p->length;
+	req->wants_continue = p->expect == EXPECT_CONTINUE && req->minor;
 	if (p->expect == EXPECT_OTHER)
 		return -417;
 	req->keep_alive = !(p->close_options & OPTION_CLOSE) &&

@@ -51,6 +51,8 @@ struct http_span {
  * @minor: 0 or 1 (a higher minor version counts as 1)
  * @keep_alive: the connection may serve another request after this one
  * @has_body: a body follows the header block (Content-Length > 0 or chunked)
+ * @wants_continue: Expect: 100-continue, of HTTP/1.1
+ * @body_bytes: Content-Length; 0 with chunked
  * @plain: @target is its own decoded form: no '%', '?', "//" and no segment
  *	that begins with a dot
  * @target: path and query, beginning with '/'
@@ -62,7 +64,9 @@ struct http_request {
 	uint8_t minor;
 	bool keep_alive;
 	bool has_body;
+	bool wants_continue;
 	bool plain;
+	uint64_t body_bytes;
 	struct http_span target;
 	struct http_span if_modified_since;
 	struct http_span if_none_match;

@@ -17,6 +17,7 @@ const char *http_reason(int status)
 {
 	switch (status) {
 	case 200: return "OK";
+	case 204: return "No Content";
 	case 301: return "Moved Permanently";
 	case 304: return "Not Modified";
 	case 400: return "Bad Request";
@@ -62,6 +63,12 @@ uint32_t http_reply_patch(char *out, const char *block, uint32_t len, enum http_
 	memcpy(out + len - 2, field, n);
 	memcpy(out + len - 2 + n, "\r\n", 2);
 	return len + n;
+}
+
+uint32_t http_reply_empty(char *out, int status, const char *date, enum http_connection connection)
+{
+	return snprintf(out, HTTP_HEAD_MAX, "HTTP/1.1 %d %s\r\nDate: %.29s\r\nServer: nhttpd\r\n%s\r\n", status,
+			http_reason(status), date, connection_field(connection));
 }
 
 /* Percent-encode what may not stand in a Location field. */

@@ -47,6 +47,17 @@ uint32_t http_reply_file(char *out, int status, const char *date, const struct s
 uint32_t http_reply_patch(char *out, const char *block, uint32_t len, enum http_connection connection);
 
 /**
+ * http_reply_empty - a complete answer without a body, which has none by its status
+ * @out: room for HTTP_HEAD_MAX
+ * @status: 204
+ * @date: HTTP_DATE_BYTES of text
+ * @connection: what to say
+ *
+ * Return: its length.
+ */
+uint32_t http_reply_empty(char *out, int status, const char *date, enum http_connection connection);
+
+/**
  * http_reply_error - a complete answer that is not a file
  * @out: room for HTTP_ERROR_MAX
  * @status: 301, 4xx or 5xx

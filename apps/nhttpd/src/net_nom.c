@@ -133,7 +133,8 @@ static void *on_accept(struct nomstack_conn *t, void *arg)
 		return NULL;
 	}
 	c->sock.ptr = t;
-	nomstack_tcp_small_window(t);
+	if (!srv->opt->sink)
+		nomstack_tcp_small_window(t);
 	conn_start(c);
 	return c;
 }
@@ -309,7 +310,8 @@ static int setup(struct server *srv)
 	void *mem[2];
 	int ret;
 
-	srv->in_bytes = srv->lim.header_bytes + 1 + NOMSTACK_WINDOW_MIN;	/* what a peer can have on its way when it is held */
+	/* What a peer can have on its way when it is held; uploads are worth a larger window. */
+	srv->in_bytes = srv->lim.header_bytes + 1 + (srv->opt->sink ? nomstack_tcp_window() : NOMSTACK_WINDOW_MIN);
 	if (conn_table_create(srv)) {
 		die_message("no memory for %lld connections: lower --max-connections",
 			    (long long)srv->opt->max_connections);

@@ -10,6 +10,7 @@
 #include "server.h"
 
 #include <nomdrv/vnet.h>
+#include <nomstack/nomstack.h>
 #include <nomux/core.h>
 #include <nomux/ctx.h>
 #include <nomux/log.h>
@@ -23,7 +24,6 @@
 #include <string.h>
 #include <syslog.h>
 
-#define ARENA_BYTES (16 << 20)	/* the stack's own share of DMA memory */
 
 /* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
 bool nom_emulated_cpu(void)
@@ -88,7 +88,7 @@ static void tell_filter(struct vnet *v, const char *device)
 
 int nom_open_device(struct server *srv, struct vnet **vnet_out)
 {
-	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = ARENA_BYTES + 2 * (size_t)srv->opt->site_bytes,
+	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = nomstack_arena_bytes() + 2 * (size_t)srv->opt->site_bytes,
 				  .nr_pairs = (unsigned)srv->opt->cores };
 	const char *device = srv->opt->device, *advice = "see the lines above";
 	char bdf[32];
@@ -99,13 +99,16 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	 * leave serving it to the virtual machine's monitor, which we do not have.
 	 */
 	if (strncmp(device, "unix:", 5))
-		opts.features_on = 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |
+		opts.features_on |= 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |
 			1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE;
-
+	if (srv->opt->large_receive)
+		opts.features_on |= 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4;
 	if (!strncmp(device, "unix:", 5)) {
 		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
 		if (ret == -ENOENT || ret == -ECONNREFUSED)
 			advice = "no vhost-user back-end listens there; start one (nom-vhost-backend --socket PATH --tap IFNAME)";
+	} else if (!strncmp(device, "mmio:", 5)) {
+		ret = vnet_open_mmio(srv->nomux, device + 5, &opts, vnet_out);
 	} else {
 		/* "00:03.0" is short for "0000:00:03.0" */
 		snprintf(bdf, sizeof(bdf), "%s%s", strlen(device) == 7 ? "0000:" : "", device);
@@ -118,7 +121,9 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	switch (ret) {
 	case -ENOENT:
 	case -ENODEV:
-		if (strncmp(device, "unix:", 5))
+		if (!strncmp(device, "mmio:", 5))
+			advice = "no such device in /sys/bus/platform/devices, or not a virtio-net device";
+		else if (strncmp(device, "unix:", 5))
 			advice = "no such PCI function, or not a virtio-net device (nomctl status, lspci -D)";
 		break;
 	case -EBUSY:
@@ -131,7 +136,7 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	case -EOPNOTSUPP:
 		advice = srv->opt->cores > 1 ?
 			"see the lines above: it needs a queue pair for each core (QEMU: queues=N at the netdev, mq=on,vectors=2N+2)" :
-			"only modern virtio (QEMU: disable-legacy=on), and without an IOMMU vfio.enable_unsafe_noiommu_mode=1";
+			"only modern virtio (QEMU: disable-legacy=on; without PCI -global virtio-mmio.force-legacy=false), and without an IOMMU vfio.enable_unsafe_noiommu_mode=1";
 		break;
 	case -ENOMEM:
 		die_message("--device %s: %s: %zu bytes of DMA memory are not free: boot with more nom_mem=, end other nom programs (nomctl status), or lower --site-bytes",

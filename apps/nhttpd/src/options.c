@@ -33,8 +33,8 @@ static const struct option_def {
 	{ "ip6", "auto|off|ADDR/64", TEXT, NOM, AT(ip6), 0, 0, 0,
 	  "IPv6: by router advertisements (default), none, or a fixed address; a link-local one besides" },
 	{ "gateway6", "ADDR", TEXT, NOM, AT(gateway6), 0, 0, 0, "router of a fixed IPv6 address" },
-	{ "device", "BDF|unix:PATH", TEXT, NOM, AT(device), 0, 0, 0,
-	  "PCI function, 0000:00:03.0, or the socket of a vhost-user back-end: hosted, no lease (required)" },
+	{ "device", "BDF|mmio:NAME|unix:PATH", TEXT, NOM, AT(device), 0, 0, 0,
+	  "PCI function, 0000:00:03.0, platform device without PCI, mmio:LNRO0005:00, or the socket of a vhost-user back-end: hosted, no lease (required)" },
 	{ "cpu", "N", NUMBER, BOTH, AT(cpu), -1, 4095, -1,
 	  "linux: pin the serving thread; nom: the reserved core to lease; -1: any" },
 	{ "cores", "N", NUMBER, NOM, AT(cores), 1, NHTTPD_CORES, 1,
@@ -64,6 +64,10 @@ static const struct option_def {
 	{ "idle-us", "N", NUMBER, NOM, AT(idle_us), 1, 10000000, 10000, "see --auto" },
 	{ "pause", "auto|on|off", CHOICE, NOM, AT(pause), 0, 0, PAUSE_AUTO,
 	  "PAUSE instruction in the poll loop; auto: not on an emulated CPU" },
+	{ "large-receive", NULL, SET, NOM, AT(large_receive), 1, 0, 0,
+	  "let the device join what it receives: uploads cost less, a lone small request more" },
+	{ "sink", "PATH", TEXT, BOTH, AT(sink), 0, 0, 0,
+	  "read what is PUT or POSTed to PATH, at most 64 MiB each, throw it away and answer 204" },
 	{ "busy-poll-us", "N", NUMBER, LINUX, AT(busy_poll_us), 0, 1000000, 0,
 	  "poll the device that long in epoll_wait and reads, and prefer that to interrupts; 0: leave that alone" },
 	{ "name", "TEXT", TEXT, BOTH, AT(name), 0, 0, 0, "name on the counter page and in the ledger (nhttpd)" },
@@ -161,7 +165,7 @@ static int check(const struct options *opt, const uint8_t *given, char *err, siz
 			return bad(err, n, "--%s means nothing with --stack %s", table[i].name,
 				   here == NOM ? "nom" : "linux");
 	if (here == NOM && !opt->device)
-		return bad(err, n, "--stack nom needs --device: a PCI function (lspci -D) or unix:PATH");
+		return bad(err, n, "--stack nom needs --device: a PCI function (lspci -D), mmio:NAME or unix:PATH");
 	if (here == NOM && !opt->ip && (!opt->ip6 || !strcmp(opt->ip6, "off")))
 		return bad(err, n, "--stack nom needs --ip: ADDR/LEN or dhcp, or --ip6: ADDR/64 or auto");
 	if (opt->cores > 1 && !strncmp(opt->device, "unix:", 5))

@@ -16,7 +16,7 @@ enum pause { PAUSE_AUTO, PAUSE_ON, PAUSE_OFF };
 
 /* Numbers are int64_t, so that one table entry form serves all. */
 struct options {
-	const char *root, *ip, *gateway, *device, *name;
+	const char *root, *ip, *gateway, *device, *name, *sink;
 	const char *ip6, *gateway6;
 	const char *ledger, *table, *terms, *policy;
 	int64_t stack, port;
@@ -24,6 +24,7 @@ struct options {
 	int64_t line_bytes, header_bytes, header_fields, site_bytes;
 	int64_t cpu, cores, busy_poll_us;
 	int64_t idle, idle_us, pause;
+	int64_t large_receive;
 	int64_t w_us, price_ucr;
 };
 

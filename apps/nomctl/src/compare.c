@@ -23,9 +23,9 @@ static const struct econ_option options[] = {
 	  "latencies are divided by X before valuation, as on an emulated machine;\n"
 	  "                             default: the machine line's time_scale, else 1", 0.001, 4000 },
 	{ "base", 'b', ECON_OPT_STRING, OPT(base), "VARIANT", "what the others are compared with (linux-default)", 0, 0 },
-	{ "quick", 'q', ECON_OPT_FLAG, OPT(quick), NULL, "nhttpd: one boot of each kind and fewer cells, ten minutes", 0, 0 },
+	{ "quick", 'q', ECON_OPT_FLAG, OPT(quick), NULL, "nhttpd, udp: one boot of each kind and fewer cells, ten minutes", 0, 0 },
 	{ "no-nginx", 0, ECON_OPT_FLAG, OPT(no_nginx), NULL, "nhttpd: leave the yardstick out, and get no package for it", 0, 0 },
-	{ "out", 'o', ECON_OPT_STRING, OPT(out), "DIR", "nhttpd: results go there (build/report/wide of the source tree)", 0, 0 },
+	{ "out", 'o', ECON_OPT_STRING, OPT(out), "DIR", "nhttpd, udp: results go there (build/report/wide, build/report/udp of the source tree)", 0, 0 },
 	NOMCTL_OPTIONS_END,
 };
 
@@ -212,14 +212,19 @@ static int run_compare(int argc, char **argv)
 	char err[200];
 	int ret = 0;
 
-	/* A file of that name can be given as ./nhttpd. */
+	/* A file of that name can be given as ./nhttpd, ./udp. */
+	if (!strcmp(argv[0], "udp")) {
+		if (argc > 1 || values.json || values.table || values.slo_scale || values.no_nginx)
+			return nomctl_fail(ECON_EXIT_USAGE, "compare udp measures: it takes --quick and --out, and no files");
+		return nomctl_compare_udp(values.quick, values.out);
+	}
 	if (!strcmp(argv[0], "nhttpd")) {
 		if (argc > 1 || values.json || values.table || values.slo_scale)
 			return nomctl_fail(ECON_EXIT_USAGE, "compare nhttpd measures: it takes --quick, --no-nginx and --out, and no files");
 		return nomctl_compare_run(values.quick, !values.no_nginx, values.out);
 	}
 	if (values.quick || values.no_nginx || values.out)
-		return nomctl_fail(ECON_EXIT_USAGE, "compare: --quick, --no-nginx and --out are for `compare nhttpd`");
+		return nomctl_fail(ECON_EXIT_USAGE, "compare: --quick, --no-nginx and --out are for `compare nhttpd` and `compare udp`");
 	lines = json_array();
 	for (int i = 0; i < argc && !ret; i++)
 		ret = read_lines(argv[i], lines);
@@ -239,8 +244,8 @@ static int run_compare(int argc, char **argv)
 }
 
 static const struct nomctl_action actions[] = {
-	{ NULL, "nhttpd|RESULTS.jsonl...", "Medians over boots with their spread, and profits under the terms of thesis 6.4;\n"
-	  "  or `nhttpd`: measure nhttpd on nom beside the in-tree stack at its best.", 1, -1, run_compare },
+	{ NULL, "nhttpd|udp|RESULTS.jsonl...", "Medians over boots with their spread, and profits under the terms of thesis 6.4;\n"
+	  "  or `nhttpd`, `udp`: measure nhttpd, or nomudp, on nom beside the in-tree stack at its best.", 1, -1, run_compare },
 	NOMCTL_ACTIONS_END,
 };
 

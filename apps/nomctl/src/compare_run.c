@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * nomctl compare nhttpd: the wide comparison, from a source tree.
+ * nomctl compare nhttpd, udp: the comparisons that measure, from a source tree.
  *
  * The measuring is scripts/compare-nhttpd's, which boots guests for it.  This
  * sees to it that what it compares with is there, and says so; runs it; has
@@ -75,6 +75,20 @@ out:
 	free(measure);
 	free(report);
 	free(deps);
+	free(to);
+	return ret;
+}
+
+int nomctl_compare_udp(bool quick, const char *out)
+{
+	char *measure = nomctl_tree("scripts/compare-udp"), *to = out ? strdup(out) : nomctl_tree("build/report/udp");
+	int ret;
+
+	if (!measure || !to || access(measure, X_OK))
+		ret = nomctl_fail(ECON_EXIT_FAILED, "compare: udp needs the source tree, whose scripts boot guests for it");
+	else
+		ret = step("scripts/compare-udp", (const char *[]){ measure, "--out", to, quick ? "--quick" : NULL, NULL });
+	free(measure);
 	free(to);
 	return ret;
 }

@@ -168,6 +168,9 @@ json_t *nomctl_compare_lines(json_t *lines, double time_scale, char *err, size_t
  * without; results below @out, NULL: build/report/wide.  Exit code. */
 int nomctl_compare_run(bool quick, bool nginx, const char *out);
 
+/* The same of a responder to datagrams; NULL: build/report/udp. */
+int nomctl_compare_udp(bool quick, const char *out);
+
 /* ------------------------------------------------------ doctor_quiet.c --- */
 
 struct econ_nl;

@@ -81,31 +81,57 @@ static uint32_t sum(const uint8_t *p, uint32_t n, uint32_t s)
 	return s;
 }
 
+/* What a sum covers besides the segment, and where the segment is. */
+struct covered {
+	const uint8_t *addrs;
+	uint32_t addrs_bytes, proto, l4_at, l4_bytes;
+};
+
+static bool find_l4(const uint8_t *f, uint32_t bytes, struct covered *out)
+{
+	const uint8_t *ip = f + ETH_BYTES;
+	uint32_t head, all;
+
+	if (bytes < ETH_BYTES + 20)
+		return false;
+	if (f[12] == 0x08 && !f[13] && ip[0] >> 4 == 4) {
+		head = (ip[0] & 0x0fu) * 4;
+		all = (uint32_t)ip[2] << 8 | ip[3];
+		*out = (struct covered){ ip + 12, 8, ip[9], 0, 0 };
+	} else if (f[12] == 0x86 && f[13] == 0xdd && ip[0] >> 4 == 6 && bytes >= ETH_BYTES + 40) {
+		head = 40;
+		all = head + ((uint32_t)ip[4] << 8 | ip[5]);
+		*out = (struct covered){ ip + 8, 32, ip[6], 0, 0 };
+	} else {
+		return false;
+	}
+	if (head < 20 || all < head || all > bytes - ETH_BYTES)
+		return false;
+	out->l4_at = ETH_BYTES + head;
+	out->l4_bytes = all - head;
+	return true;
+}
+
 void pcap_fill_csum(uint8_t *f, uint32_t bytes)
 {
-	uint8_t *ip = f + ETH_BYTES, *l4, *at;
-	uint32_t ihl, ip_bytes, l4_bytes, s;
+	struct covered c;
+	uint8_t *at;
+	uint32_t s;
 
-	if (bytes < ETH_BYTES + 20 || f[12] != 0x08 || f[13] || ip[0] >> 4 != 4)
+	if (!find_l4(f, bytes, &c))
 		return;
-	ihl = (ip[0] & 0x0fu) * 4;
-	ip_bytes = (uint32_t)ip[2] << 8 | ip[3];
-	if (ihl < 20 || ip_bytes < ihl || ip_bytes > bytes - ETH_BYTES)
-		return;
-	l4 = ip + ihl;
-	l4_bytes = ip_bytes - ihl;
-	if (ip[9] == 6 && l4_bytes >= 20)
-		at = l4 + 16;
-	else if (ip[9] == 17 && l4_bytes >= 8)
-		at = l4 + 6;
+	if (c.proto == 6 && c.l4_bytes >= 20)
+		at = f + c.l4_at + 16;
+	else if (c.proto == 17 && c.l4_bytes >= 8)
+		at = f + c.l4_at + 6;
 	else
 		return;
 	at[0] = at[1] = 0;
-	s = sum(ip + 12, 8, ip[9] + l4_bytes);
-	s = sum(l4, l4_bytes, s);
+	s = sum(c.addrs, c.addrs_bytes, c.proto + c.l4_bytes);
+	s = sum(f + c.l4_at, c.l4_bytes, s);
 	s = (s & 0xffff) + (s >> 16);
 	s = ~((s & 0xffff) + (s >> 16)) & 0xffff;
-	if (!s && ip[9] == 17)
+	if (!s && c.proto == 17)
 		s = 0xffff;		/* RFC 768: 0 means none */
 	at[0] = (uint8_t)(s >> 8);
 	at[1] = (uint8_t)s;

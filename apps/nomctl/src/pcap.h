@@ -38,8 +38,8 @@ int pcap_frame(struct pcap *p, uint64_t when_ns, const void *data, uint32_t byte
 /**
  * pcap_fill_csum - the TCP or UDP sum that is the device's business
  *
- * Of whole frames of IPv4 only; others stay as they are, as does what is no TCP
- * and no UDP.
+ * Of whole frames of IPv4, and of IPv6 without extension headers; others stay as they
+ * are, as does what is no TCP and no UDP.
  */
 void pcap_fill_csum(uint8_t *frame, uint32_t bytes);
 

@@ -384,6 +384,7 @@ static int run_run(int argc, char **argv)
 	if (values.device)
 		ret = take_device(&device);
 	if (!ret) {
+		argv[argc] = NULL;	/* our own options were taken from before it, and words moved up */
 		fill_in(argc, argv);
 		ret = start_and_wait(argv);
 	}

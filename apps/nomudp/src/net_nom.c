@@ -197,8 +197,8 @@ static void idle_sleep(struct server *srv, uint64_t max_ns)
 }
 
 /*
- * With W above 0 frames may be held: then the tier is polled in each turn, so that it
- * knows how far polls lie apart, and it is work only when something came or will be let go.
+ * With W above 0 frames may be held, and are let go a little before their delay ends,
+ * since the next look might come too late: be there in time.
  */
 static bool is_due(uint64_t now_ns, uint64_t turn_ns, uint64_t *next_ns_out)
 {
@@ -210,10 +210,7 @@ static bool is_due(uint64_t now_ns, uint64_t turn_ns, uint64_t *next_ns_out)
 	net.gap_ns -= net.gap_ns / 64;
 	if (turn_ns > net.gap_ns)
 		net.gap_ns = turn_ns;
-	if (next_ns <= 2 * net.gap_ns)
-		return true;
-	net.tier->poll(now_ns);
-	return false;
+	return next_ns <= 2 * net.gap_ns;
 }
 
 static void loop(struct server *srv)
@@ -237,6 +234,9 @@ static void loop(struct server *srv)
 		}
 		asked = vnet_rx_pending(net.v);
 		if (asked || is_due(now_ns, turn_ns, &next_ns)) {
+			/* The tier tells how late it may be called from how late it was. */
+			if (net.w_us)
+				net.tier->idle_done();
 			if (work(srv, &now_ns))
 				return;
 			last_ns = now_ns;

@@ -40,7 +40,9 @@ struct nomstack_conn;
 /**
  * struct nomstack_opts - how to open a stack
  * @sz: sizeof(struct nomstack_opts); growth of the structure is by size
- * @vnet: the device (borrowed: nomstack_close() leaves it open)
+ * @vnet: the device (borrowed: nomstack_close() leaves it open); opened with
+ *	VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4 in &vnet_opts.features_on, it joins
+ *	what it receives: cheaper for much at a time, dearer for a small request
  * @ip4: "ADDRESS/PREFIX", for example "10.0.0.2/24", or "dhcp"
  *	or NULL: no IPv4 (@ip6 must be given then)
  * @gateway: default gateway, or NULL for none (ignored with DHCP)
@@ -403,6 +405,9 @@ NOMSTACK_API void nomstack_tcp_pause(struct nomstack_conn *c, bool paused);
  */
 NOMSTACK_API void nomstack_tcp_small_window(struct nomstack_conn *c);
 
+/** nomstack_tcp_window - bytes that a peer may have on its way without that: as the profile says */
+NOMSTACK_API uint32_t nomstack_tcp_window(void);
+
 /**
  * nomstack_tcp_peer - the peer as text, "10.0.0.1:40000" or "[fd00::1]:40000"
  * @c: the connection
@@ -541,6 +546,17 @@ struct nomstack_knob {
  * Return: its name, static.
  */
 NOMSTACK_API const char *nomstack_profile(void);
+
+/**
+ * nomstack_arena_bytes - DMA memory that a stack of this profile wants to have
+ *
+ * For arena_bytes of struct vnet_opts: what is queued to be sent, and the driver's own
+ * with rings of 256. What an application takes by nomstack_dma_alloc() comes on top.
+ * With less the stack makes do with less, down to 512 KiB.
+ *
+ * Return: bytes.
+ */
+NOMSTACK_API size_t nomstack_arena_bytes(void);
 
 /**
  * nomstack_knobs - the table of knobs

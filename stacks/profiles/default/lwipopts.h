@@ -124,6 +124,7 @@
 #endif
 #define TCP_OVERSIZE			512	/* room after a piece sent with NOMSTACK_SEND_MORE */
 #define TCP_TMR_SLICE			128	/* connections that timers look at between two polls */
+#define LWIP_TCP_RTT			1	/* for nomctl stat */
 #define TCP_LISTEN_BACKLOG		1
 #ifndef TCP_DEFAULT_LISTEN_BACKLOG
 #define TCP_DEFAULT_LISTEN_BACKLOG	255

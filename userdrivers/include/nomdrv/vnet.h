@@ -121,6 +121,24 @@ int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opt
 		   struct vnet **out);
 
 /**
+ * vnet_open_mmio - take a virtio-net device without PCI and start it
+ * @ctx: open context of libnomux (borrowed until vnet_close())
+ * @name: of the platform device, "LNRO0005:00"
+ * @opts: options, or NULL
+ * @out: the running interface; unchanged on failure
+ *
+ * Always trusted mode.  Version 1, the legacy interface, is refused with a log
+ * line that says so (start QEMU with -global virtio-mmio.force-legacy=false).
+ *
+ * Return: 0, what nomux_mmio_open() returns, -ENODEV (empty slot, not virtio-net),
+ * -EOPNOTSUPP (legacy device), -EPROTO (registers that contradict the
+ * specification), -ETIMEDOUT (reset does not finish), -ENOMEM, -EINVAL or -E2BIG
+ * (options).
+ */
+int vnet_open_mmio(struct nomux_ctx *ctx, const char *name, const struct vnet_opts *opts,
+		   struct vnet **out);
+
+/**
  * vnet_open_vhost_user - hosted mode: connect to a vhost-user back-end
  * @socket_path: its listening Unix socket
  * @opts: options, or NULL

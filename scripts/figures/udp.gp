@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+# udp.gp - guest instructions a datagram, 1 and 64 under way; the darker part is ring 3
+#
+#   gnuplot -c scripts/figures/udp.gp build/report/udp/udp.csv udp.svg
+LINK = "tap"
+WIDTH = 860; HEIGHT = 320
+load system("dirname '".ARG0."'")."/common.gp"
+set output ARG2
+set boxwidth 0.34
+set xrange [0.4:4.6]
+set yrange [0:*]
+set ylabel "instructions a request"
+set xtics ("in-tree" 1, "in-tree, tuned" 2, "nom, native tier" 3, "nom, raw tier" 4)
+place(variant) = variant eq DEFAULT ? 1 : variant eq TUNED ? 2 : variant eq "nom-native" ? 3 : variant eq NOM ? 4 : NaN
+at(connections, off) = strcol("group") eq "closed" && column("connections") == connections ? place(strcol("variant")) + off : NaN
+plot ARG1 using (at(1, -0.18)):(num("instructions")) with boxes lc rgb LIGHT title "1 under way", \
+  '' using (at(1, -0.18)):(num("instructions_per_request.user")) with boxes lc rgb BLUE title "of these ring 3", \
+  '' using (at(64, 0.18)):(num("instructions")) with boxes lc rgb GREY title "64 under way", \
+  '' using (at(64, 0.18)):(num("instructions_per_request.user")) with boxes lc rgb BROWN title "of these ring 3"

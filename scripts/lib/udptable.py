@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""udptable - what compare-udp measured, as rows: medians over boots, CSV, JSON
+
+    rows = table(lines)             # one for each variant, group and number of requests under way
+    write(rows, machine, out)       # OUT/udp.json, OUT/udp.csv
+"""
+import csv
+import json
+import statistics
+
+FIGURES = ("requests_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "lost_share", "saturation_per_s", "idle_share",
+           "instructions", "instructions_per_request.user", "instructions_per_request.kernel", "doorbells_per_request", "interrupts_per_request",
+           "syscalls_per_request", "context_switches_per_request", "requests_per_batch")
+KEY = ("group", "variant", "connections", "tuning", "w_us")
+
+
+def value(line, path):
+    """A figure of a line, None when it has none; "instructions" are those of both rings."""
+    if path == "instructions":
+        parts = [value(line, f"instructions_per_request.{ring}") for ring in ("user", "kernel")]
+        return None if None in parts else sum(parts)
+    for name in path.split("."):
+        line = line.get(name) if isinstance(line, dict) else None
+    return line
+
+
+def table(lines):
+    groups = {}
+    for line in lines:
+        groups.setdefault(tuple(line.get(k) for k in KEY), []).append(line)
+    rows = []
+    for key, members in groups.items():
+        row = dict(zip(KEY, key))
+        for figure in FIGURES:
+            seen = [v for v in (value(l, figure) for l in members) if v is not None]
+            row[figure] = round(statistics.median(seen), 4) if seen else None
+            row[f"{figure}.min"], row[f"{figure}.max"] = (min(seen), max(seen)) if seen else (None, None)
+        row["boots"] = len({l["boot"] for l in members if l["kind"] == "time"})
+        row["count_boots"] = len({l["boot"] for l in members if l["kind"] == "count"})
+        row["other_cpu"] = round(max((l.get("other_cpu") or 0) for l in members), 3)
+        rows.append(row)
+    return rows
+
+
+def find(rows, group, variant, connections):
+    """The row of a cell at ordinary settings, or None."""
+    return next((r for r in rows if (r["group"], r["variant"], r["connections"]) == (group, variant, connections)), None)
+
+
+def write(rows, machine, out):
+    (out / "udp.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    with open(out / "udp.csv", "w", newline="", encoding="utf-8") as file:
+        sheet = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        sheet.writeheader()
+        sheet.writerows(rows)
