@@ -15,11 +15,13 @@ import sys
 import time
 
 import count
+import exits
 import guest as g
 import hostload
 import httpload
 import links
 import nhttpd
+import qmp
 
 SETTLE_S = 0.3
 BUSY_HOST = 0.15		# part of the host's CPU that others may take before a figure is called disturbed
@@ -71,6 +73,7 @@ def about_machine(args, guest):
 
 class Boot:
     """One guest and what is measured in it."""
+    monitor = None
 
     def __init__(self, args, number, counting, extra=(), link=links.Tap.name):
         """extra: (source, path) pairs for the guest's root file system; link: of links.LINKS."""
@@ -91,9 +94,14 @@ class Boot:
         os.sched_setaffinity(0, HOST_CORES)	# for QEMU, which inherits it
         self.link.__enter__()
         try:
+            monitor = g.BUILD / "guest" / f"compare-{os.getpid()}.qmp"
+            machine = self.link.machine()
+            machine["qemu_args"] = [*machine.get("qemu_args", ()), "-qmp", f"unix:{monitor},server=on,wait=off"]
             self.guest = g.Guest(accel="tcg" if self.counting else self.args.accel, kernel=self.args.kernel, plugin=self.plugin, extra=self.extra,
-                                 console_log=g.BUILD / "guest" / "compare-console.log", **self.link.machine())
+                                 console_log=g.BUILD / "guest" / "compare-console.log", **machine)
             self.guest.__enter__()
+            self.monitor = qmp.Qmp(monitor)
+            monitor.unlink()
             self.prepare()
         except BaseException:
             self.__exit__()
@@ -101,6 +109,8 @@ class Boot:
         return self
 
     def __exit__(self, *error):
+        if self.monitor:
+            self.monitor.__exit__(*error)
         if self.guest:
             self.guest.__exit__(*error)
         self.link.__exit__(*error)
@@ -121,10 +131,11 @@ class Boot:
         return variants if self.number % 2 else variants[::-1]
 
     def load(self, run):
-        """What run() yields, and how much of the host somebody else had meanwhile."""
+        """What run() yields, how much of the host somebody else had meanwhile, and what the hypervisor counted."""
+        before = exits.read(self.monitor) if self.monitor else None
         others = hostload.Others([self.guest.pid, *self.link.pids])
         figures = run()
-        return {**figures, "other_cpu": others.share()}
+        return {**figures, "other_cpu": others.share(), "exits": (before, exits.read(self.monitor) if self.monitor else None)}
 
     def measure(self, server, run):
         """What run() yields and, in a counting boot, the plugin's counts; the server's own counters beside them."""

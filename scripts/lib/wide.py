@@ -19,6 +19,7 @@ import subprocess
 import time
 
 import boots
+import exits
 import guest as g
 import hostload
 import httpload
@@ -110,6 +111,7 @@ def closed_cell(session, boot, server, cell):
     load, counts, stat = boot.measure(server, load)
     entry = {"requests": load["requests"], "errors": load["errors"], "bytes_per_request": round(load["bytes"] / load["requests"], 1),
              "other_cpu": load["other_cpu"]}
+    entry.update(exits.per_request(*load["exits"], load["requests"]))
     if boot.counting:
         entry.update(nhttpd.per_request(cell.variant, counts, stat, load["requests"]))
     else:

@@ -17,7 +17,7 @@ import tuning
 KEY = p.Cell._fields
 FIGURES = ("requests_per_s", "offered_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "latency_us.p999",
            "latency_us.max", "latency_corrected_us.sd", "instructions_per_request.user", "instructions_per_request.kernel", "instructions",
-           "doorbells_per_request", "interrupts_per_request", "syscalls_per_request", "context_switches_per_request", "cpu_us_per_request",
+           "doorbells_per_request", "interrupts_per_request", "syscalls_per_request", "context_switches_per_request", "exits_per_request", "irq_injections_per_request", "cpu_us_per_request",
            "idle_share", "late", "waited", "unsent", "unanswered", "errors", "w_seen_us", "other_cpu", "saturation_per_s", "bytes_per_request")
 SPREAD = ("requests_per_s", "latency_us.p99", "instructions", "saturation_per_s")
 
