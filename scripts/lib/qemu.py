@@ -49,6 +49,16 @@ def host_tsc_khz():
 
 
 @functools.cache
+def without_pci():
+    """QEMU's arguments for a machine with a virtio network device without PCI, and a PCI bus besides; [] where it has none."""
+    seen = subprocess.run(["qemu-system-x86_64", "-M", "microvm,help"], capture_output=True, text=True, check=False).stdout
+    if "pcie=" not in seen:
+        return []
+    return ["-M", "microvm,pcie=on", "-global", "virtio-mmio.force-legacy=false", "-netdev", "hubport,id=nommmio,hubid=0",
+            "-device", "virtio-net-device,netdev=nommmio,mac=52:54:00:6e:4d:01"]
+
+
+@functools.cache
 def may_yield():
     """May we leave SCHED_IDLE again?  Not without CAP_SYS_NICE, as most users' limits are."""
     allowed = []

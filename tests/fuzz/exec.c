@@ -110,6 +110,10 @@ static long run_ioctl(struct fz_thread *t, const struct fz_op *op, const uint64_
 	for (i = 2; i < fz_op_args(op); i++) {
 		uint64_t v = fz_value_of(t, &op->field[i], arg[i]);
 
+		if (op->field[i].kind == K_NAME) {
+			fz_name_of(v, p + op->field[i].offset, op->field[i].bytes);
+			continue;
+		}
 		if (op->field[i].kind == K_ENTRIES) {
 			value = fz_map_entries(t, v, op->field[i].param, entries, 64);
 			memcpy(p + offsetof(struct nom_mem_map, nr), &value, sizeof(value));

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "../system/lib/kmod.h"
+#include "../system/lib/kmod_mmio.h"
 #include "../system/lib/kmod_nl.h"
 #include "aftermath.h"
 #include "fail.h"
@@ -126,6 +127,10 @@ static void sweep(const struct fail_op *o)
 		t_skip("%s: no network device to bind", o->name);
 		return;
 	}
+	if (o->mmio && !fail_mmio[0]) {
+		t_skip("%s: no virtio device without PCI", o->name);
+		return;
+	}
 	if (o->prepare)
 		o->prepare();
 	again = o->run();		/* once, so that what is made once is there */
@@ -215,6 +220,7 @@ int main(int argc, char **argv)
 	close(i);
 	if (k_pci_find(&fail_nic) && k_pci_move(&fail_nic, "vfio-pci"))
 		fail_nic.bdf = 0;
+	k_mmio_find(fail_mmio);
 	for (i = 0; i < fail_nr_ops; i++)
 		sweep(&fail_ops[i]);
 	if (!k_info(fail_nom, &info))

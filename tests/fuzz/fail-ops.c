@@ -8,12 +8,14 @@
 #include <string.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "../system/lib/kmod.h"
+#include "../system/lib/kmod_mmio.h"
 #include "../system/lib/kmod_nl.h"
 #include "fail.h"
 
@@ -21,6 +23,7 @@
 
 int fail_nom, fail_family, fail_group;
 struct k_pci fail_nic;
+char fail_mmio[NOM_MMIO_NAME_MAX];
 
 /* What an operation works on; prepare() makes it, clean() undoes it. */
 static struct {
@@ -367,6 +370,46 @@ static long run_phys(void)
 
 	return k_phys(w.grant, 0, fail_nic.bdf, &phys);
 }
+static long run_mmio_open(void)
+{
+	struct nom_mmio_open how;
+
+	w.fd = k_mmio_open(fail_nom, fail_mmio, &how);
+	return w.fd < 0 ? w.fd : 0;
+}
+static void no_mmio(void)
+{
+	close(w.fd);
+	t_sleep_ms(20);		/* its reset */
+}
+static void have_mmio(void)
+{
+	need(run_mmio_open(), "NOM_MMIO_OPEN");
+	w.efd = eventfd(0, EFD_CLOEXEC);
+}
+static void no_mmio_irq(void)
+{
+	close(w.efd);
+	no_mmio();
+}
+static long run_mmio_irq(void) { return k_mmio_irq(w.fd, w.efd, w.efd); }
+static void undo_mmio_irq(void) { k_mmio_irq(w.fd, -1, -1); }
+static void have_mmio_grant(void)
+{
+	have_grant();
+	have_mmio();
+}
+static void no_mmio_grant(void)
+{
+	no_mmio_irq();
+	no_grant();
+}
+static long run_phys_mmio(void)
+{
+	struct nom_mem_phys phys = { .size = sizeof(phys), .flags = NOM_PHYS_MMIO, .bdf = (uint32_t)w.fd };
+
+	return ioctl(w.grant, NOM_MEM_PHYS, &phys) ? -errno : 0;
+}
 static long keep(void *p)
 {
 	w.view = p;
@@ -374,6 +417,7 @@ static long keep(void *p)
 }
 static long run_mmap_board(void) { return keep(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fail_nom, 0)); }
 static void undo_page(void) { munmap(w.view, PAGE); }
+static long run_mmap_mmio(void) { return keep(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, w.fd, 0)); }
 static long run_mmap_core(void)
 {
 	return keep(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, w.lease.fd, 0));
@@ -483,6 +527,12 @@ const struct fail_op fail_ops[] = {
 	  .undo = again_mapped, .again = again_mapped, .clean = no_grant },
 	{ "NOM_MEM_INFO", .prepare = have_grant, .run = run_mem_info, .clean = no_grant },
 	{ "NOM_MEM_PHYS", .prepare = have_grant, .run = run_phys, .clean = no_grant, .nic = true },
+	{ "NOM_MMIO_OPEN", .run = run_mmio_open, .undo = no_mmio, .mmio = true },
+	{ "NOM_MMIO_IRQ", .prepare = have_mmio, .run = run_mmio_irq, .undo = undo_mmio_irq, .clean = no_mmio_irq,
+	  .again = undo_mmio_irq, .mmio = true },
+	{ "NOM_MEM_PHYS for it", .prepare = have_mmio_grant, .run = run_phys_mmio, .clean = no_mmio_grant, .mmio = true },
+	{ "mmap of registers", .prepare = have_mmio, .run = run_mmap_mmio, .undo = undo_page, .clean = no_mmio_irq,
+	  .mmio = true },
 	{ "NOM_MEM_RELEASE", .run = run_release, .lasts = true },
 	{ "mmap of the board", .run = run_mmap_board, .undo = undo_page },
 	{ "mmap of a lease", .prepare = have_lease, .run = run_mmap_core, .undo = undo_page,

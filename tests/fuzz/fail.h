@@ -8,6 +8,7 @@
 
 extern int fail_nom, fail_family, fail_group;
 extern struct k_pci fail_nic;		/* bound to vfio-pci; bdf 0: there is none */
+extern char fail_mmio[];		/* of a device in nom-mmio's hands; "": there is none */
 
 struct fail_op {
 	const char *name;
@@ -21,6 +22,7 @@ struct fail_op {
 	bool hears;			/* @check looks at what came to w.listener */
 	bool lasts;			/* a success changes the world for good */
 	bool nic;			/* wants fail_nic */
+	bool mmio;			/* wants fail_mmio */
 };
 
 extern const struct fail_op fail_ops[];

@@ -66,7 +66,7 @@ struct fz_program {
  * in a mapping, so that a program means the same in each run.
  */
 enum fz_kind {
-	K_NONE, K_NOM, K_CORE, K_GRANT, K_EVENTFD, K_NETLINK, K_NR_FDS, K_FD = K_NR_FDS,
+	K_NONE, K_NOM, K_CORE, K_GRANT, K_EVENTFD, K_NETLINK, K_MMIO, K_NR_FDS, K_FD = K_NR_FDS,
 	K_MODE,			/* how a size-first struct is passed */
 	K_FLAGS,		/* of the row's param */
 	K_ANY, K_SMALL,		/* below the row's param, mostly */
@@ -75,6 +75,7 @@ enum fz_kind {
 	K_BUFFER,		/* user pointer with room for bitmaps, or 0 */
 	K_GRANT_ID,
 	K_ADDR, K_LEN, K_PROT, K_UPCALL_ADDR, K_PATH,
+	K_NAME,			/* char[]: of the device that fz_mmio names */
 };
 
 #define FZ_PIECES_OF_GRANT	1	/* no address, whole chunks */
@@ -147,6 +148,8 @@ extern __thread struct fz_thread *fz_self;
 extern volatile uint64_t fz_shared_struct[512];	/* threads change it under each other */
 
 uint64_t fz_value_make(const struct fz_field *f, struct fz_rng *r);
+extern char fz_mmio[NOM_MMIO_NAME_MAX];	/* "": there is no such device */
+void fz_name_of(uint64_t v, char *out, unsigned int bytes);
 uint64_t fz_value_of(struct fz_thread *t, const struct fz_field *f, uint64_t v);
 void fz_keep_fd(struct fz_run *run, enum fz_kind kind, int fd);
 void fz_keep_region(struct fz_run *run, void *addr, size_t bytes, enum fz_kind kind, int fd);

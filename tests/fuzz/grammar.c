@@ -119,11 +119,18 @@ const struct fz_op fz_ops[] = {
 	      F(nom_mem_phys, offset, K_GRANT_OFFSET, 0), F(nom_mem_phys, bdf, K_BDF, 0),
 	      F(nom_mem_phys, reserved, K_FLAGS, 0)),
 
+	IOCTL_OUT(4, NOM_MMIO_OPEN, K_NOM, nom_mmio_open, OUTS(OUT(nom_mmio_open, out_fd, K_MMIO)),
+		  F(nom_mmio_open, flags, K_FLAGS, 0), F(nom_mmio_open, name, K_NAME, 0)),
+	IOCTL(6, NOM_MMIO_IRQ, K_MMIO, nom_mmio_irq, F(nom_mmio_irq, flags, K_FLAGS, 0),
+	      F(nom_mmio_irq, rx_fd, K_EVENTFD, 0), F(nom_mmio_irq, config_fd, K_EVENTFD, 0)),
+
 	/* descriptors and mappings */
 	CALL(3, open_nom, A(K_ANY)),
 	CALL(4, mmap_board, A(K_NOM), A(K_LEN), A(K_PROT), AP(K_SMALL, 4)),
 	CALL(12, mmap_core, A(K_CORE), A(K_PROT), AP(K_SMALL, 40)),
 	CALL(12, mmap_window, A(K_GRANT), A(K_LEN), A(K_PROT), AP(K_SMALL, 40)),
+	CALL(3, mmap_mmio, A(K_MMIO), A(K_LEN), A(K_PROT)),
+	CALL(3, phys_mmio, A(K_GRANT), A(K_MMIO), A(K_GRANT_OFFSET)),
 	CALL(6, mmap_dma, A(K_GRANT), A(K_LEN), A(K_PROT), A(K_GRANT_OFFSET)),
 	CALL(1, mmap_any, A(K_FD), A(K_LEN), A(K_PROT), A(K_ANY)),
 	CALL(5, munmap, A(K_ADDR), A(K_LEN)),
@@ -226,6 +233,7 @@ static const char *const openings[][6] = {
 	{ "NOM_CORE_CLAIM", "mmap_core", "eventfd", "NOM_CORE_BIND", "NOM_CORE_ENTER", "unmask" },
 	{ "NOM_MEM_GRANT", "mmap_window", "NOM_MEM_MAP", "touch", "NOM_MEM_UNMAP" },
 	{ "NOM_MEM_GRANT", "mmap_dma", "touch" },
+	{ "NOM_MMIO_OPEN", "eventfd", "NOM_MMIO_IRQ", "NOM_MEM_GRANT", "phys_mmio", "mmap_mmio" },
 	{ "NOM_CORE_CLAIM", "NOM_NOTIFY", "NOM_CORE_SUBSCRIBE", "NOM_CORE_STATS" },
 	{ "NOM_MEM_GRANT", "mmap_window", "NOM_MEM_MAP", "NOM_MEM_PROTECT", "NOM_MEM_QUERY", "NOM_MEM_UNMAP" },
 	{ "NOM_MEM_GRANT", "mmap_window", "NOM_MEM_MAP", "NOM_MEM_PROMOTE", "NOM_MEM_DEMOTE" },

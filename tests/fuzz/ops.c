@@ -109,6 +109,21 @@ long fz_mmap_any(struct fz_thread *t, const uint64_t *a)
 	return map(t, K_GRANT, a[0], a[1], a[2], a[3] & ~(FZ_PAGE - 1));
 }
 
+/* Nobody is told where it lies: a device that is written to at random can write anywhere. */
+long fz_mmap_mmio(struct fz_thread *t, const uint64_t *a)
+{
+	void *p = mmap(NULL, a[1], (int)(a[2] & 7), MAP_SHARED, (int)a[0], 0);
+
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+long fz_phys_mmio(struct fz_thread *t, const uint64_t *a)
+{
+	struct nom_mem_phys phys = { .size = sizeof(phys), .flags = NOM_PHYS_MMIO, .offset = a[2], .bdf = (uint32_t)a[1] };
+
+	return e(ioctl((int)a[0], NOM_MEM_PHYS, &phys));
+}
+
 long fz_munmap(struct fz_thread *t, const uint64_t *a)
 {
 	return ours(t, a[0], a[1]) ? e(munmap((void *)a[0], a[1])) : -EPERM;

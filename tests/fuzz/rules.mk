@@ -4,7 +4,7 @@
 
 FUZZ := $(B)/bin/fuzz/nom-fuzz
 FUZZ_OBJS := $(patsubst %,$(B)/o/tests/fuzz/%.o,nom-fuzz aftermath corpus cover exec grammar netlink ops upcall values)
-$(FUZZ): $(FUZZ_OBJS) $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_nl kmod_pci kmod_upcall)
+$(FUZZ): $(FUZZ_OBJS) $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_mmio kmod_nl kmod_pci kmod_upcall)
 	$(say) LD $@
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread
 DEPS += $(FUZZ_OBJS)
@@ -14,7 +14,7 @@ $(B)/o/tests/fuzz/ops.o: private CFLAGS += -mno-red-zone
 
 FAIL_NTH := $(B)/bin/fuzz/nom-fail-nth
 FAIL_NTH_OBJS := $(patsubst %,$(B)/o/tests/fuzz/%.o,fail-nth fail-ops aftermath)
-$(FAIL_NTH): $(FAIL_NTH_OBJS) $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_nl kmod_pci kmod_upcall)
+$(FAIL_NTH): $(FAIL_NTH_OBJS) $(patsubst %,$(B)/o/tests/system/lib/%.o,kmod kmod_mmio kmod_nl kmod_pci kmod_upcall)
 	$(say) LD $@
 	$(Q)mkdir -p $(@D) && $(CC) $(OPT) -static -o $@ $(filter %.o,$^) -lpthread
 DEPS += $(FAIL_NTH_OBJS)

@@ -10,6 +10,7 @@ static uint32_t nic_bdf;
 static unsigned int nr_cpus;
 char fz_paths[64][128];
 unsigned int fz_nr_paths;
+char fz_mmio[NOM_MMIO_NAME_MAX];
 
 void fz_values_init(uint32_t bdf, unsigned int cpus)
 {
@@ -44,7 +45,7 @@ static uint64_t any(struct fz_rng *r)
 uint64_t fz_value_make(const struct fz_field *f, struct fz_rng *r)
 {
 	switch (f->kind) {
-	case K_NOM: case K_CORE: case K_GRANT: case K_EVENTFD: case K_NETLINK:
+	case K_NOM: case K_CORE: case K_GRANT: case K_EVENTFD: case K_NETLINK: case K_MMIO:
 		if (fz_percent(r, 4))
 			return OTHER_KIND | (1 + fz_below(r, K_NR_FDS - 1)) << 4 | fz_below(r, FZ_SLOTS);
 		if (fz_percent(r, 1))
@@ -97,7 +98,7 @@ uint64_t fz_value_make(const struct fz_field *f, struct fz_rng *r)
 		return fz_percent(r, 92) ? fz_below(r, 2) : 2 + fz_below(r, 3);
 	case K_UPCALL_ADDR:	/* 0: as it should be */
 		return fz_percent(r, 94) ? 0 : 1 + fz_below(r, 8);
-	case K_PATH: case K_SEED: case K_ENTRIES:
+	case K_PATH: case K_SEED: case K_ENTRIES: case K_NAME:
 		return fz_rand(r);
 	default:
 		return any(r);
@@ -252,6 +253,24 @@ static uint64_t now_ns(void)
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
+/* Mostly as it should be; without an end, one that does not exist, none. */
+void fz_name_of(uint64_t v, char *out, unsigned int bytes)
+{
+	memset(out, 0, bytes);
+	switch (v % 16) {
+	case 0:
+		memset(out, 'x', bytes);
+		break;
+	case 1:
+		memcpy(out, "reg-dummy", sizeof("reg-dummy"));
+		break;
+	case 2:
+		break;
+	default:
+		memcpy(out, fz_mmio, bytes < sizeof(fz_mmio) ? bytes : sizeof(fz_mmio));
+	}
+}
+
 static uint64_t buffer_of(struct fz_thread *t, uint64_t v)
 {
 	switch (v) {
@@ -271,7 +290,7 @@ static uint64_t buffer_of(struct fz_thread *t, uint64_t v)
 uint64_t fz_value_of(struct fz_thread *t, const struct fz_field *f, uint64_t v)
 {
 	switch (f->kind) {
-	case K_NOM: case K_CORE: case K_GRANT: case K_EVENTFD: case K_NETLINK: case K_FD:
+	case K_NOM: case K_CORE: case K_GRANT: case K_EVENTFD: case K_NETLINK: case K_MMIO: case K_FD:
 		return fd_of(t->run, f->kind, v);
 	case K_HANDLE:
 		return v & LITERAL ? v & ~LITERAL : t->run->handle[v % FZ_SLOTS];
