@@ -532,7 +532,7 @@ const struct fail_op fail_ops[] = {
 	  .again = undo_mmio_irq, .mmio = true },
 	{ "NOM_MEM_PHYS for it", .prepare = have_mmio_grant, .run = run_phys_mmio, .clean = no_mmio_grant, .mmio = true },
 	{ "mmap of registers", .prepare = have_mmio, .run = run_mmap_mmio, .undo = undo_page, .clean = no_mmio_irq,
-	  .mmio = true },
+	  .mmio = true, .maps_device = true },
 	{ "NOM_MEM_RELEASE", .run = run_release, .lasts = true },
 	{ "mmap of the board", .run = run_mmap_board, .undo = undo_page },
 	{ "mmap of a lease", .prepare = have_lease, .run = run_mmap_core, .undo = undo_page,

@@ -23,6 +23,7 @@ struct fail_op {
 	bool lasts;			/* a success changes the world for good */
 	bool nic;			/* wants fail_nic */
 	bool mmio;			/* wants fail_mmio */
+	bool maps_device;		/* remap_pfn_range() says EINVAL when it cannot note the caching */
 };
 
 extern const struct fail_op fail_ops[];

@@ -205,6 +205,8 @@ const struct nom_board *k_board(int nom)
 	return p;
 }
 
+#define READ_TRIES	10000000	/* a second and more */
+
 int k_board_read(const struct nom_board *b, enum nom_board_class c, unsigned int i,
 		 void *out, size_t bytes)
 {
@@ -213,7 +215,9 @@ int k_board_read(const struct nom_board *b, enum nom_board_class c, unsigned int
 	uint32_t seq;
 	int ret;
 
-	for (tries = 0; tries < 1000000; tries++) {
+	for (tries = 0; tries < READ_TRIES; tries++) {
+		if (tries % 1000 == 999)
+			usleep(100);	/* the writer's processor may be one that the host keeps waiting */
 		seq = __atomic_load_n(&b->seq, __ATOMIC_ACQUIRE);
 		if (seq & 1)
 			continue;
