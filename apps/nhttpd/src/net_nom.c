@@ -123,6 +123,16 @@ static const struct net_ops nom_ops = {
 
 /* ------------------------------------------------ what the stack tells --- */
 
+/*
+ * Uploads are worth the whole window where the device joins segments.  Where each packet
+ * takes a buffer of its own, what a few peers then send at once is more than the
+ * receive ring and a host's queue before it hold, and most of it comes twice.
+ */
+static bool wide_window(const struct server *srv)
+{
+	return srv->opt->sink && srv->opt->large_receive;
+}
+
 static void *on_accept(struct nomstack_conn *t, void *arg)
 {
 	struct server *srv = arg;
@@ -133,7 +143,7 @@ static void *on_accept(struct nomstack_conn *t, void *arg)
 		return NULL;
 	}
 	c->sock.ptr = t;
-	if (!srv->opt->sink)
+	if (!wide_window(srv))
 		nomstack_tcp_small_window(t);
 	conn_start(c);
 	return c;
@@ -310,8 +320,8 @@ static int setup(struct server *srv)
 	void *mem[2];
 	int ret;
 
-	/* What a peer can have on its way when it is held; uploads are worth a larger window. */
-	srv->in_bytes = srv->lim.header_bytes + 1 + (srv->opt->sink ? nomstack_tcp_window() : NOMSTACK_WINDOW_MIN);
+	/* What a peer can have on its way when it is held. */
+	srv->in_bytes = srv->lim.header_bytes + 1 + (wide_window(srv) ? nomstack_tcp_window() : NOMSTACK_WINDOW_MIN);
 	if (conn_table_create(srv)) {
 		die_message("no memory for %lld connections: lower --max-connections",
 			    (long long)srv->opt->max_connections);
