@@ -271,6 +271,7 @@ fails 1 "did not look" "tune: an application that is stopped" -- nomctl tune one
 kill -CONT $one
 kill $two
 wait $two
+: >$DIR/two		# it says "serving", and the next one's shell may come late
 nhttpd --root $DIR/www --stack linux --port 8082 --name one >$DIR/two 2>&1 &
 two=$!
 until_true 10 grep -q serving $DIR/two
