@@ -12,7 +12,6 @@ Lines go to OUT/wide.jsonl; those of the same shape as the demo's also to
 OUT/raw.jsonl, of which `nomctl compare` makes OUT/compare.json.  lib/widetable.py
 makes OUT/wide.json and OUT/wide.csv, scripts/report-wide the page.
 """
-import contextlib
 import json
 import os
 import subprocess
@@ -159,9 +158,8 @@ def measure_closed(session, boot, server, cell):
     attempt(session, boot, server, cell, work)
 
 
-@contextlib.contextmanager
-def serving(session, boot, variant, cells, **how):
-    """A server for a group of cells; when it does not run, they all count as failed."""
+def serve(session, boot, variant, cells, work, **how):
+    """work(server), with a server for a group of cells; when it does not run, they all count as failed."""
     size = p.FILES[p.SMALL][1]
     done = session.progress.done
     try:
@@ -170,7 +168,7 @@ def serving(session, boot, variant, cells, **how):
         with make as server:
             boot.pin(variant)
             boot.link.closed(server.url, max(min(64, cells[0].connections), 8), 1)	# warm
-            yield server
+            work(server)
     except (httpload.LoadError, nhttpd.ServerError) as error:
         say(f"boot {boot.number} {variant}: {error}")
         lost = max(len(cells) - (session.progress.done - done), 0)
@@ -192,28 +190,33 @@ def groups_of(session, variant, cells, link):
 def measure_tuning(session, boot):
     for cells in p.tune(tuning.SETTINGS, boot.link.name):
         setting = next(s for s in tuning.SETTINGS if s.name == cells[0].tuning)
-        with serving(session, boot, "linux-tuned", cells, tuned=setting) as server:
+
+        def work(server, cells=cells):
             for cell in cells:
                 measure_closed(session, boot, server, cell)
+        serve(session, boot, "linux-tuned", cells, work, tuned=setting)
 
 
 def measure_variant(session, boot, variant):
     link = boot.link.name
     for cells, how in groups_of(session, variant, p.closed(session.plan, variant, link), link):
-        with serving(session, boot, variant, cells, **how) as server:
+        def work(server, cells=cells):
             for cell in cells:
                 measure_closed(session, boot, server, cell)
             if not boot.counting and link == p.TAP and cells[-1].connections >= tuning.BOUND:
                 idle_cell(session, boot, p.Cell("idle", variant, p.OPEN_CONNECTIONS))
+        serve(session, boot, variant, cells, work, **how)
 
 
 def measure_sweep(session, boot):
     groups = p.sweep(session.plan)
-    with serving(session, boot, "nom", [c for cells in groups for c in cells], w_us=0) as server:
+
+    def work(server):
         for cells in groups:
             server.tune(cells[0].w_us)
             for cell in cells:
                 measure_closed(session, boot, server, cell)
+    serve(session, boot, "nom", [c for cells in groups for c in cells], work, w_us=0)
 
 
 def measure_open(session, boot, variant):
@@ -226,12 +229,13 @@ def measure_open(session, boot, variant):
         session.failed += 1
         return
     how = {"tuned": session.tuned[link]["many"]} if variant == "linux-tuned" else {}
-    with serving(session, boot, variant, cells, **how) as server:
+
+    def work(server):
         for cell in cells:
-            def work(cell=cell):
+            def offered(cell=cell):
                 _, entry = open_line(session, boot, cell, cell.level * session.saturated[link])
                 session.progress.step(f"boot {boot.number} {describe(entry, cell)}")
-            attempt(session, boot, server, cell, work)
+            attempt(session, boot, server, cell, offered)
         cell = p.Cell("search", variant, p.OPEN_CONNECTIONS, link=link)
 
         def search():
@@ -243,6 +247,7 @@ def measure_open(session, boot, variant):
             point, _ = openload.saturation(offer, guess, session.plan.search_steps)
             session.keep(boot, cell._replace(group="saturation"), {"saturation_per_s": round(point, 1)})
         attempt(session, boot, server, cell, search)
+    serve(session, boot, variant, cells, work, **how)
 
 
 def measure_boot(session, boot):

@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -392,6 +393,22 @@ def failed_cells_fail_the_comparison_and_spare_the_rest():
     assert status == 1
     rows = widetable.Rows(json.loads((out / "wide.json").read_text())["rows"])
     assert rows.get("requests_per_s", "nginx", 1) is None and rows.get("requests_per_s", "nginx", 64) == 900
+
+
+@tap.test
+def server_that_does_not_run_costs_its_cells_alone():
+    class Broken(FakeServer):
+        def __init__(self, *_, **__):
+            super().__init__("nom")
+
+        def __enter__(self):
+            raise nhttpd.ServerError("not today")
+    session = wide.Session.__new__(wide.Session)
+    session.failed, session.progress = 0, boots.Progress(10)
+    cells = [p.Cell("closed", "nom", n) for n in (1, 8, 64)]
+    with mock.patch.object(wide.nhttpd, "Server", Broken):
+        wide.serve(session, FakeBoot(None, 1, False), "nom", cells, lambda server: cells.clear())
+    assert len(cells) == 3 and session.failed == 3 and session.progress.done == 3
 
 
 @tap.test
