@@ -231,6 +231,7 @@ static void make_call(struct fz_call *c, unsigned int threads, struct fz_rng *r)
 static const char *const openings[][6] = {
 	{ "NOM_CORE_CLAIM", "mmap_core", "NOM_CORE_ENTER", "unmask" },
 	{ "NOM_CORE_CLAIM", "mmap_core", "eventfd", "NOM_CORE_BIND", "NOM_CORE_ENTER", "unmask" },
+	{ "NOM_CORE_CLAIM", "eventfd", "NOM_CORE_BIND", "NOM_CORE_MASK", "NOM_CORE_UNMASK", "NOM_CORE_UNBIND" },
 	{ "NOM_MEM_GRANT", "mmap_window", "NOM_MEM_MAP", "touch", "NOM_MEM_UNMAP" },
 	{ "NOM_MEM_GRANT", "mmap_dma", "touch" },
 	{ "NOM_MMIO_OPEN", "eventfd", "NOM_MMIO_IRQ", "NOM_MEM_GRANT", "phys_mmio", "mmap_mmio" },

@@ -33,7 +33,7 @@
 #include "fuzz.h"
 
 #define WORKERS_MAX	8
-#define ENOUGH		60	/* tries of a call, after which one should have succeeded */
+#define ENOUGH		200	/* tries of a call, after which one should have succeeded */
 #define PLAIN_UID	1001	/* "nomuser" of the guest, in group nom */
 #define PLAIN_GID	990
 
