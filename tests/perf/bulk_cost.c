@@ -20,7 +20,7 @@
 #include <nomstack/nomstack.h>
 #include <nomdrv/vnet.h>
 
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 #include "cost_peer.h"
 
 #include <linux/virtio_net.h>

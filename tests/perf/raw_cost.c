@@ -19,7 +19,7 @@
 
 #include "../../apps/nomudp/src/answer.h"
 #include "../../apps/nomudp/src/request.h"
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #include <linux/virtio_net.h>
 #include <stdio.h>

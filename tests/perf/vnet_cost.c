@@ -19,7 +19,7 @@
 #include <linux/virtio_net.h>
 
 #include "nomdrv/vnet.h"
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define FRAMES	32768
 #define LEN	60	/* a small request with its headers, or an ACK */

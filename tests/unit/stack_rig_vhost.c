@@ -5,7 +5,7 @@
  */
 #include "stack_rig.h"
 
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #include <errno.h>
 #include <linux/virtio_net.h>

@@ -18,7 +18,7 @@
 #include <nomdrv/vnet.h>
 #include <nomstack/raw.h>
 
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define BIT(n)	(1ULL << (n))
 #define RING	64

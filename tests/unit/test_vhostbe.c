@@ -21,7 +21,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 #include "../../userdrivers/src/vhost_user_msg.h"
 
 #define BIT(n)		(1ULL << (n))

@@ -22,7 +22,7 @@
 #include <linux/virtio_ring.h>
 
 #include "nomdrv/vnet.h"
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define TURN_NS		200
 #define FRAME_NS	1000

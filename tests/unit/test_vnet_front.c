@@ -24,7 +24,7 @@
 #include <linux/virtio_ring.h>
 
 #include "nomdrv/vnet.h"
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 #include "../../userdrivers/src/vhost_user_msg.h"
 
 #define BIT(n)		(1ULL << (n))

@@ -20,7 +20,7 @@
 #include <linux/virtio_ring.h>
 
 #include "nomdrv/vnet.h"
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define BIT(n)	(1ULL << (n))
 

@@ -19,7 +19,7 @@
 
 #include "nomdrv/vnet.h"
 #include "../../userdrivers/src/vtrans_fake.h"
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define BIT(n)	(1ULL << (n))
 #define LARGE	(BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6))

@@ -16,7 +16,7 @@
 #include <linux/virtio_net.h>
 
 #include "nomdrv/vnet.h"
-#include "../tools/vhost_backend/vhostbe.h"
+#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define BIT(n)	(1ULL << (n))
 

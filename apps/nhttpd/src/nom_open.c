@@ -24,7 +24,6 @@
 #include <string.h>
 #include <syslog.h>
 
-
 /* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
 bool nom_emulated_cpu(void)
 {

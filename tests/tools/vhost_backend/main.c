@@ -8,7 +8,7 @@
  * Runs until SIGINT or SIGTERM; then prints its counters, one "name value" a
  * line.  A front-end may come and go.
  */
-#include "vhostbe.h"
+#include "../../../userdrivers/vhostbe/vhostbe.h"
 
 #include <errno.h>
 #include <getopt.h>
