@@ -11,8 +11,8 @@
  * look at the headers instead of three layers' (tcp_input_predicted() of our
  * patch to lwIP).  Whatever is not exactly that goes the long way, untouched.
  *
- * With large receive (VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4, which the application
- * asks for) a frame may lie in several buffers and hold many segments: a chain of
+ * With large receive (VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4 or _TSO6, which the
+ * application asks for) a frame may lie in several buffers and hold many segments: a chain of
  * pbufs, one for each buffer.  TCP takes it as one segment; RFC 1122 (4.2.3.2)
  * wants an ACK for every second one, so a frame of several is acknowledged at once.
  *
@@ -220,10 +220,11 @@ void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
  */
 static void acknowledge_at_once(struct nomstack *s, const struct vnet_rx *rx, unsigned bytes)
 {
+	const uint8_t *f = rx->data;
+	const unsigned at = f[12] == 0x86 && f[13] == 0xdd ? DATA6_AT : DATA_AT;
 	struct nomstack_conn *c;
-	unsigned payload = bytes > DATA_AT ? bytes - DATA_AT : 0;
 
-	if (payload <= vnet_rx_gso_bytes(rx))
+	if (bytes <= at + vnet_rx_gso_bytes(rx))
 		return;
 	nomstack__hear(rx, bytes, &c);
 	if (c && c->pcb)

@@ -420,9 +420,8 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 	} else {
 		if (flags & NOMSTACK_SEND_COPY)
 			apiflags |= TCP_WRITE_FLAG_COPY;
-		/* nomstack_tso.c knows IPv4 */
 		else if (tcp_tso_segs > 1 && (len > tcp_mss(c->pcb) || c->pcb->unsent) &&
-			 !IP_IS_V6_VAL(c->pcb->remote_ip) && vnet_dma_contains(c->s->v, data, len))
+			 (IP_IS_V6_VAL(c->pcb->remote_ip) ? c->s->tso6 : c->s->tso4) && vnet_dma_contains(c->s->v, data, len))
 			apiflags |= TCP_WRITE_FLAG_TSO;
 		if (flags & NOMSTACK_SEND_MORE)
 			apiflags |= TCP_WRITE_FLAG_MORE;

@@ -63,6 +63,7 @@ bool rig_tx_pop_raw(struct rig_frame *out);
 
 /* Of stack_rig_vhost.c only: packets that the device cut from longer frames. */
 uint64_t rig_device_pieces(void);
+extern uint64_t rig_features_off;	/* not negotiated by rigs that are opened from now on */
 void rig_device_replace(void);	/* vhost: the back-end dies, another one takes its place */
 
 /* A frame of several segments of @gso_bytes, as a device joins them; its sum is not made. */

@@ -101,7 +101,8 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 		opts.features_on |= 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |
 			1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE;
 	if (srv->opt->large_receive)
-		opts.features_on |= 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4;
+		opts.features_on |= 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4 |
+			1ULL << VIRTIO_NET_F_GUEST_TSO6;
 	if (!strncmp(device, "unix:", 5)) {
 		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
 		if (ret == -ENOENT || ret == -ECONNREFUSED)

@@ -98,7 +98,7 @@
 #define LWIP_TCP_PREDICTION		1	/* nomstack_rx.c looks for such segments */
 #endif
 #ifndef LWIP_TCP_TSO
-#define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 */
+#define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 or _TSO6 */
 #endif
 #ifndef TCP_MSS
 #define TCP_MSS				1460

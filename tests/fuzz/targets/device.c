@@ -151,7 +151,8 @@ int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr, ui
 int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 {
 	FUZZ_ASSERT(tx->nr_seg <= (tx->tso_bytes ? VNET_TSO_SEG_MAX : VNET_TX_SEG_MAX));
-	FUZZ_ASSERT(!tx->tso_bytes || v->features & 1ull << VIRTIO_NET_F_HOST_TSO4);
+	FUZZ_ASSERT(!tx->tso_bytes || v->features & (((const uint8_t *)tx->seg[0].addr)[12] == 0x86 ?
+		    1ull << VIRTIO_NET_F_HOST_TSO6 : 1ull << VIRTIO_NET_F_HOST_TSO4));
 	return queue(v, tx->seg, tx->nr_seg, tx->cookie);
 }
 
