@@ -208,7 +208,7 @@ void nomstack__tso_flush(struct nomstack *s)
 	t->open = NULL;
 	tx.cookie = (void *)((uintptr_t)b | NOMSTACK__TSO_COOKIE);
 	if (t->packets > 1) {
-		tx.tso_bytes = t->mss;
+		tx.gso_bytes = t->mss;
 		tx.hdr_bytes = t->hdr_bytes;
 		set_ip_bytes(t);
 	}
