@@ -149,6 +149,7 @@ struct nomstack {
 	struct tso tso;
 	bool tx_offload;
 	bool tso4, tso6;		/* the device cuts up segments of this version of IP */
+	bool uso4, uso6;		/* it may join datagrams */
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;
 	bool timers_left;		/* TCP's have looked at some of the connections only */
@@ -176,6 +177,7 @@ struct nomstack {
 	void *share_arg;
 	struct netif netif;
 	uint8_t bounce[VNET_FRAME_MAX_BYTES];	/* a frame in more pieces than the driver takes */
+	uint8_t datagram[VNET_FRAME_MAX_BYTES];	/* one of several that came in a frame */
 };
 
 extern struct nomstack *nomstack__the;	/* NULL while no stack is open */
@@ -206,11 +208,16 @@ void nomstack__share(struct nomstack *s, const uint8_t *f, uint32_t len);
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
 unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx);
 void nomstack__rx_free(struct pbuf *p);
+void nomstack__rx_input(struct nomstack *s, struct pbuf *p);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
 void nomstack__tx_reap(struct nomstack *s);
 void nomstack__tx_done(void *cookie, void *arg);
 uint16_t nomstack__csum_partial(uint8_t *frame, unsigned len, unsigned tot_len, uint16_t *offset_out);
+
+/* nomstack_uso.c: frames of several datagrams */
+bool nomstack__is_uso(const struct vnet_rx *rx);
+void nomstack__rx_uso(struct nomstack *s, const struct vnet_rx *rx, unsigned nr, unsigned total);
 
 /* nomstack_tso.c: segmentation offload */
 void nomstack__tso_open(struct nomstack *s);

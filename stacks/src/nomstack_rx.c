@@ -187,6 +187,12 @@ static inline void input(struct nomstack *s, struct pbuf *p)
 		pbuf_free(p);
 }
 
+/* The same for others: a frame that lies in no buffer of the driver's. */
+void nomstack__rx_input(struct nomstack *s, struct pbuf *p)
+{
+	input(s, p);
+}
+
 /* Two callers, and still no call in the one that matters. */
 static inline __attribute__((always_inline)) void one_buffer(struct nomstack *s, const struct vnet_rx *rx)
 {
@@ -252,8 +258,13 @@ unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx)
 			vnet_rx_release(s->v, rx[i].id);
 		return nr;
 	}
-	if (rx->flags & VNET_RX_LARGE)
+	if (rx->flags & VNET_RX_LARGE) {
+		if (nomstack__is_uso(rx)) {
+			nomstack__rx_uso(s, rx, nr, total);
+			return nr;
+		}
 		acknowledge_at_once(s, rx, total);
+	}
 	first = last = place(s, rx);
 	for (i = 1, left = total - rx->len; i < nr; i++, last = p) {
 		p = place(s, &rx[i]);

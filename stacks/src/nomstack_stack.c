@@ -144,6 +144,8 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	s->tx_offload = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_CSUM);
 	s->tso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO4);
 	s->tso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO6);
+	s->uso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO4);
+	s->uso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO6);
 	s->rx_merges = s->rx_special = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_MRG_RXBUF);
 	s->burst_min = s->rx_merges ? VNET_RX_SEG_MAX : 1;
 	nomstack__tso_open(s);

@@ -69,6 +69,9 @@ void rig_device_replace(void);	/* vhost: the back-end dies, another one takes it
 /* A frame of several segments of @gso_bytes, as a device joins them; its sum is not made. */
 bool rig_inject_large(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes);
 
+/* The same of UDP, with @header_flags and the rest of the virtio header as no device should fill it in. */
+bool rig_inject_datagrams(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes, unsigned header_flags);
+
 /* Of stack_rig_device.c only. */
 struct rig_device_counts {
 	unsigned tx_flushes, rx_flushes, tx_queued, tx_ring, rx_held;

@@ -37,7 +37,8 @@ struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring)
 	char path[64];
 
 	vo.features_on = features & (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
-				     1ull << VIRTIO_NET_F_GUEST_TSO6);
+				     1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_USO4 |
+				     1ull << VIRTIO_NET_F_GUEST_USO6);
 	if (!features)
 		vo.features_off = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM;
 	vo.features_off |= rig_features_off;
@@ -83,6 +84,20 @@ bool rig_inject_large(struct rig *r, const void *frame, unsigned len, unsigned g
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = six ? 54 : 34, .csum_offset = 16,
 		.gso_type = six ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4, .hdr_len = six ? 74 : 54,
 		.gso_size = (uint16_t)gso_bytes,
+	};
+	int rc;
+
+	vhostbe_step(be);
+	rc = vhostbe_inject(be, frame, len, &meta);
+	t_assert(rc == 0 || rc == -EAGAIN);
+	return rc == 0;
+}
+
+bool rig_inject_datagrams(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes, unsigned header_flags)
+{
+	struct vhostbe_meta meta = {
+		.flags = (uint8_t)header_flags, .csum_start = 0xffff, .csum_offset = 0xffff,	/* not believed */
+		.gso_type = 5, .hdr_len = 1, .gso_size = (uint16_t)gso_bytes,
 	};
 	int rc;
 
