@@ -268,7 +268,7 @@ def measure_boot(session, boot):
         session.settle_tuning(link)
     for variant in variants:
         measure_variant(session, boot, variant)
-    if "nom" in variants and link == p.TAP:
+    if "nom" in variants and link == p.TAP and session.plan.sweep_w:
         measure_sweep(session, boot)
     if boot.counting:
         return
