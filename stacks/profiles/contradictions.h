@@ -28,6 +28,13 @@
 #error "LWIP_TCP_PREDICTION 0: nomstack_rx.c hands expected segments to the short way through TCP: leave it 1"
 #endif
 
+#if !LWIP_TCP_RTX
+#error "LWIP_TCP_RTX 0: nomstack_stack.c runs TCP's retransmission timers from it: leave it 1"
+#endif
+#if LWIP_TCP_RACK && !LWIP_TCP_SACK_OUT
+#error "LWIP_TCP_RACK finds losses by what SACK tells: set LWIP_TCP_SACK_OUT, or LWIP_TCP_RACK to 0"
+#endif
+
 /* Windows. */
 #if ((TCP_SND_BUF > 0xffff) || (TCP_WND > 0xffff)) && !LWIP_WND_SCALE
 #error "TCP_SND_BUF and TCP_WND above 65535 need LWIP_WND_SCALE and TCP_RCV_SCALE: set both"

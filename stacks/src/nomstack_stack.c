@@ -235,7 +235,7 @@ static void run_timers(struct nomstack *s)
 		return;
 	s->timer_ns = s->now_ns - s->now_ns % NS_PER_MS + NS_PER_MS;
 	due = !sys_timeouts_sleeptime();
-	if (!due && !s->timers_left)
+	if (!due && !s->timers_left && !tcp_rtx_is_due())
 		return;
 	/* A segment the device has sent must not look busy to a retransmission. */
 	nomstack__tx_reap(s);
@@ -246,8 +246,9 @@ static void run_timers(struct nomstack *s)
 	} else {
 		tcp_tmr_more();		/* of thousands of connections the next ones */
 	}
+	tcp_rtx_run(TCP_TMR_SLICE);
 	s->in_timers = false;
-	s->timers_left = tcp_tmr_pending();
+	s->timers_left = tcp_tmr_pending() || tcp_rtx_is_due();
 	if (s->timers_left)
 		s->timer_ns = 0;
 }
@@ -313,6 +314,8 @@ uint64_t nomstack_next_ns(struct nomstack *s)
 		return 0;
 	next = nomstack__batch_next_ns(s, now);
 	s->now_ns = now;
+	timer = tcp_rtx_wait();
+	next = timer < next ? timer : next;
 	ms = sys_timeouts_sleeptime();
 	if (ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE)
 		return next;
