@@ -160,6 +160,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 		lwip_init();
 		lwip_ready = true;
 	}
+	tcp_pmtu_reset();
 	sys_restart_timeouts();
 	s->timer_ns = 0;
 	memset(&lwip_stats.link, 0, sizeof(lwip_stats.link));

@@ -100,6 +100,10 @@
 #ifndef LWIP_TCP_TSO
 #define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 */
 #endif
+#define LWIP_TCP_PMTU			1	/* RFC 1191, 8201; what is too long is cut as for TSO */
+#ifndef TCP_PMTU_SETS
+#define TCP_PMTU_SETS			16	/* of four peers */
+#endif
 #ifndef TCP_MSS
 #define TCP_MSS				1460
 #endif

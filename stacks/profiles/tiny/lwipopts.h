@@ -18,6 +18,7 @@
 #define TCP_SND_QUEUELEN	128
 #define TCP_SNDLOWAT		(8 * 1460)
 #define ARP_TABLE_SIZE		16
+#define TCP_PMTU_SETS		2
 #define NOMSTACK_HEAP_BYTES	(512 << 10)
 #define NOMSTACK_TSO_MAX	16
 
