@@ -47,7 +47,7 @@ static err_t device_netif_init(struct netif *n)
 	n->name[1] = 'm';
 	n->output = etharp_output;
 	n->linkoutput = nomstack__tx_frame;
-	n->mtu = (u16_t)(mtu > 1500 ? 1500 : mtu);
+	n->mtu = (u16_t)(mtu > NOMSTACK_MTU_MAX ? NOMSTACK_MTU_MAX : mtu);
 	n->hwaddr_len = ETH_HWADDR_LEN;
 	memcpy(n->hwaddr, vnet_mac(s->v), ETH_HWADDR_LEN);
 	n->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;

@@ -107,6 +107,10 @@
 #ifndef TCP_MSS
 #define TCP_MSS				1460
 #endif
+#ifndef NOMSTACK_MTU_MAX
+#define NOMSTACK_MTU_MAX		9216	/* of the interface, if the device says so much */
+#endif
+#define TCP_MSS_MAX			(NOMSTACK_MTU_MAX - 40)
 #define TCP_MIN_SND_MSS			88	/* a peer cannot have answers cut into crumbs */
 #ifndef LWIP_WND_SCALE
 #define LWIP_WND_SCALE			1	/* RFC 7323 */
