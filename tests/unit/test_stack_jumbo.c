@@ -24,6 +24,7 @@
 #define TOTAL (1u << 20)
 #define OFFLOAD (1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM)
 #define LARGE_FRAME 9248
+#define MOST (NOMSTACK_MTU_MAX - 40)	/* MSS, in this profile */
 
 static struct rig rig;
 static struct nomstack_conn *conn;
@@ -96,12 +97,12 @@ static void mss_is_the_mtus(void **state)
 		uint16_t mtu, told, peers, used;
 	} mtus[] = {
 		{ 0, 1460, 8960, 1460 }, { 1400, 1360, 8960, 1360 }, { 9000, 8960, 8960, 8960 }, { 9000, 8960, 1460, 1460 },
-		{ 9000, 8960, 9176, 8960 }, { 9216, NOMSTACK_MTU_MAX - 40, 65535, NOMSTACK_MTU_MAX - 40 },
-		{ 65535, NOMSTACK_MTU_MAX - 40, 65535, NOMSTACK_MTU_MAX - 40 },
+		{ 9000, 8960, 9176, 8960 }, { 9216, MOST, 65535, MOST },
+		{ 65535, MOST, 65535, MOST },
 	};
 	struct peer p;
 	struct seg seg;
-	unsigned i, six, at;
+	unsigned i, six, at, told, used;
 
 	for (i = 0; i < sizeof(mtus) / sizeof(mtus[0]); i++) {
 		for (six = 0; six < 2; six++) {
@@ -111,11 +112,13 @@ static void mss_is_the_mtus(void **state)
 			nomstack_poll(rig.s);
 			t_assert(peer_recv(&p, &seg) && seg.opt[0] == 2);
 			at = six * 20;
-			assert_int_equal(get16(seg.opt + 2), mtus[i].told - at);
+			told = (mtus[i].told < MOST ? mtus[i].told : MOST) - at;
+			used = mtus[i].used < told ? mtus[i].used : told;
+			assert_int_equal(get16(seg.opt + 2), told);
 			p.ack = seg.seq + 1;
 			peer_send(&p, ACK, NULL, 0);
 			nomstack_poll(rig.s);
-			assert_int_equal(tcp_mss(conn->pcb), mtus[i].used + at > mtus[i].told ? mtus[i].told - at : mtus[i].used);
+			assert_int_equal(tcp_mss(conn->pcb), used);
 			end(&p);
 		}
 	}
@@ -216,7 +219,7 @@ static void send_all(const struct how *h)
 		}
 	}
 	assert_int_equal(next, TOTAL);
-	assert_int_equal(longest, h->copy ? 1460 : NOMSTACK_MTU_MAX < 9000 ? 1460 : h->six ? 8940 : 8960);
+	assert_int_equal(longest, h->copy ? 1460 : h->six ? 8940 : 8960);
 	if (h->narrow)
 		t_assert(tcp_mss(conn->pcb) == (h->six ? 1240 : 1260));
 	rig_run(&rig, 2);
@@ -258,9 +261,9 @@ static void large_segments_are_taken(void **state)
 	struct seg seg;
 
 	for (six = 0; six < 2; six++) {
-		uint8_t *f = malloc(LARGE_FRAME);
+		static uint8_t f[LARGE_FRAME];
 
-		mss = NOMSTACK_MTU_MAX < 9000 ? 1460 : six ? 8940 : 8960;
+		mss = six ? 8940 : 8960;
 		begin(9000, six, OFFLOAD);
 		peer_of(&p, six, 8960);
 		peer_handshake(&p);
@@ -276,7 +279,6 @@ static void large_segments_are_taken(void **state)
 				;
 		}
 		t_assert(taken == at && taken_right && seg.ack == p.seq);
-		free(f);
 		end(&p);
 	}
 }
@@ -314,16 +316,13 @@ static void small_windows_split(void **state)
 /* An echo that a block of the heap holds comes back; a longer one is dropped, and counted. */
 static void large_pings_are_answered(void **state)
 {
-	uint8_t m[3900] = { 8 }, *f = malloc(LARGE_FRAME);
+	static uint8_t f[LARGE_FRAME];
+	uint8_t m[3900] = { 8 };
 	struct rig_frame out;
 	struct peer p;
 	uint16_t sum;
 	unsigned i;
 
-	if (NOMSTACK_MTU_MAX < 9000) {
-		free(f);
-		skip();
-	}
 	begin(9000, false, OFFLOAD);
 	peer_of(&p, false, 8960);
 	peer_handshake(&p);
@@ -335,7 +334,6 @@ static void large_pings_are_answered(void **state)
 	rig_run(&rig, 2);
 	t_assert(rig_tx_pop(&rig, &out) && out.len == 34 + sizeof(m) && out.data[34] == 0);
 	t_assert(t_csum(out.data + 34, sizeof(m), 0) == 0 && !memcmp(out.data + 42, m + 8, sizeof(m) - 8));
-	free(f);
 	end(&p);
 }
 
@@ -348,6 +346,9 @@ int main(void)
 		cmocka_unit_test(small_windows_split),
 		cmocka_unit_test(large_pings_are_answered),
 	};
+	const struct CMUnitTest refused[] = { cmocka_unit_test(mss_is_the_mtus) };
 
+	if (NOMSTACK_MTU_MAX < 9000)	/* a profile without */
+		return cmocka_run_group_tests_name("stack_jumbo", refused, NULL, NULL);
 	return cmocka_run_group_tests_name("stack_jumbo", tests, NULL, NULL);
 }
