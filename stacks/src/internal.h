@@ -154,7 +154,6 @@ struct nomstack {
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
 	bool tap;			/* frames are looked at: nomstack_tap.c */
 	bool ip4;			/* else there is no address of IPv4, and there will be none */
-	bool rx_special;		/* @tap or @rx_merges */
 	bool dhcp;
 	bool nagle;			/* for all connections */
 	uint32_t keepalive_ms;		/* likewise; 0: none */

@@ -106,6 +106,8 @@ static void the_stack(struct facts *f)
 	text(f, "mac", MAC_FMT, MAC_ARG(mac));
 	text(f, "device", "%s", vnet_error(s->v, &reason) && reason ? reason : "running");
 	text(f, "features", "%llx", (unsigned long long)vnet_features(s->v));
+	text(f, "large_receive", "%s%s", vnet_no_large_receive(s->v) ? "off: " : "on",
+	     vnet_no_large_receive(s->v) ? vnet_no_large_receive(s->v) : "");
 	number(f, "mtu", s->netif.mtu, "bytes");
 	nomstack_stats(s, &st);
 	number(f, "connections", st.tcp_active, "connections");

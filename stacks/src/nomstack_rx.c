@@ -187,30 +187,19 @@ static inline void input(struct nomstack *s, struct pbuf *p)
 		pbuf_free(p);
 }
 
-/* Two callers, and still no call in the one that matters. */
-static inline __attribute__((always_inline)) void one_buffer(struct nomstack *s, const struct vnet_rx *rx)
+_Static_assert(VNET_FRAME_MAX_BYTES <= UINT16_MAX, "a pbuf's length holds a frame of one buffer");
+
+/* A frame in one buffer, of one segment. */
+void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
 {
 	unsigned len = rx->len;
-	struct pbuf *p;
+	struct pbuf *p = place(s, rx);
 
-	if (unlikely(len > UINT16_MAX)) {
-		s->st.drop_proto++;
-		s->rx_unposted++;
-		vnet_rx_release(s->v, rx->id);
-		return;
-	}
-	p = place(s, rx);
 	if (likely(predicted(s, p, rx->data, len, len)))
 		return;
 	p->payload = rx->data;
 	p->tot_len = p->len = (u16_t)len;
 	input(s, p);
-}
-
-/* A frame in one buffer. */
-void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
-{
-	one_buffer(s, rx);
 }
 
 /*
@@ -230,16 +219,12 @@ static void acknowledge_at_once(struct nomstack *s, const struct vnet_rx *rx, un
 		tcp_set_flags(c->pcb, TF_ACK_DELAY);
 }
 
-/* A frame in one buffer or several; returns how many. */
+/* A frame in several buffers, or of several segments; returns how many buffers. */
 unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx)
 {
 	unsigned nr = 1, total = rx->len, left, i;
 	struct pbuf *first, *p, *last;
 
-	if (!(rx->flags & (VNET_RX_MORE | VNET_RX_LARGE))) {
-		one_buffer(s, rx);
-		return 1;
-	}
 	while (rx[nr - 1].flags & VNET_RX_MORE)
 		total += rx[nr++].len;
 	s->st.rx_packets -= nr - 1;	/* the batch was counted in buffers */

@@ -271,7 +271,7 @@ static void test_traced_whole(void **state)
 		memset(&hdr, 0, sizeof(hdr));
 		look = (struct look){ .hdr = &hdr, .ring = ring, .trace_until_ns = UINT64_MAX, .snap_bytes = keep[k] };
 		rig.s->look = &look;
-		rig.s->tap = rig.s->rx_special = true;
+		rig.s->tap = true;
 		t_assert(data_at(base, 0, 10000, PSH, 1460));
 		nomstack_poll(rig.s);
 		t_assert(got == 10000);
