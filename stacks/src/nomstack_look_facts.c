@@ -155,6 +155,7 @@ static void rx_queue(struct facts *f)
 	number(f, "csum_ok", v->rx_csum_ok, "packets");
 	number(f, "merged", v->rx_merged, "packets");
 	number(f, "large", v->rx_large, "packets");
+	number(f, "joined", s->rx_joined, "packets");
 	number(f, "delay_max", s->st.delay_max_ns_rx, "ns");
 }
 

@@ -266,10 +266,11 @@ unsigned nomstack_poll(struct nomstack *s)
 		for (i = 0; i < nr; i++) {
 			const struct vnet_rx *rx = &s->hold[s->hold_head + i];
 
-			if (unlikely(rx->flags & (VNET_RX_MORE | VNET_RX_LARGE)))
-				i += nomstack__rx_parts(s, rx) - 1;
-			else
-				nomstack__rx_frame(s, rx);
+			if (unlikely((rx->len >= NOMSTACK__BULK_BYTES && i + 1 < nr) || rx->flags & (VNET_RX_MORE | VNET_RX_LARGE))) {
+				nomstack__rx_bulk(s, rx, nr - i);
+				break;
+			}
+			nomstack__rx_frame(s, rx);
 		}
 		nomstack__batch_done(s, nr);
 		if (s->batch_end_mask)
