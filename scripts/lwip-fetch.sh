@@ -142,6 +142,7 @@ apply() { # NEWTREE
 
 main() {
 	FORCE=no
+	case ${1-} in --help) usage; exit 0 ;; esac
 	while getopts hf opt; do
 		case $opt in
 		h) usage; exit 0 ;;

@@ -11,4 +11,7 @@ set xlabel "offered load, part of in-tree's saturation"
 set ylabel "standard deviation, µs"
 plot ARG1 using (pick(is("open", DEFAULT), "level")):(num("latency_us.sd")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
   '' using (pick(is("open", TUNED), "level")):(num("latency_us.sd")) with linespoints pt 7 lw 2 lc rgb BROWN title "in-tree, tuned", \
-  '' using (pick(is("open", NOM), "level")):(num("latency_us.sd")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom"
+  '' using (pick(is("open", NOM), "level")):(num("latency_us.sd")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom", \
+  '' using (pick(is("open", DEFAULT), "level")):(num("latency_us.sd")):(num("latency_us.sd.min")):(num("latency_us.sd.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb GREY notitle, \
+  '' using (pick(is("open", TUNED), "level")):(num("latency_us.sd")):(num("latency_us.sd.min")):(num("latency_us.sd.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb BROWN notitle, \
+  '' using (pick(is("open", NOM), "level")):(num("latency_us.sd")):(num("latency_us.sd.min")):(num("latency_us.sd.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb BLUE notitle

@@ -14,4 +14,7 @@ plot ARG1 using (pick(is("open", DEFAULT), "level")):(num("latency_us.p99")) wit
   '' using (pick(is("open", TUNED), "level")):(num("latency_us.p99")) with linespoints pt 7 lw 2 lc rgb BROWN title "in-tree, tuned", \
   '' using (pick(is("open", TUNED), "level")):(num("latency_us.p50")) with lines dt 2 lc rgb BROWN notitle, \
   '' using (pick(is("open", NOM), "level")):(num("latency_us.p99")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom", \
-  '' using (pick(is("open", NOM), "level")):(num("latency_us.p50")) with lines dt 2 lc rgb BLUE notitle
+  '' using (pick(is("open", NOM), "level")):(num("latency_us.p50")) with lines dt 2 lc rgb BLUE notitle, \
+  '' using (pick(is("open", DEFAULT), "level")):(num("latency_us.p99")):(num("latency_us.p99.min")):(num("latency_us.p99.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb GREY notitle, \
+  '' using (pick(is("open", TUNED), "level")):(num("latency_us.p99")):(num("latency_us.p99.min")):(num("latency_us.p99.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb BROWN notitle, \
+  '' using (pick(is("open", NOM), "level")):(num("latency_us.p99")):(num("latency_us.p99.min")):(num("latency_us.p99.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb BLUE notitle

@@ -10,6 +10,7 @@ set ylabel "requests/s"
 set yrange [0:*]
 set format x "%.0f"
 set grid x
+set offsets graph 0.06, graph 0.06, graph 0.12, 0
 small(c) = is("sweep", NOM) && loaded(c, "small", 1)
 mark(c) = small(c) && column("pareto_rate") == 1
 plot for [i=1:4] ARG1 using (pick(small(int(word("1 8 64 500", i))), "latency_us.mean")):(num("requests_per_s")) with linespoints pt 7 ps 0.6 lw 1.5 lc rgb word(GREY." ".LIGHT." ".BLUE." ".BROWN, i) title word("1 8 64 500", i)." connections", \

@@ -13,4 +13,7 @@ unset key
 at(x, variant) = is("saturation", variant) ? x : NaN
 plot ARG1 using (at(0, DEFAULT)):(num("saturation_per_s")) with boxes lc rgb GREY, \
   '' using (at(1, TUNED)):(num("saturation_per_s")) with boxes lc rgb BROWN, \
-  '' using (at(2, NOM)):(num("saturation_per_s")) with boxes lc rgb BLUE
+  '' using (at(2, NOM)):(num("saturation_per_s")) with boxes lc rgb BLUE, \
+  '' using (at(0, DEFAULT)):(num("saturation_per_s")):(num("saturation_per_s.min")):(num("saturation_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb "black", \
+  '' using (at(1, TUNED)):(num("saturation_per_s")):(num("saturation_per_s.min")):(num("saturation_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb "black", \
+  '' using (at(2, NOM)):(num("saturation_per_s")):(num("saturation_per_s.min")):(num("saturation_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb "black"

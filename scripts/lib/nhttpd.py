@@ -138,6 +138,14 @@ def per_request(variant, counts, stat, requests):
     }
 
 
+def stack_settings(guest, app):
+    """Of an application's private stack, as text: profile, knobs, what the device was asked for."""
+    tuned = json.loads(guest.capture(["nomctl", "tune", app, "--json"], timeout=20))
+    facts = json.loads(guest.capture(["nomctl", "stat", app, "--dump", "--json", "--watch-ms", "0"], timeout=20))["dump"]
+    return {"profile": tuned["profile"], "knobs": " ".join(f"{k['name']}={k['value']}" for k in tuned["knobs"]),
+            "device": f"features 0x{facts['stack']['features']} mtu {facts['stack']['mtu']}"}
+
+
 def serving_vcpu(variant):
     return NOM_CPU if variant == "nom" else LINUX_CPU
 
@@ -157,7 +165,7 @@ class Server:
         self.path, self.url = path, url(path)
         self.link = link or links.Tap()
         self.sink = sink
-        self.job = None
+        self.job, self.ran = None, []
 
     def command(self):
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024", *(["--sink", SINK] if self.sink else [])]
@@ -174,7 +182,8 @@ class Server:
             self.guest.capture(f"ip addr replace {ADDRESS}/{PREFIX} dev eth0 && ip link set eth0 up && {tuning.commands(self.tuning)}", timeout=20)
         else:
             self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
-        self.job = self.guest.spawn(self.command())
+        self.ran = self.command()
+        self.job = self.guest.spawn(self.ran)
         try:
             end = time.monotonic() + START_S
             while True:
@@ -206,6 +215,13 @@ class Server:
         """Name -> value of the counters on the application's page."""
         text = self.guest.capture(["nomctl", "stat", "nhttpd", "--json"], timeout=20)
         return json.loads(text)
+
+    def settings(self):
+        """What it was started with and, of a private stack, what holds in it: profile, knobs, what the device was asked for."""
+        told = {"command": " ".join(self.ran)}
+        if self.variant == "nom":
+            told.update(stack_settings(self.guest, "nhttpd"))
+        return told
 
     def set_price(self, dollars):
         """Publish a price, and wait until a price-aware server has seen it."""

@@ -70,7 +70,7 @@ class Server:
     def __init__(self, guest, variant, tuned=None, w_us=0):
         self.guest, self.variant, self.w_us = guest, variant, w_us
         self.tuning = tuned or tuning.DEFAULT
-        self.job = None
+        self.job, self.ran = None, []
 
     def command(self):
         common = ["nomudp", "--port", str(PORT)]
@@ -86,7 +86,8 @@ class Server:
         else:
             self.guest.capture(f"ip addr replace {nhttpd.ADDRESS}/{nhttpd.PREFIX} dev eth0 && ip link set eth0 up && "
                                f"{tuning.commands(self.tuning)}", timeout=20)
-        self.job = self.guest.spawn(self.command())
+        self.ran = self.command()
+        self.job = self.guest.spawn(self.ran)
         try:
             end = time.monotonic() + START_S
             while True:
@@ -113,6 +114,13 @@ class Server:
     def stop(self):
         if self.guest.alive() and self.job is not None:
             self.guest.end(self.job, signal.SIGTERM)
+
+    def settings(self):
+        """What it was started with and, where it has knobs, how they stand."""
+        if not is_nom(self.variant):
+            return {"command": " ".join(self.ran), "knobs": self.tuning.text()}
+        tuned = json.loads(self.guest.capture(["nomctl", "tune", "nomudp", "--json"], timeout=20))
+        return {"command": " ".join(self.ran), "knobs": " ".join(f"{k['name']}={k['value']}" for k in tuned["knobs"])}
 
     def counters(self):
         """Name -> value of the counters on the application's page."""

@@ -8,7 +8,10 @@ import csv
 import json
 import statistics
 
-FIGURES = ("requests_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "lost_share", "saturation_per_s", "idle_share",
+import widetable
+
+FIGURES = ("requests_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "latency_us.p999", "lost_share", "saturation_per_s",
+           "idle_share", "cpu_us_per_request", "exits_per_request", "irq_injections_per_request",
            "instructions", "instructions_per_request.user", "instructions_per_request.kernel", "doorbells_per_request", "interrupts_per_request",
            "syscalls_per_request", "context_switches_per_request", "requests_per_batch")
 KEY = ("group", "variant", "connections", "tuning", "w_us")
@@ -39,7 +42,19 @@ def table(lines):
         row["count_boots"] = len({l["boot"] for l in members if l["kind"] == "count"})
         row["other_cpu"] = round(max((l.get("other_cpu") or 0) for l in members), 3)
         rows.append(row)
+    mark_frontier(rows)
     return rows
+
+
+def mark_frontier(rows):
+    """"pareto_rate": among the delays W of one load, on the frontier of mean latency and rate; W = 0 is the ordinary cell."""
+    swept = {r["connections"] for r in rows if r["group"] == "sweep"}
+    for row in rows:
+        row["pareto_rate"] = 0
+    for connections in swept:
+        same = [r for r in rows if r["connections"] == connections and (r["group"] == "sweep" or (r["group"], r["variant"]) == ("closed", "nom"))]
+        for row in widetable.frontier(same, "latency_us.mean", "requests_per_s"):
+            row["pareto_rate"] = 1
 
 
 def find(rows, group, variant, connections):

@@ -59,6 +59,7 @@ class Session:
         self.plan = p.PLANS[args.plan]
         self.lines, self.failed = [], 0
         self.tuned, self.saturated = {}, {}	# by link
+        self.ran = {}		# server -> what it was set to when it first ran
 
     def keep(self, boot, cell, entry):
         entry = {"kind": "count" if boot.counting else "time", "boot": boot.number, "price": PRICE, **cell._asdict(),
@@ -67,6 +68,12 @@ class Session:
         self.out.write(json.dumps(entry) + "\n")
         self.out.flush()
         return entry
+
+    def note(self, link, variant, how, server):
+        """Every setting of a server that differs from others, for the page."""
+        name = variant + (f", {how['tuned'].name}" if how.get("tuned") else "") + (", W swept" if how.get("w_us") is not None else "") + f", {link}"
+        if name not in self.ran:
+            self.ran[name] = "; ".join(f"{k}: {v}" for k, v in server.settings().items())
 
     def rate(self, variant, connections, link):
         """Median closed-loop rate so far, or None."""
@@ -171,6 +178,7 @@ def serve(session, boot, variant, cells, work, **how):
             nhttpd.Server(boot.guest, variant, size, link=boot.link, **how)
         with make as server:
             boot.pin(variant)
+            session.note(boot.link.name, variant, how, server)
             boot.link.closed(server.url, max(min(64, cells[0].connections), 8), 1)	# warm
             work(server)
     except (httpload.LoadError, nhttpd.ServerError) as error:
@@ -284,7 +292,7 @@ def measure_boot(session, boot):
         session.settle_tuning(link)
     for variant in variants:
         measure_variant(session, boot, variant)
-    if "nom" in variants and link == p.TAP:
+    if "nom" in variants and link == p.TAP and session.plan.sweep_w:
         measure_sweep(session, boot)
     if boot.counting:
         return
@@ -373,6 +381,7 @@ def compare(args):
         machine["settings"]["tuned"] = {link: {k: t.name for k, t in tuned.items()} for link, tuned in session.tuned.items()}
         machine["settings"]["saturation_of_in_tree_per_s"] = session.saturated
         machine["settings"]["qemu_command"] = commands
+        machine["settings"]["ran"] = session.ran
         # again and whole: without the lines of boots that were repeated, and with the machine
         out.seek(0)
         out.truncate()

@@ -3,8 +3,8 @@
 
     write(directory)    # wide.jsonl -> wide.json, wide.csv
 
-A row is a cell: medians over boots, the least and the greatest of them beside
-the figures that readers ask it for.  Nothing is judged by one boot alone, but
+A row is a cell: of each figure the median over boots, and beside it the least
+and the greatest (NAME.min, NAME.max).  Nothing is judged by one boot alone, but
 with one boot the spread is that of one.
 """
 import csv
@@ -19,7 +19,6 @@ FIGURES = ("requests_per_s", "offered_per_s", "latency_us.mean", "latency_us.sd"
            "latency_us.max", "latency_corrected_us.sd", "instructions_per_request.user", "instructions_per_request.kernel", "instructions",
            "doorbells_per_request", "interrupts_per_request", "syscalls_per_request", "context_switches_per_request", "exits_per_request", "irq_injections_per_request", "cpu_us_per_request",
            "idle_share", "late", "waited", "unsent", "unanswered", "errors", "w_seen_us", "other_cpu", "saturation_per_s", "bytes_per_request")
-SPREAD = ("requests_per_s", "latency_us.p99", "instructions", "saturation_per_s")
 
 
 def median(values):
@@ -54,8 +53,7 @@ def rows_of(lines):
         for name in FIGURES:
             values = [v for v in (figure(l, name) for l in members) if v is not None]
             row[name] = median(values)
-            if name in SPREAD:
-                row[f"{name}.min"], row[f"{name}.max"] = (min(values), max(values)) if values else (None, None)
+            row[f"{name}.min"], row[f"{name}.max"] = (min(values), max(values)) if values else (None, None)
         row["tuning_nr"] = next((n for n, t in enumerate(tuning.SETTINGS) if t.name == row["tuning"]), None)	# for plots
         row["boots"] = len({l["boot"] for l in members})
         rows.append(row)

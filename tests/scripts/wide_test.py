@@ -263,7 +263,17 @@ def page_states_settings_and_every_figure():
     for setting in tuning.SETTINGS:
         assert setting.text() in page, setting.name
     assert "MISSED" in page and "reached" in page and "Others took 50%" in page
-    assert "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert "<small>1,000 … 100,000</small>" in page, "the spread is beside the median"
+    without = (directory / "wide.csv").read_text().replace("requests_per_s.max", "was").replace("latency_us.p99.max", "was").replace("latency_us.sd.max", "was").replace(
+        "saturation_per_s.max", "was")
+    (directory / "without.csv").write_text(without)
+    for figure in ("rate", "bulk", "open", "jitter", "saturation"):
+        subprocess.run(["gnuplot", "-c", ROOT / f"scripts/figures/{figure}.gp", directory / "without.csv", directory / "without.svg", p.TAP],
+                       capture_output=True, check=False)
+        whole = directory / f"figures/{figure}.svg"
+        assert not (directory / "without.svg").exists() or (directory / "without.svg").read_text() != whole.read_text(), f"{figure}: no whiskers"
+        (directory / "without.svg").unlink(missing_ok=True)
+    assert " ● ○" in page and "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
     table = {line[:56].strip(): line[56:].split() for line in done.stdout.splitlines()}
     assert {line[:56].strip(): line[56:].split()[0] for line in done.stdout.splitlines() if ", 1 MiB " in line and "(tap)" in line} == \
         {"closed, 8 connections, 1 MiB down (tap)": "4.00", "closed, 8 connections, 1 MiB up (tap)": "0.80",
@@ -324,6 +334,9 @@ class FakeServer:
 
     def counters(self):
         return {"doorbells_rx": 1, "doorbells_tx": 1}
+
+    def settings(self):
+        return {"command": f"made-up {self.variant}", "knobs": "w_us=0"}
 
     def w_us(self):
         return self.w or 0
@@ -407,6 +420,11 @@ def from_boots_to_compare_json():
     assert machine["settings"]["tuned"] == {link: {"few": "gro-off", "many": "gro-off"} for link in p.LINKS}, "the fastest setting of each sweep"
     assert machine["settings"]["saturation_of_in_tree_per_s"] == {link: 1350 for link in p.LINKS} and set(machine["settings"]["links"]) == set(p.LINKS)
     assert machine["settings"]["qemu_command"] == {where: "qemu made-up" for where in (*p.LINKS, "tap, no offloads")}
+    ran = machine["settings"]["ran"]
+    assert ran["nom, tap"] == ran["nom, W swept, tap"] == "command: made-up nom; knobs: w_us=0", ran
+    assert {f"linux-tuned, {t.name}, {link}" for t in tuning.SETTINGS for link in p.LINKS} <= set(ran) and "nginx, vhost-user" in ran, ran
+    done = subprocess.run([ROOT / "scripts/report-wide", "--out", out], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "made-up linux-tuned" in (out / "index.html").read_text(), done.stderr
     tuned = [t for v, t, _ in FakeServer.started if v == "linux-tuned"]
     assert tuned[:len(tuning.SETTINGS)] == [t.name for t in tuning.SETTINGS] and set(tuned[len(tuning.SETTINGS):]) >= {"gro-off"}
     assert {l["variant"] for l in all_lines if l["group"] == "open"} == set(p.LOADED_OPEN)

@@ -50,7 +50,7 @@ static const struct option_def {
 	{ "header-fields", "N", NUMBER, BOTH, AT(header_fields), 1, 1000, 100, "most field lines; beyond it 431" },
 	{ "site-bytes", "N", NUMBER, BOTH, AT(site_bytes), 4096, 1LL << 36, 4 << 20,
 	  "memory for the files (taken twice: a rescan loads beside the old ones)" },
-	{ "w-us", "N", NUMBER, NOM, AT(w_us), -1, 1000000, -1, "fix the batching delay W; -1: the profile's (0), or what --policy picks" },
+	{ "w-us", "N", NUMBER, NOM, AT(w_us), -1, 100000, -1, "fix the batching delay W; -1: the profile's (0), or what --policy picks" },
 	{ "policy", "penalty|refund|bonus", TEXT, BOTH, AT(policy), 0, 0, 0,
 	  "valuation of the ledger; nom with --table: W is picked to maximise it" },
 	{ "table", "FILE", TEXT, BOTH, AT(table), 0, 0, 0, "measured table: throughput and latency by connections and W" },

@@ -101,6 +101,12 @@ static bool is_drop(const char *group)
 	return !strcmp(group, "drop");
 }
 
+/* "rx0.size", "tx0.delay": a histogram, most of whose rows are empty. */
+static bool is_histogram(const char *group)
+{
+	return is_queue(group) && strchr(group, '.');
+}
+
 static bool is_any(const char *group)
 {
 	return true;
@@ -121,6 +127,8 @@ static void print_facts(const struct facts *all, bool (*wanted)(const char *), b
 			continue;
 		}
 		nr++;
+		if (is_histogram(f->group) && !f->value)
+			continue;
 		if (f->is_text)
 			nomctl_table_row(t, "%s\t%s\t%s\t", f->group, f->name, f->text);
 		else
