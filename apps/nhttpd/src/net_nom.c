@@ -40,6 +40,7 @@
 #define BUSY_BEGIN() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x10,0x4d,0x4f,0x4e" ::: "memory")
 #define BUSY_END() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x11,0x4d,0x4f,0x4e" ::: "memory")
 
+#define JOINED_MAX 65535		/* bytes that come in one go */
 #define TICK_NS 1000000ULL
 #define STATS_NS 10000000ULL
 #define FLUSH_NS 50000000ULL		/* after the last connection: its FIN is on its way */
@@ -332,8 +333,12 @@ static int setup(struct server *srv)
 		nom_idle_bounds();
 	if (ret)
 		return ret;
-	/* What a peer can have on its way when it is held. */
-	srv->in_bytes = srv->lim.header_bytes + 1 + (wide_window(srv) ? nomstack_tcp_window() : NOMSTACK_WINDOW_MIN);
+	/*
+	 * What a peer can have on its way when it is held; and the rest of the segments that
+	 * were joined and of which one had it held: their window has been opened again.
+	 */
+	srv->in_bytes = srv->lim.header_bytes + 1 + JOINED_MAX +
+		(wide_window(srv) ? nomstack_tcp_window() : NOMSTACK_WINDOW_MIN);
 	if (conn_table_create(srv)) {
 		die_message("no memory for %lld connections: lower --max-connections",
 			    (long long)srv->opt->max_connections);

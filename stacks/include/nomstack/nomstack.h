@@ -390,7 +390,9 @@ NOMSTACK_API void nomstack_tcp_abort(struct nomstack_conn *c);
  * @c: the connection
  * @paused: true: bytes delivered from now on do not reopen the receive window
  *	until resumed, so a peer whose answers the application cannot queue is
- *	slowed down by TCP.  At most one receive window arrives while paused.
+ *	slowed down by TCP.  At most one receive window arrives while paused,
+ *	and before it what was joined with the segment in whose recv() this was
+ *	called, 65,535 bytes at most.
  */
 NOMSTACK_API void nomstack_tcp_pause(struct nomstack_conn *c, bool paused);
 
