@@ -141,7 +141,9 @@ static void poll_once(void)
 	nomstack_poll(rig.s);
 	pcb = tcp_active_pcbs;
 	if (pcb && pcb->snd_nxt != sent)
-		t_assert(pcb->snd_nxt - pcb->lastack <= pcb->cwnd + !!(pcb->flags & TF_FIN));
+		/* what has arrived behind holes is not under way, and a probe may be one segment more */
+		t_assert(pcb->snd_nxt - pcb->lastack <= pcb->cwnd + pcb->rack.gone + !!(pcb->flags & TF_FIN) +
+			 (pcb->rack.tlp ? pcb->mss : 0));
 }
 
 static void tell_and_poll(void)
@@ -332,12 +334,13 @@ static void test_sack_of_many(void **state)
 	for (i = 0; i < n; i++)
 		if (i != 4 && i != 11)
 			keep(&came[i]);
-	/* of new data, three duplicates, and one more */
+	/* It tells of both at once, and nothing that follows makes them lost again. */
+	tell_and_poll();
+	t_assert(packets() == 2 && came[0].from == at + 4000 && came[0].to == at + 5000);
+	t_assert(came[1].from == at + 11000 && came[1].to == at + 12000);
 	for (i = 0; i < 4; i++)
 		tell_and_poll();
-	t_assert(packets() == 1 && came[0].from == at + 4000 && came[0].to == at + 5000);
-	tell_and_poll();
-	t_assert(packets() == 1 && came[0].from == at + 11000 && came[0].to == at + 12000);
+	t_assert(packets() == 0);
 	t_assert(rig_stats(&rig).tcp_retransmits == 2);
 	end();
 }

@@ -126,6 +126,8 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	if (strncmp(device, "unix:", 5))
 		opts.features_on |= 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |
 			1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE;
+	if (srv->opt->cores == 1)
+		opts.features_on |= 1ULL << VIRTIO_NET_F_MTU;
 	if (srv->opt->large_receive != LARGE_OFF)
 		opts.features_on |= LARGE_RECEIVE;
 	ret = open_device(srv, &opts, vnet_out);
