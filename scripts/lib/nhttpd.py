@@ -16,6 +16,7 @@ import tuning
 
 ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80
 PATH = "/index.html"
+SINK = "/up"		# takes uploads, and throws them away
 ROOT = "/srv/www"
 TABLE = "/usr/share/nom/tables/nhttpd-tcg.json"
 TERMS = "/run/terms.json"
@@ -156,16 +157,18 @@ def url(path=PATH):
 class Server:
     """nhttpd in the guest for the length of a with block."""
 
-    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH, link=None):
-        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack; link: a tap if not said."""
+    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH, link=None, sink=False):
+        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack; link: a tap if not said;
+        sink: take uploads to SINK."""
         self.guest, self.variant, self.file_bytes, self.w_fixed = guest, variant, file_bytes, w_us
         self.tuning = tuned or (tuning.CLASSIC if variant == "linux-tuned" else tuning.DEFAULT)
         self.path, self.url = path, url(path)
         self.link = link or links.Tap()
+        self.sink = sink
         self.job, self.ran = None, []
 
     def command(self):
-        common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024"]
+        common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024", *(["--sink", SINK] if self.sink else [])]
         if self.variant != "nom":
             busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
             return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU), *busy]

@@ -24,6 +24,8 @@
 #include <string.h>
 #include <syslog.h>
 
+#define LARGE_RECEIVE (1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6)
+
 /* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
 bool nom_emulated_cpu(void)
 {
@@ -85,12 +87,36 @@ static void tell_filter(struct vnet *v, const char *device)
 		nomux_log(LOG_WARNING, "nhttpd: --device %s: cannot have it filter by address: %s", device, strerror(-ret));
 }
 
+static int open_device(struct server *srv, const struct vnet_opts *opts, struct vnet **vnet_out)
+{
+	const char *device = srv->opt->device;
+	char bdf[32];
+
+	if (!strncmp(device, "unix:", 5))
+		return vnet_open_vhost_user(device + 5, opts, vnet_out);
+	if (!strncmp(device, "mmio:", 5))
+		return vnet_open_mmio(srv->nomux, device + 5, opts, vnet_out);
+	/* "00:03.0" is short for "0000:00:03.0" */
+	snprintf(bdf, sizeof(bdf), "%s%s", strlen(device) == 7 ? "0000:" : "", device);
+	return vnet_open_vfio(srv->nomux, bdf, opts, vnet_out);
+}
+
+const char *nom_large_text(const struct server *srv, const struct vnet *vnet, char *buf, size_t n)
+{
+	const char *why = vnet_no_large_receive(vnet);
+
+	/* What the driver was not asked for: by the option, or because nom_open_device() could not. */
+	if (why && !strncmp(why, "not", 3))
+		why = srv->opt->large_receive == LARGE_OFF ? "--large-receive off" : "the receive queue is too short";
+	snprintf(buf, n, "large receive %s%s%s%s", why ? "off" : "on", why ? " (" : "", why ? why : "", why ? ")" : "");
+	return buf;
+}
+
 int nom_open_device(struct server *srv, struct vnet **vnet_out)
 {
 	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = nomstack_arena_bytes() + 2 * (size_t)srv->opt->site_bytes,
 				  .nr_pairs = (unsigned)srv->opt->cores };
 	const char *device = srv->opt->device, *advice = "see the lines above";
-	char bdf[32];
 	int ret;
 
 	/*
@@ -102,24 +128,27 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 			1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE;
 	if (srv->opt->cores == 1)
 		opts.features_on |= 1ULL << VIRTIO_NET_F_MTU;
-	if (srv->opt->large_receive)
-		opts.features_on |= 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4 |
-			1ULL << VIRTIO_NET_F_GUEST_TSO6;
-	if (!strncmp(device, "unix:", 5)) {
-		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
-		if (ret == -ENOENT || ret == -ECONNREFUSED)
-			advice = "no vhost-user back-end listens there; start one (nom-vhost-backend --socket PATH --tap IFNAME)";
-	} else if (!strncmp(device, "mmio:", 5)) {
-		ret = vnet_open_mmio(srv->nomux, device + 5, &opts, vnet_out);
-	} else {
-		/* "00:03.0" is short for "0000:00:03.0" */
-		snprintf(bdf, sizeof(bdf), "%s%s", strlen(device) == 7 ? "0000:" : "", device);
-		ret = vnet_open_vfio(srv->nomux, bdf, &opts, vnet_out);
+	if (srv->opt->large_receive != LARGE_OFF)
+		opts.features_on |= LARGE_RECEIVE;
+	ret = open_device(srv, &opts, vnet_out);
+	/* A receive queue that cannot take such a frame is the one thing wrong with these options. */
+	if (ret == -EINVAL && srv->opt->large_receive == LARGE_AUTO) {
+		opts.features_on &= ~LARGE_RECEIVE;
+		ret = open_device(srv, &opts, vnet_out);
+	}
+	if (!ret && srv->opt->large_receive == LARGE_ON && vnet_no_large_receive(*vnet_out)) {
+		die_message("--large-receive on: the device cannot join what it receives: %s; leave the option away",
+			    vnet_no_large_receive(*vnet_out));
+		vnet_close(*vnet_out);
+		*vnet_out = NULL;
+		return EXIT_DEVICE;
 	}
 	if (!ret) {
 		tell_filter(*vnet_out, device);
 		return EXIT_OK;
 	}
+	if ((ret == -ENOENT || ret == -ECONNREFUSED) && !strncmp(device, "unix:", 5))
+		advice = "no vhost-user back-end listens there; start one (nom-vhost-backend --socket PATH --tap IFNAME)";
 	switch (ret) {
 	case -ENOENT:
 	case -ENODEV:

@@ -9,6 +9,7 @@
 #define NHTTPD_NOM_OPEN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct nomstack;
 struct nomux_core;
@@ -26,5 +27,8 @@ int nom_open_stack(struct server *srv, struct vnet *vnet, struct nomstack **stac
 
 /* nom_emulated_cpu - is this QEMU's translator, where PAUSE costs microseconds? */
 bool nom_emulated_cpu(void);
+
+/* nom_large_text - "large receive on", or "... off (why)": @buf, of @n bytes, 96 are enough */
+const char *nom_large_text(const struct server *srv, const struct vnet *vnet, char *buf, size_t n);
 
 #endif
