@@ -10,7 +10,7 @@ NHTTPD_CORE := $(addprefix $(NHTTPD_DIR)/,http_date.c http_parse.c http_reply.c 
 # macro of its name (lwip_itoa() and the like): those are pure, and the first copy's.
 NHTTPD_CORE_SRCS := $(addprefix $(NHTTPD_DIR)/,net_nom.c nom_idle.c nom_knobs.c nom_link.c nom_open_stack.c)
 NHTTPD_SRCS := $(NHTTPD_CORE) $(NHTTPD_CORE_SRCS) $(addprefix $(NHTTPD_DIR)/,busy_poll.c conn.c cores.c house.c main.c \
-	metrics.c net_linux.c nom_open.c options.c price.c server.c)
+	metrics.c net_linux.c net_linux_open.c net_linux_send.c nom_open.c options.c price.c server.c)
 NHTTPD_LIBS := nomapp nomstack lwip nomdrv nomux econ
 
 NHTTPD_COPIED := $(NHTTPD_CORE_SRCS) $(LWIP_SRCS) $(NOMSTACK_SRCS) $(NOMDRV_SRCS)
