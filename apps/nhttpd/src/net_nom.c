@@ -361,8 +361,7 @@ static int start(struct server *srv)
 
 	nom_offer_knobs(srv);
 	nom_link_open(srv);
-	/* A process has one such file: nomctl looks at the first core's stack. */
-	ret = srv->core_nr ? 0 : nomstack_look_open(nom.stack);
+	ret = nomstack_look_open(nom.stack, srv->core_nr);
 	if (ret)
 		nomux_log(LOG_WARNING, "nhttpd: nomctl cannot look at the stack: no file in /dev/shm: %s", strerror(-ret));
 	price_read(srv);
