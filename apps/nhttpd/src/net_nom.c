@@ -190,15 +190,6 @@ static void bury(void)
 	}
 }
 
-static void hear_neighbours(struct server *srv)
-{
-	uint8_t frame[NEIGHBOUR_BYTES];
-	uint32_t len;
-
-	while ((len = cores_hear(srv, frame)))
-		nomstack_neighbour(nom.stack, frame, len);
-}
-
 /* Once a millisecond.  Return: true when the loop shall end. */
 static bool tick(struct server *srv, uint64_t now_ns)
 {
@@ -214,8 +205,10 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	}
 	if (metrics_knobs_changed(&srv->m))
 		nom_take_knobs(srv);
-	if (srv->cores)
-		hear_neighbours(srv);
+	if (srv->cores) {
+		nom_share_tick(srv, now_ns);
+		end = end && !cores_stay(srv);
+	}
 	nom.looked_at = nomstack_look(nom.stack);
 	if (now_ns >= nom.next_stats_ns) {
 		nom.next_stats_ns = now_ns + STATS_NS;
@@ -333,11 +326,6 @@ static int setup(struct server *srv)
 	return server_load_site(srv, mem[0], mem[1], bytes);
 }
 
-static void on_neighbour(void *arg, const void *frame, uint32_t len)
-{
-	cores_tell(arg, frame, len);
-}
-
 /* "http://10.0.0.2:80/, http://[fd00::2]:80/": all addresses, ready or about to be. */
 static void list_addresses(const struct server *srv, char *buf, size_t n)
 {
@@ -387,7 +375,7 @@ static int start(struct server *srv)
 	}
 	list_addresses(srv, urls, sizeof(urls));
 	if (srv->cores) {
-		nomstack_on_neighbour(nom.stack, on_neighbour, srv);
+		nom.joined = true;
 		return cores_ready(srv, urls, nomstack_profile());
 	}
 	if (nom.core)
@@ -417,6 +405,8 @@ static void teardown(struct server *srv)
 		/* The device is all cores', and closed when the last has gone. */
 		vnet_irq_unbind(nom.vnet);
 		vnet_config_unbind(nom.vnet);
+		if (nom.joined)
+			cores_leave(srv);
 	} else {
 		vnet_close(nom.vnet);
 	}

@@ -42,7 +42,7 @@ static const struct option_def {
 	{ "cores", "N", NUMBER, NOM, AT(cores), 1, NHTTPD_CORES, 1,
 	  "leased cores, each with a stack, a queue pair of the device and connections of its own" },
 	{ "max-connections", "N", NUMBER, BOTH, AT(max_connections), 1, 65536, 1024,
-	  "connections at once; others are told 503" },
+	  "connections at once, an equal share for each core; others are told 503" },
 	{ "idle-timeout-s", "N", NUMBER, BOTH, AT(idle_timeout_s), 1, 3600, 30,
 	  "between requests, for a whole header block, and without progress of an answer" },
 	{ "drain-timeout-s", "N", NUMBER, BOTH, AT(drain_timeout_s), 0, 3600, 5,
@@ -158,11 +158,6 @@ static int check(const struct options *opt, const uint8_t *given, char *err, siz
 		return bad(err, n, "--stack nom needs --ip: ADDR/LEN or dhcp, or --ip6: ADDR/64 or auto");
 	if (opt->cores > 1 && !strncmp(opt->device, "unix:", 5))
 		return bad(err, n, "--cores %lld: hosted mode has one queue pair; give a PCI function to --device",
-			   (long long)opt->cores);
-	if (opt->cores > 1 && opt->ip6 && strcmp(opt->ip6, "off"))
-		return bad(err, n, "--cores %lld: IPv6 is served by one core only; leave --ip6 away", (long long)opt->cores);
-	if (opt->cores > 1 && (!opt->ip || !strcmp(opt->ip, "dhcp")))
-		return bad(err, n, "--cores %lld: the cores share an address, and none of them can ask for it: give --ip ADDR/LEN",
 			   (long long)opt->cores);
 	if (opt->cores > 1 && opt->cpu >= 0)
 		return bad(err, n, "--cpu names one core, --cores leases any: give one of them");
