@@ -20,6 +20,7 @@
 #include "core/tcp_cubic.c"
 #include "core/tcp_in.c"
 #include "core/tcp_out.c"
+#include "core/tcp_pmtu.c"
 #include "core/tcp_rack.c"
 #include "core/tcp_rtx.c"
 #include "core/timeouts.c"

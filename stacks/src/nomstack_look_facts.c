@@ -9,6 +9,7 @@
 
 #include "lwip/etharp.h"
 #include "lwip/priv/nd6_priv.h"
+#include "lwip/priv/tcp_priv.h"
 #include "lwip/stats.h"
 
 #include <stdarg.h>
@@ -116,6 +117,12 @@ static void the_stack(struct facts *f)
 	number(f, "refused", st.tcp_refused, "connections");
 	number(f, "retransmits", st.tcp_retransmits, "segments");
 	number(f, "predicted", st.tcp_predicted, "segments");
+	number(f, "pmtu_lowered", tcp_pmtu_stats.lowered, "messages");
+	number(f, "pmtu_refused_quote", tcp_pmtu_stats.bad_quote, "messages");
+	number(f, "pmtu_refused_connection", tcp_pmtu_stats.no_connection, "messages");
+	number(f, "pmtu_refused_sequence", tcp_pmtu_stats.bad_sequence, "messages");
+	number(f, "pmtu_refused_small", tcp_pmtu_stats.too_small, "messages");
+	number(f, "pmtu_refused_no_change", tcp_pmtu_stats.not_smaller, "messages");
 	number(f, "drop_arp", st.drop_arp, "packets");
 	number(f, "drop_nd", st.drop_nd, "packets");
 	number(f, "drop_icmp", st.drop_icmp, "packets");

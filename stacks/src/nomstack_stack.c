@@ -47,7 +47,7 @@ static err_t device_netif_init(struct netif *n)
 	n->name[1] = 'm';
 	n->output = etharp_output;
 	n->linkoutput = nomstack__tx_frame;
-	n->mtu = (u16_t)(mtu > 1500 ? 1500 : mtu);
+	n->mtu = (u16_t)(mtu > NOMSTACK_MTU_MAX ? NOMSTACK_MTU_MAX : mtu);
 	n->hwaddr_len = ETH_HWADDR_LEN;
 	memcpy(n->hwaddr, vnet_mac(s->v), ETH_HWADDR_LEN);
 	n->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
@@ -161,6 +161,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 		lwip_init();
 		lwip_ready = true;
 	}
+	tcp_pmtu_reset();
 	sys_restart_timeouts();
 	s->timer_ns = 0;
 	memset(&lwip_stats.link, 0, sizeof(lwip_stats.link));

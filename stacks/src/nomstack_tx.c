@@ -162,7 +162,7 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 	struct vnet_seg seg[MAX_SEGS];
 	uint16_t csum_start = 0, csum_offset = 0;
 	uint8_t *head = p->payload;
-	bool copy = p->tot_len < s->zc_min_bytes;
+	bool copy = p->tot_len < s->zc_min_bytes && p->tot_len <= VNET_FRAME_MAX_BYTES;
 	struct pbuf *q;
 	unsigned n = 0, cut;
 	int tries, rc;

@@ -22,6 +22,7 @@
 #define RIG_BUFS 256
 #define RIG_FRAME 2048
 #define RIG_LOG 4096
+#define RIG_TX_FRAME 9248	/* of an MTU of 9216 */
 
 #define FIN 0x01
 #define SYN 0x02
@@ -39,7 +40,7 @@ struct rig_frame {
 	uint16_t len, csum_start, csum_offset;
 	bool zero_copy;
 	uint64_t when_ns;
-	uint8_t data[RIG_FRAME];
+	uint8_t data[RIG_TX_FRAME];
 };
 
 struct rig {
@@ -63,6 +64,7 @@ bool rig_tx_pop_raw(struct rig_frame *out);
 
 /* Of stack_rig_vhost.c only: packets that the device cut from longer frames. */
 uint64_t rig_device_pieces(void);
+void rig_device_mtu(uint16_t mtu);	/* of devices that are opened from now on; 0: what they are without */
 void rig_device_replace(void);	/* vhost: the back-end dies, another one takes its place */
 
 /* A frame of several segments of @gso_bytes, as a device joins them; its sum is not made. */
@@ -119,6 +121,7 @@ struct peer {
 	unsigned rx_flags;		/* VNET_RX_*, for what it sends */
 	unsigned scale;			/* offered in its SYN when not 0; @window is as sent, unscaled */
 	bool bad_csum;
+	uint16_t mss;			/* offered in its SYN; 0: 1460 */
 	bool v6;			/* speaks IPv6 */
 	uint8_t ip6[16], to_ip6[16];
 };

@@ -16,6 +16,7 @@
 
 static struct vhostbe *be;
 static struct rig *the_rig;
+static uint16_t mtu;
 
 static void step(void *arg)
 {
@@ -27,15 +28,22 @@ uint64_t rig_device_pieces(void)
 	return vhostbe_stats(be)->tx_pieces;
 }
 
+void rig_device_mtu(uint16_t bytes)
+{
+	mtu = bytes;
+}
+
 /* @features 0: no offload in either direction; large receive is asked for if it is named. */
 struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring)
 {
-	struct vhostbe_opts bo = { .sz = sizeof(bo), .mac = { 0x52, 0x54, 0, 0, 0, 2 } };
+	struct vhostbe_opts bo = { .sz = sizeof(bo), .mac = { 0x52, 0x54, 0, 0, 0, 2 }, .mtu = mtu };
 	struct vnet_opts vo = { .sz = sizeof(vo), .wait = step };
 	struct vnet *v;
 	char path[64];
 
 	vo.features_on = features & (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4);
+	if (mtu)
+		vo.features_on |= 1ull << VIRTIO_NET_F_MTU;
 	if (!features)
 		vo.features_off = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM;
 	snprintf(path, sizeof(path), "/tmp/stack_rig.%d", (int)getpid());

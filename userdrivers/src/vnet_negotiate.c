@@ -51,7 +51,7 @@ int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out)
 		memcpy(out, opts, opts->sz < sizeof(*out) ? opts->sz : sizeof(*out));
 	}
 	out->sz = sizeof(*out);
-	if (out->features_on & ~with_use(VNET_FEATURE_ASKED))
+	if (out->features_on & ~(with_use(VNET_FEATURE_ASKED) | 1ULL << VIRTIO_NET_F_MTU))
 		return -EOPNOTSUPP;
 	if (out->nr_pairs > NOMDRV_PAIRS_MAX ||
 	    (out->nr_pairs < 2 && (out->features_on & (1ULL << VIRTIO_NET_F_MQ | 1ULL << VIRTIO_NET_F_RSS))))
@@ -83,7 +83,7 @@ static bool offers(const struct nomdrv_dev *dev, uint64_t wanted, unsigned int b
 }
 
 /* The MTU is read before features are settled: one we cannot hold is not accepted (5.1.4.1). */
-static int choose_mtu(struct vnet *v, uint64_t *wanted)
+static int choose_mtu(struct vnet *v, const struct vnet_opts *o, uint64_t *wanted)
 {
 	uint16_t mtu;
 	int err;
@@ -99,6 +99,8 @@ static int choose_mtu(struct vnet *v, uint64_t *wanted)
 		nomux_log(LOG_ERR, "vnet: device claims an MTU of %u bytes, below %u", mtu, MTU_MIN);
 		return -EPROTO;
 	}
+	if (mtu > MTU_MAX && o->features_on >> VIRTIO_NET_F_MTU & 1)
+		*wanted |= 1ULL << VIRTIO_NET_F_MRG_RXBUF & ~o->features_off;
 	if (mtu > MTU_MAX && !offers(v->root, *wanted, VIRTIO_NET_F_MRG_RXBUF)) {
 		nomux_log(LOG_NOTICE, "vnet: MTU %u of the device exceeds the buffers, using %u",
 			  mtu, VNET_MTU_DEFAULT);
@@ -155,7 +157,7 @@ int vnet__negotiate(struct vnet *v, const struct vnet_opts *o)
 	if (!offers(v->root, wanted, VIRTIO_F_RING_PACKED))
 		wanted &= ~(1ULL << VIRTIO_F_IN_ORDER);
 
-	err = choose_mtu(v, &wanted);
+	err = choose_mtu(v, o, &wanted);
 	if (!err)
 		err = vnet__mq_choose(v, o, &wanted);
 	if (!err)

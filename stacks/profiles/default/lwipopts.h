@@ -100,9 +100,17 @@
 #ifndef LWIP_TCP_TSO
 #define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 */
 #endif
+#define LWIP_TCP_PMTU			1	/* RFC 1191, 8201; what is too long is cut as for TSO */
+#ifndef TCP_PMTU_SETS
+#define TCP_PMTU_SETS			16	/* of four peers */
+#endif
 #ifndef TCP_MSS
 #define TCP_MSS				1460
 #endif
+#ifndef NOMSTACK_MTU_MAX
+#define NOMSTACK_MTU_MAX		9216	/* of the interface, if the device says so much */
+#endif
+#define TCP_MSS_MAX			(NOMSTACK_MTU_MAX - 40)
 #define TCP_MIN_SND_MSS			88	/* a peer cannot have answers cut into crumbs */
 #ifndef LWIP_WND_SCALE
 #define LWIP_WND_SCALE			1	/* RFC 7323 */

@@ -80,6 +80,8 @@ struct vnet;
  *	VIRTIO_NET_F_CTRL_VQ: a control queue, which the other CTRL features and
  *	VIRTIO_NET_F_GUEST_ANNOUNCE need.  With VIRTIO_NET_F_CTRL_VLAN a device
  *	drops tagged frames until vnet_vlan() lets them in.
+ *	VIRTIO_NET_F_MTU, which is negotiated anyway: also an MTU above 2016, with
+ *	MRG_RXBUF, which is not asked for if the device's MTU is less.
  *	See vnet_features() for what came of it.
  * @nr_pairs: queue pairs, up to VNET_PAIRS_MAX; 0 or 1: one.  More need
  *	VIRTIO_NET_F_MQ and VIRTIO_NET_F_CTRL_VQ, or opening gives -EOPNOTSUPP;
