@@ -240,6 +240,7 @@ unsigned int vnet__reap_stopped(struct vnet *v, vnet_tx_done_fn done, void *arg)
 		if (!r->slot[d].nr)
 			continue;
 		vring_put(r, d);
+		v->stats.tx_unsure++;
 		v->tx_cookie[d] = NULL;
 		if (cookie && done)
 			done(cookie, arg);

@@ -53,6 +53,7 @@ static const struct app_counter table[NR_METRICS] = {
 	[M_LINK_UP] = { "link.up", "yes or no", NOMUX_GAUGE },
 	[M_LINK_CHANGES] = { "link.changes", "changes", NOMUX_COUNTER },
 	[M_ANNOUNCEMENTS] = { "link.announcements", "frames", NOMUX_COUNTER },
+	[M_RESTARTS] = { "device.restarts", "restarts", NOMUX_COUNTER },
 };
 
 int metrics_open(struct metrics *m, const char *app_name)
@@ -82,7 +83,8 @@ int metrics_open_core(struct metrics *m, struct metrics *all, unsigned core)
 void metrics_sum(struct metrics *all, struct metrics *const *cores, unsigned nr)
 {
 	for (unsigned i = 0; i < NR_METRICS; i++) {
-		bool add = table[i].kind == NOMUX_COUNTER || i == M_CONNECTIONS;
+		/* all cores see the one device restarted */
+		bool add = (table[i].kind == NOMUX_COUNTER && i != M_RESTARTS) || i == M_CONNECTIONS;
 		uint64_t sum = 0;
 
 		for (unsigned c = 0; c < nr; c++) {

@@ -442,7 +442,8 @@ int net_nom_run(struct server *srv)
 		ret = start(srv);
 	if (!ret) {
 		loop(srv);
-		ret = nom.broken ? EXIT_DEVICE : EXIT_OK;
+		/* told to stop while the device was gone: that is what it does */
+		ret = nom.broken && !atomic_load(&srv->stop) ? EXIT_DEVICE : EXIT_OK;
 	}
 	teardown(srv);
 	return ret;

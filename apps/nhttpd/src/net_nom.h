@@ -69,6 +69,8 @@ void nom_idle_bounds(void);
  * and for @max_ns at most.  Return: it slept, or tried to.
  */
 bool nom_idle(struct server *srv, uint64_t now_ns, uint64_t max_ns);
+/* Sleep without the device for @ns at most, or until nom_wake(). */
+void nom_nap(struct server *srv, uint64_t ns);
 
 /* nom_share.c, of several cores: pass frames on; take what others passed on, tell or hear of addresses. */
 void nom_share_open(struct server *srv);
@@ -76,7 +78,10 @@ void nom_share_tick(struct server *srv, uint64_t now_ns);
 
 /* nom_link.c: hear of the link and of requests to announce; before the first tick. */
 void nom_link_open(struct server *srv);
-/* Look at the device when it has signalled a change, and once a second.  False: it is broken. */
+/*
+ * Look at the device when it has signalled a change, and once a second; when it has failed try
+ * for some seconds to bring it up again (nomapp/mend.h).  False: it stays broken.
+ */
 bool nom_link_tick(struct server *srv, uint64_t now_ns);
 
 #endif

@@ -110,6 +110,24 @@ static void sleep_hosted(struct server *srv, uint64_t ns)
 		nom.next_tick_ns = 0;
 }
 
+/* The device is gone: its interrupt, which may stay raised for good, is not looked at. */
+void nom_nap(struct server *srv, uint64_t ns)
+{
+	struct pollfd woken = { .fd = nom.wake_fd, .events = POLLIN };
+	struct timespec ts = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+	uint64_t drop;
+
+	metric_add(&srv->m, M_SLEEPS, 1);
+	metric_add(&srv->m, M_SYSCALLS, 1);
+	if (nom.core) {
+		nomux_mask(nom.core);
+		nomux_wait(nom.core, ns);
+		nomux_unmask(nom.core);
+	} else if (ppoll(&woken, 1, &ts, NULL) > 0 && read(nom.wake_fd, &drop, sizeof(drop)) > 0) {
+		nom.next_tick_ns = 0;
+	}
+}
+
 /* Until the device, the price, a signal or a timer says so. */
 static void go_to_sleep(struct server *srv, uint64_t max_ns)
 {

@@ -100,4 +100,5 @@ void nom_show_stats(struct server *srv)
 	metric_set(m, M_TX_JOINED, s.tx_joined);
 	metric_set(m, M_DELAY_RX, s.delay_max_ns_rx);
 	metric_set(m, M_DELAY_TX, s.delay_max_ns_tx);
+	metric_set(m, M_RESTARTS, v->restarts);
 }

@@ -12,11 +12,11 @@
 #include "cores.h"
 #include "server.h"
 
+#include <nomapp/mend.h>
 #include <nomdrv/vnet.h>
 #include <nomstack/nomstack.h>
 #include <nomux/log.h>
 
-#include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 
@@ -65,8 +65,9 @@ void nom_link_open(struct server *srv)
 }
 
 /* Of several cores none may begin the device again under the others. */
-static int restart(struct server *srv)
+static int restart(void *arg)
 {
+	struct server *srv = arg;
 	int ret;
 
 	if (!srv->cores)
@@ -78,10 +79,23 @@ static int restart(struct server *srv)
 	return ret;
 }
 
+static bool stopping(void *arg)
+{
+	struct server *srv = arg;
+
+	return atomic_load_explicit(&srv->stop, memory_order_relaxed) != STOP_NO;
+}
+
+static void nap(void *arg, uint64_t ns)
+{
+	nom_nap(arg, ns);
+}
+
 bool nom_link_tick(struct server *srv, uint64_t now_ns)
 {
-	const char *reason = "no reason given";
-	char why[160];
+	struct app_mend mend = {
+		.device = srv->opt->device, .quiet = srv->core_nr, .restart = restart, .stopping = stopping, .nap = nap, .arg = srv,
+	};
 
 	if (!vnet_config_changed(nom.vnet)) {
 		if (now_ns < nom.next_check_ns && !(srv->cores && cores_restarting(srv)))
@@ -89,11 +103,10 @@ bool nom_link_tick(struct server *srv, uint64_t now_ns)
 		vnet_check(nom.vnet);
 	}
 	nom.next_check_ns = now_ns + CHECK_NS;
-	if (!vnet_error(nom.vnet, &reason))
+	if (!vnet_error(nom.vnet, NULL))
 		return true;
-	snprintf(why, sizeof(why), "%s", reason);	/* the next try has its own */
-	if (!restart(srv))
-		return true;
-	die_message("--device %s: the device failed: %s", srv->opt->device, why);
-	return false;
+	if (app_mend(&mend, nom.vnet))
+		return false;
+	nom_show_stats(srv);
+	return true;
 }

@@ -11,6 +11,7 @@
 #include "tier.h"
 
 #include <nomapp/loop.h>
+#include <nomapp/mend.h>
 #include <nomdrv/vnet.h>
 #include <nomux/clock.h>
 #include <nomux/core.h>
@@ -111,20 +112,42 @@ static void show(struct server *srv)
 
 /* ------------------------------------------------------------------ loop --- */
 
-/* A device that failed is restarted once; true when that does not help. */
+static int restart(void *arg)
+{
+	return net.tier->restart();
+}
+
+static bool stopping(void *arg)
+{
+	struct server *srv = arg;
+
+	return atomic_load_explicit(&srv->stop, memory_order_relaxed);
+}
+
+/* Without the device.  Nothing wakes this thread for a signal: look that often. */
+static void nap(void *arg, uint64_t ns)
+{
+	struct timespec ts = { .tv_nsec = (long)(ns < SLEEP_MAX_NS ? ns : SLEEP_MAX_NS) };
+
+	net.sleeps++;
+	net.syscalls++;
+	if (net.core) {
+		nomux_mask(net.core);
+		nomux_wait(net.core, (uint64_t)ts.tv_nsec);
+		nomux_unmask(net.core);
+	} else {
+		nanosleep(&ts, NULL);
+	}
+}
+
+/* A device that failed is brought up again; true when that does not help. */
 static bool device_is_gone(struct server *srv)
 {
-	const char *reason = "no reason given";
-	char why[160];
+	struct app_mend mend = { .device = srv->opt.device, .restart = restart, .stopping = stopping, .nap = nap, .arg = srv };
 
-	if (!vnet_check(net.v))
+	if (!vnet_check(net.v) || !app_mend(&mend, net.v))
 		return false;
-	vnet_error(net.v, &reason);
-	snprintf(why, sizeof(why), "%s", reason);	/* the next try has its own */
-	if (!net.tier->restart())
-		return false;
-	die_message("--device %s: the device failed: %s", srv->opt.device, why);
-	net.broken = true;
+	net.broken = !stopping(srv);
 	return true;
 }
 

@@ -737,6 +737,7 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @tx_full: attempts to queue that met a full queue
  * @tx_copies: frames copied by vnet_tx_copy()
  * @tx_turned: frames sent by vnet_tx_turn()
+ * @tx_unsure: frames that the device had when it was stopped: sent or not
  * @doorbells_rx: doorbells of the receive queue (new buffers)
  * @doorbells_tx: doorbells of the transmit queue
  * @doorbells_suppressed: flushes with news for which the device wanted none
@@ -767,6 +768,7 @@ struct vnet_stats {
 	uint64_t config_interrupts, commands;
 	uint64_t auto_sleeps, auto_refused, auto_timeouts, auto_asleep_ns, auto_spin_ns;
 	uint64_t tx_turned, tx_uso;
+	uint64_t tx_unsure;
 };
 
 /** vnet_stats - the live counters */
