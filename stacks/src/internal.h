@@ -116,6 +116,8 @@ struct nomstack {
 	uint64_t now_ns;		/* of the current poll */
 	uint64_t prev_poll_ns;		/* 0: none, or a sleep lies between, or W was 0 */
 	uint64_t gap_ns;		/* decaying maximum of the time between polls, while W > 0 */
+	uint64_t look_rx_ns, look_tx_ns;	/* when a batch that waits was last looked at */
+	bool said_over;			/* nomstack_next_ns() has said that a delay is over, and no poll came since */
 	uint64_t timer_ns;		/* when timers are to be looked at: lwIP's ms ends */
 
 	/* receive: frames taken from the ring and held for W */
@@ -256,6 +258,7 @@ void nomstack__batch_clock(struct nomstack *s);
 void nomstack__batch_knobs(struct nomstack *s);
 unsigned nomstack__hear(const struct vnet_rx *rx, unsigned bytes, struct nomstack_conn **c_out);
 uint64_t nomstack__batch_next_ns(const struct nomstack *s, uint64_t now_ns);
+void nomstack__batch_asked(struct nomstack *s, uint64_t now_ns, uint64_t next_ns);
 
 static inline void nomstack__spoke(struct nomstack *s, struct nomstack_conn *c)
 {

@@ -30,8 +30,8 @@
  *
  * Never above W: looking happens at polls only, so a batch is let go when the
  * next poll would come too late; how far polls lie apart is tracked as a
- * decaying maximum.  A single pause longer than any before can still exceed W
- * (delay_max_ns_* would show it); nothing a stack that is not called can do.
+ * decaying maximum.  A single pause longer than any before can still exceed W,
+ * by that pause and not by more: delay_max_ns_* never exceeds W and gap_max_ns_*.
  */
 #include "internal.h"
 
@@ -85,6 +85,39 @@ void nomstack__batch_clock(struct nomstack *s)
 		s->epoch++;
 		s->epoch_start_ns = now;
 	}
+}
+
+/*
+ * Somebody has looked at a batch that waits since @since_ns: measure how long nobody had,
+ * for an upper bound of what can come on top of W.
+ */
+static inline void looked(uint64_t *look_ns, uint64_t since_ns, uint64_t now_ns, uint64_t *gap_max_ns)
+{
+	uint64_t last_ns = *look_ns > since_ns ? *look_ns : since_ns;
+
+	*look_ns = now_ns;
+	if (now_ns - last_ns > *gap_max_ns)
+		*gap_max_ns = now_ns - last_ns;
+}
+
+/*
+ * nomstack_next_ns() is a look as well, unless it says that a delay is over: then the poll
+ * that follows is.  When none does, the next question is one, and the delay grows without
+ * the gap.
+ */
+void nomstack__batch_asked(struct nomstack *s, uint64_t now_ns, uint64_t next_ns)
+{
+	bool over = !next_ns;
+
+	if (over && !s->said_over) {
+		s->said_over = true;
+		return;
+	}
+	s->said_over = over;
+	if (s->hold_nr)
+		looked(&s->look_rx_ns, s->hold_since_ns, now_ns, &s->st.gap_max_ns_rx);
+	if (s->tx_waiting)
+		looked(&s->look_tx_ns, s->tx_since_ns, now_ns, &s->st.gap_max_ns_tx);
 }
 
 /* Whether what has waited since @since may wait for another poll. */
@@ -215,6 +248,8 @@ unsigned nomstack__batch_take(struct nomstack *s)
 		if (!s->hold_nr)
 			return 0;
 		if (s->w_rx_ns) {
+			s->said_over = false;
+			looked(&s->look_rx_ns, s->hold_since_ns, s->now_ns, &s->st.gap_max_ns_rx);
 			hold(s, from);
 			if (!let_go(s))
 				return 0;
@@ -255,6 +290,8 @@ void nomstack__batch_tx(struct nomstack *s)
 		return;
 	if (s->w_tx_ns) {
 		s->now_ns = nomstack__clock(s);
+		s->said_over = false;
+		looked(&s->look_tx_ns, s->tx_since_ns, s->now_ns, &s->st.gap_max_ns_tx);
 		if (vnet_tx_room(s->v) >= s->tx_size / 4 && s->nr_open &&
 		    !(s->nr_answered && s->nr_answered >= expected_speakers(s)) &&
 		    may_wait(s, s->tx_since_ns, s->w_tx_ns))

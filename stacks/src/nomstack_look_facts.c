@@ -169,6 +169,7 @@ static void rx_queue(struct facts *f)
 	number(f, "large", v->rx_large, "packets");
 	number(f, "joined", s->rx_joined, "packets");
 	number(f, "delay_max", s->st.delay_max_ns_rx, "ns");
+	number(f, "gap_max", s->st.gap_max_ns_rx, "ns");
 }
 
 static void tx_queue(struct facts *f)
@@ -189,6 +190,7 @@ static void tx_queue(struct facts *f)
 	number(f, "long", s->st.tx_long, "frames");
 	number(f, "joined", s->st.tx_joined, "segments");
 	number(f, "delay_max", s->st.delay_max_ns_tx, "ns");
+	number(f, "gap_max", s->st.gap_max_ns_tx, "ns");
 }
 
 /* From 1 on, twice as wide each time. */

@@ -313,6 +313,8 @@ uint64_t nomstack_next_ns(struct nomstack *s)
 	if (s->dirty || s->zombies || s->timers_left)
 		return 0;
 	next = nomstack__batch_next_ns(s, now);
+	if (next != UINT64_MAX)
+		nomstack__batch_asked(s, now, next);
 	s->now_ns = now;
 	timer = tcp_rtx_wait();
 	next = timer < next ? timer : next;

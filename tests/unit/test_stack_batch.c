@@ -575,6 +575,69 @@ static void test_never_above_w_random(void **state)
 	}
 }
 
+/*
+ * Polls that come when they like, pauses far beyond W among them: no batch is late by more than
+ * the longest time that nobody looked at it.
+ */
+static void test_delay_is_bounded_by_w_and_the_longest_gap(void **state)
+{
+	static const unsigned longest[] = { 3, 90, 5000 };
+	uint64_t x = 99, over = 0;
+
+	for (size_t k = 0; k < 2 * sizeof(longest) / sizeof(longest[0]); k++) {
+		bool tx = k & 1;
+		uint64_t gap, delay, most = longest[k / 2] * US;
+		struct nomstack_stats st;
+
+		begin(4);
+		answer = true;
+		rig_knob(&rig, tx ? "w_tx_us" : "w_rx_us", 200);
+		for (int i = 0; i < 5000; i++) {
+			unsigned pause = rig_random(&x) % 16 ? 1 : 1 + (unsigned)(rig_random(&x) % longest[k / 2]);
+
+			if (!(rig_random(&x) % 3))
+				request((int)(rig_random(&x) % 4));
+			rig.now_ns += pause * US;
+			/* as applications do: ask, and poll when told, or for a frame */
+			if (!nomstack_next_ns(rig.s) || rig_random(&x) % 2)
+				nomstack_poll(rig.s);
+			drain();
+		}
+		st = rig_stats(&rig);
+		gap = tx ? st.gap_max_ns_tx : st.gap_max_ns_rx;
+		delay = tx ? st.delay_max_ns_tx : st.delay_max_ns_rx;
+		t_assert(gap > 0 && gap <= most);
+		t_assert(delay > 0 && delay <= 200 * US + gap);
+		over += delay > 200 * US;
+		rig_close(&rig);
+	}
+	t_assert(over);			/* the bound was needed */
+}
+
+/* Who asks when a delay ends, and does not poll, is not covered by the gap. */
+static void test_gap_does_not_excuse_who_does_not_poll(void **state)
+{
+	begin(2);
+	rig_knob(&rig, "w_rx_us", 100);
+	for (int i = 0; i < 200; i++)
+		tick(1);
+	request(0);
+	request(1);
+	tick(1);
+	received = 0;
+	request(0);
+	tick(1);
+	assert_int_equal(received, 0);
+	for (int i = 0; i < 1000; i++) {
+		rig.now_ns += US;
+		nomstack_next_ns(rig.s);
+	}
+	tick(1);
+	assert_int_equal(received, 1);
+	t_assert(rig_stats(&rig).delay_max_ns_rx > 100 * US + rig_stats(&rig).gap_max_ns_rx);
+	rig_close(&rig);
+}
+
 /* Frames that lie about their lengths are held and let go like others. */
 static void test_held_frames_are_not_trusted(void **state)
 {
@@ -624,6 +687,8 @@ int main(void)
 		cmocka_unit_test(test_live_changes),
 		cmocka_unit_test(test_knob_table_is_complete),
 		cmocka_unit_test(test_never_above_w_random),
+		cmocka_unit_test(test_delay_is_bounded_by_w_and_the_longest_gap),
+		cmocka_unit_test(test_gap_does_not_excuse_who_does_not_poll),
 		cmocka_unit_test(test_held_frames_are_not_trusted),
 	};
 

@@ -652,6 +652,10 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  * @delay_max_ns_rx: longest time the oldest frame of a batch was held back,
  *	measured from the poll that saw it first
  * @delay_max_ns_tx: longest time from queueing a frame to announcing it
+ * @gap_max_ns_rx: longest time that nobody looked at a received batch that was held for W:
+ *	neither nomstack_poll() nor nomstack_next_ns().  @delay_max_ns_rx is W and so much at
+ *	most, whatever the application or its host does
+ * @gap_max_ns_tx: the same of batches that wait to be sent
  * @tcp_active: connections now open (gauge)
  * @tcp_accepted: connections established on listeners
  * @tcp_refused: connection attempts turned away (backlog, memory, accept()
@@ -690,6 +694,7 @@ struct nomstack_stats {
 	uint64_t tcp_predicted;
 	uint64_t drop_arp, drop_icmp, drop_fragment;
 	uint64_t drop_nd, ip6_bad;
+	uint64_t gap_max_ns_rx, gap_max_ns_tx;
 };
 
 #define NOMSTACK_SIZE_BINS 16	/* no ring has more than 32768 */
