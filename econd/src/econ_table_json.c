@@ -71,6 +71,9 @@ static int get_entry(json_t *j, size_t i, const struct econ_err *err,
 	if (unknown)
 		return econ_err_set(err, -EINVAL, "entry %zu: unknown key \"%s\"", i, unknown);
 	ret = get_count(j, i, "connections", 1, ECON_TABLE_MAX_CONNECTIONS, err, &e->connections);
+	if (!ret && json_integer_value(json_object_get(j, "w_us")) > ECON_TABLE_MAX_W_US)
+		ret = econ_err_set(err, -EINVAL, "entry %zu: \"w_us\" is %lld, and no stack can be set to more than %d", i,
+				   (long long)json_integer_value(json_object_get(j, "w_us")), ECON_TABLE_MAX_W_US);
 	if (!ret)
 		ret = get_count(j, i, "w_us", 0, ECON_TABLE_MAX_W_US, err, &e->w_us);
 	if (!ret)

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define US 1000
-#define W_MAX_US 100000
+#define W_MAX_US 100000		/* and of econ/table.h: a table with more is refused */
 #define KEEPALIVE_MAX_S 86400
 #define ICMP_MAX 1000000
 

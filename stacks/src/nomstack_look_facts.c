@@ -89,6 +89,20 @@ static void addresses6(struct facts *f)
 		text(f, "address6_from", "%s", f->s->ip6.autoconf ? "routers" : "fixed");
 }
 
+/* Those in use, by their names in the specification. */
+static void features(struct facts *f)
+{
+	for (unsigned bit = 0; bit < 64; bit++) {
+		const char *name = vnet_features(f->s->v) >> bit & 1 ? vnet_feature_name(bit) : NULL;
+		char row[40];
+
+		if (!name)
+			continue;
+		snprintf(row, sizeof(row), "feature.%u", bit);
+		text(f, row, "%s", name);
+	}
+}
+
 static void the_stack(struct facts *f)
 {
 	struct nomstack *s = f->s;
@@ -109,6 +123,7 @@ static void the_stack(struct facts *f)
 	text(f, "mac", MAC_FMT, MAC_ARG(mac));
 	text(f, "device", "%s", vnet_error(s->v, &reason) && reason ? reason : "running");
 	text(f, "features", "%llx", (unsigned long long)vnet_features(s->v));
+	features(f);
 	text(f, "offload.tso4", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_TSO4));
 	text(f, "offload.tso6", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_TSO6));
 	text(f, "offload.uso", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_USO));

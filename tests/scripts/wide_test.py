@@ -243,6 +243,7 @@ def plans_bring_their_boots_and_contradictions_are_refused():
 def nomctl_knows_the_links():
     nomctl = g.BUILD / "bin/nomctl"
     for words, why in ((("nhttpd", "--link", "wire"), "there are tap and vhost-user"), (("udp", "--link", "vhost-user"), "over HTTP only"),
+                       (("bar",), "`compare nhttpd` and `compare udp`"),
                        (("some.jsonl", "--link", "tap"), "are for `compare nhttpd`")):
         done = subprocess.run([nomctl, "compare", *words], capture_output=True, text=True, check=False)
         assert done.returncode == 2 and why in done.stderr, (words, done.returncode, done.stderr)

@@ -134,6 +134,11 @@ uint64_t vnet_features(const struct vnet *v)
 	return v->features;
 }
 
+const char *vnet_feature_name(unsigned int bit)
+{
+	return !bit ? "VIRTIO_NET_F_CSUM" : NULL;
+}
+
 const char *vnet_feature_reason(const struct vnet *v, unsigned int bit)
 {
 	return v->features >> bit & 1 ? "negotiated" : "the device does not offer it";

@@ -67,6 +67,7 @@ static void test_table_errors_name_line_or_entry(void **state)
 		{ "[{\"connections\":1.5,\"w_us\":0}]", "entry 0: \"connections\"", -EINVAL },
 		{ "[{\"connections\":1,\"w_us\":-1}]", "entry 0: \"w_us\"", -EINVAL },
 		{ "[{\"connections\":1,\"w_us\":2000000}]", "entry 0: \"w_us\"", -EINVAL },
+		{ "[{\"connections\":1,\"w_us\":100001}]", "entry 0: \"w_us\" is 100001, and no stack can be set to more than 100000", -EINVAL },
 		{ "[{\"connections\":1,\"w_us\":0}]", "requests_per_s", -EINVAL },
 		{ "[{\"connections\":1,\"w_us\":0,\"requests_per_s\":1}]", "bytes_per_request", -EINVAL },
 		{ "[{\"connections\":1,\"w_us\":0,\"gbps\":-1}]", "gbps", -EINVAL },

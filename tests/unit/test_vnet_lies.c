@@ -197,6 +197,8 @@ static void test_vnet_only_known_features_are_negotiated(void **state)
 	assert_string_equal(vnet_feature_reason(v, VIRTIO_NET_F_HASH_REPORT), "the driver does not use it");
 	assert_string_equal(vnet_feature_reason(v, 50), "the driver does not use it");
 	assert_string_equal(vnet_feature_reason(v, 64), "the device does not offer it");
+	assert_string_equal(vnet_feature_name(VIRTIO_NET_F_HASH_REPORT), "VIRTIO_NET_F_HASH_REPORT");
+	assert_null(vnet_feature_name(63));
 	assert_int_equal(vnet_features(v) & bad, 0);
 	assert_true(vnet_features(v) & BIT(VIRTIO_F_ACCESS_PLATFORM));
 	assert_true(vnet_features(v) & BIT(VIRTIO_F_ORDER_PLATFORM));

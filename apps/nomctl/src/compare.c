@@ -230,6 +230,10 @@ static int run_compare(int argc, char **argv)
 	}
 	if (values.quick || values.no_nginx || values.out || values.link)
 		return nomctl_fail(ECON_EXIT_USAGE, "compare: --quick, --no-nginx, --link and --out are for `compare nhttpd` and `compare udp`");
+	/* neither a file nor a path: a word, and not one of ours */
+	if (argc == 1 && !strpbrk(argv[0], "./") && strcmp(argv[0], "-") && access(argv[0], F_OK))
+		return nomctl_fail(ECON_EXIT_USAGE, "compare %s: there are `compare nhttpd` and `compare udp`, which measure, and no file %s",
+				   argv[0], argv[0]);
 	lines = json_array();
 	for (int i = 0; i < argc && !ret; i++)
 		ret = read_lines(argv[i], lines);

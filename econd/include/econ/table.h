@@ -29,7 +29,7 @@
 #define ECON_TABLE_MAX_ENTRIES		4096
 #define ECON_TABLE_MAX_W		64	/* distinct W: bounds a controller's step */
 #define ECON_TABLE_MAX_CONNECTIONS	1000000
-#define ECON_TABLE_MAX_W_US		1000000
+#define ECON_TABLE_MAX_W_US		100000	/* the end of the stack's knob w_us: a longer W cannot be set */
 
 struct econ_table;
 

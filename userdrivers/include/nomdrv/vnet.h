@@ -278,6 +278,9 @@ uint64_t vnet_features(const struct vnet *v);
  */
 const char *vnet_feature_reason(const struct vnet *v, unsigned int bit);
 
+/** vnet_feature_name - "VIRTIO_NET_F_CSUM"; NULL: a bit that this driver has no row for */
+const char *vnet_feature_name(unsigned int bit);
+
 /** vnet_link_up - link state at the last vnet_check(); true where unknown */
 bool vnet_link_up(const struct vnet *v);
 
