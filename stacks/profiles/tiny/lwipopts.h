@@ -20,5 +20,6 @@
 #define ARP_TABLE_SIZE		16
 #define NOMSTACK_HEAP_BYTES	(512 << 10)
 #define NOMSTACK_TSO_MAX	16
+#define NOMSTACK_REASS_DATAGRAMS 0
 
 #include "../default/lwipopts.h"
