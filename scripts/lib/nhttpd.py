@@ -6,13 +6,14 @@ from one to the other: nhttpd takes it from the in-tree driver for nom and gives
 it back when it ends.
 """
 import json
-import signal
 import subprocess
 import time
 
 import guest as g
+import guestserver
 import links
 import tuning
+from guestserver import ServerError
 
 ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80
 PATH = "/index.html"
@@ -26,7 +27,6 @@ PRICE_S = 5
 TIME_SCALE = {"kvm": 1, "tcg": 16}
 LINUX_CPU, NOM_CPU = 0, 1
 IDLE_US = 100000		# nom polls that long before it sleeps: the host may take wrk's core away for some ms
-START_S = 20
 
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, core 0",
@@ -38,16 +38,8 @@ VARIANTS = {
 DEFAULT_VARIANTS = ("linux-default", "nom")
 
 
-class ServerError(Exception):
-    """The server does not run; the text says why."""
-
-
 def check_built():
-    for name in ("nhttpd", "nomctl", "priced"):
-        if not (g.BUILD / "bin" / name).is_file():
-            raise ServerError(f"build/bin/{name} is not built: run `make user`")
-    if not (g.BUILD / "nom.ko").is_file():
-        raise ServerError("build/nom.ko is not built: run `make module`")
+    guestserver.check_built("nhttpd", "nomctl", "priced")
 
 
 def prepare(guest, file_bytes):
@@ -153,65 +145,29 @@ def url(path=PATH):
     return f"http://{ADDRESS}:{PORT}{path}"
 
 
-class Server:
+class Server(guestserver.GuestServer):
     """nhttpd in the guest for the length of a with block."""
+
+    name, address = "nhttpd", f"{ADDRESS}/{PREFIX}"
 
     def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH, link=None):
         """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack; link: a tap if not said."""
-        self.guest, self.variant, self.file_bytes, self.w_fixed = guest, variant, file_bytes, w_us
-        self.tuning = tuned or (tuning.CLASSIC if variant == "linux-tuned" else tuning.DEFAULT)
+        super().__init__(guest, variant, tuned or (tuning.CLASSIC if variant == "linux-tuned" else tuning.DEFAULT))
+        self.file_bytes, self.w_fixed = file_bytes, w_us
         self.path, self.url = path, url(path)
         self.link = link or links.Tap()
-        self.job, self.ran = None, []
 
     def command(self):
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024"]
-        if self.variant != "nom":
-            busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
-            return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU), *busy]
+        if not self.on_nom():
+            return [*common, *self.linux_options(LINUX_CPU)]
         nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU), "--idle-us", str(IDLE_US)]
         if self.w_fixed is not None:
             return nom		# W follows through its knob
         return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE]
 
-    def __enter__(self):
-        if self.variant != "nom":
-            self.guest.capture(f"ip addr replace {ADDRESS}/{PREFIX} dev eth0 && ip link set eth0 up && {tuning.commands(self.tuning)}", timeout=20)
-        else:
-            self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
-        self.ran = self.command()
-        self.job = self.guest.spawn(self.ran)
-        try:
-            end = time.monotonic() + START_S
-            while True:
-                self.check()
-                try:
-                    self.link.wait_until_served(ADDRESS, PORT, self.path, self.file_bytes, 2)
-                    return self
-                except links.LoadError as error:
-                    if time.monotonic() > end:
-                        raise ServerError(f"{error}; it printed:\n{self.guest.log_of(self.job)}") from None
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def check(self):
-        """ServerError when the process is gone."""
-        if not self.guest.running(self.job):
-            status = self.guest.wait(self.job, 1)
-            raise ServerError(f"nhttpd ended with status {g.exit_code(status)[0]}; it printed:\n{self.guest.log_of(self.job)}")
-
-    def stop(self):
-        if self.guest.alive() and self.job is not None:
-            self.guest.end(self.job, signal.SIGTERM)
-
-    def counters(self):
-        """Name -> value of the counters on the application's page."""
-        text = self.guest.capture(["nomctl", "stat", "nhttpd", "--json"], timeout=20)
-        return json.loads(text)
+    def answers(self):
+        self.link.wait_until_served(ADDRESS, PORT, self.path, self.file_bytes, 2)
 
     def settings(self):
         """What it was started with and, of a private stack, what holds in it: profile, knobs, what the device was asked for."""

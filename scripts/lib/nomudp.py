@@ -5,11 +5,9 @@ The variants differ in nothing but --stack and --tier, and the core.  The device
 moves from one to the other, as with nhttpd (lib/nhttpd.py).
 """
 import json
-import signal
 import subprocess
-import time
 
-import guest as g
+import guestserver
 import nhttpd
 import openload
 import tuning
@@ -19,7 +17,6 @@ from httpload import LoadError
 PORT, BYTES = 7000, 32
 URL = f"udp://{nhttpd.ADDRESS}:{PORT}"
 TIMEOUT_MS = 500		# on an emulated machine whose cores others want, too
-START_S = 20
 
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, recvmmsg and sendmmsg, core 0",
@@ -29,16 +26,8 @@ VARIANTS = {
 }
 
 
-class ServerError(Exception):
-    """The responder does not run; the text says why."""
-
-
 def check_built():
-    for name in ("nomudp", "nomctl", "nom-load"):
-        if not (g.BUILD / "bin" / name).is_file():
-            raise ServerError(f"build/bin/{name} is not built: run `make user`")
-    if not (g.BUILD / "nom.ko").is_file():
-        raise ServerError("build/nom.ko is not built: run `make module`")
+    guestserver.check_built("nomudp", "nomctl", "nom-load")
 
 
 def is_nom(variant):
@@ -64,64 +53,28 @@ def load(seconds, connections, rate=None, size=BYTES):
     return json.loads(done.stdout)
 
 
-class Server:
+class Server(guestserver.GuestServer):
     """nomudp in the guest for the length of a with block."""
 
+    name, address = "nomudp", f"{nhttpd.ADDRESS}/{nhttpd.PREFIX}"
+
     def __init__(self, guest, variant, tuned=None, w_us=0):
-        self.guest, self.variant, self.w_us = guest, variant, w_us
-        self.tuning = tuned or tuning.DEFAULT
-        self.job, self.ran = None, []
+        super().__init__(guest, variant, tuned or tuning.DEFAULT)
+        self.w_us = w_us
 
     def command(self):
         common = ["nomudp", "--port", str(PORT)]
-        if not is_nom(self.variant):
-            busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
-            return [*common, "--stack", "linux", "--cpu", str(nhttpd.LINUX_CPU), *busy]
+        if not self.on_nom():
+            return [*common, *self.linux_options(nhttpd.LINUX_CPU)]
         return [*common, "--stack", "nom", "--tier", "native" if self.variant == "nom-native" else "raw", "--device", self.guest.bdf(0),
-                "--ip", f"{nhttpd.ADDRESS}/{nhttpd.PREFIX}", "--cpu", str(nhttpd.NOM_CPU), "--idle-us", str(nhttpd.IDLE_US), "--w-us", str(self.w_us)]
+                "--ip", self.address, "--cpu", str(nhttpd.NOM_CPU), "--idle-us", str(nhttpd.IDLE_US), "--w-us", str(self.w_us)]
 
-    def __enter__(self):
-        if is_nom(self.variant):
-            self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
-        else:
-            self.guest.capture(f"ip addr replace {nhttpd.ADDRESS}/{nhttpd.PREFIX} dev eth0 && ip link set eth0 up && "
-                               f"{tuning.commands(self.tuning)}", timeout=20)
-        self.ran = self.command()
-        self.job = self.guest.spawn(self.ran)
-        try:
-            end = time.monotonic() + START_S
-            while True:
-                self.check()
-                try:
-                    load(0.2, 1)
-                    return self
-                except LoadError as error:
-                    if time.monotonic() > end:
-                        raise ServerError(f"{error}; it printed:\n{self.guest.log_of(self.job)}") from None
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def check(self):
-        """ServerError when the process is gone."""
-        if not self.guest.running(self.job):
-            status = self.guest.wait(self.job, 1)
-            raise ServerError(f"nomudp ended with status {g.exit_code(status)[0]}; it printed:\n{self.guest.log_of(self.job)}")
-
-    def stop(self):
-        if self.guest.alive() and self.job is not None:
-            self.guest.end(self.job, signal.SIGTERM)
+    def answers(self):
+        load(0.2, 1)
 
     def settings(self):
         """What it was started with and, where it has knobs, how they stand."""
-        if not is_nom(self.variant):
+        if not self.on_nom():
             return {"command": " ".join(self.ran), "knobs": self.tuning.text()}
         tuned = json.loads(self.guest.capture(["nomctl", "tune", "nomudp", "--json"], timeout=20))
         return {"command": " ".join(self.ran), "knobs": " ".join(f"{k['name']}={k['value']}" for k in tuned["knobs"])}
-
-    def counters(self):
-        """Name -> value of the counters on the application's page."""
-        return json.loads(self.guest.capture(["nomctl", "stat", "nomudp", "--json"], timeout=20))

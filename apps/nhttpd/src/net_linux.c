@@ -34,7 +34,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -561,21 +560,6 @@ static int open_listener(struct server *srv, char *where, size_t where_bytes)
 	return listen_at(srv, (struct sockaddr *)&addr6, sizeof(addr6), "::", &net.listen6_fd);
 }
 
-static int pin(struct server *srv)
-{
-	cpu_set_t set;
-
-	if (srv->opt->cpu < 0)
-		return EXIT_OK;
-	CPU_ZERO(&set);
-	CPU_SET(srv->opt->cpu, &set);
-	if (!sched_setaffinity(0, sizeof(set), &set))
-		return EXIT_OK;
-	die_message("--cpu %d: %s: the core does not exist, or is reserved (nomctl status shows reserved cores)",
-		    (int)srv->opt->cpu, strerror(errno));
-	return EXIT_USAGE;
-}
-
 /* Two generations of the site in a memory file, of which pages exist that are used. */
 static int map_site(size_t bytes)
 {
@@ -639,7 +623,7 @@ int net_linux_run(struct server *srv)
 	if (!ret)
 		ret = house_start(srv, &self, 1);
 	if (!ret) {
-		ret = pin(srv);		/* this thread only: the house thread exists already */
+		ret = app_pin((int)srv->opt->cpu);		/* this thread only: the house thread exists already */
 		if (ret)
 			house_stop(srv);
 	}

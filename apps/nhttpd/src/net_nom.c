@@ -7,11 +7,7 @@
  * (--device unix:PATH): the same code as an ordinary process on a vhost-user
  * back-end.
  *
- * The loop makes no system call while there is work.  Its idle turns look at
- * two things only, the receive ring and the stack's next deadline, so that
- * whatever touches a packet lies between the markers BUSY_BEGIN and BUSY_END:
- * NOPs that tell an instruction counter (scripts/tcg-count) work from waiting.
- * A busy stretch ends with a poll that found nothing, and that poll counts.
+ * The loop makes no system call while there is work; <nomapp/loop.h> has its marks.
  */
 #include "net_nom.h"
 
@@ -23,6 +19,7 @@
 #include "server.h"
 #include "site.h"
 
+#include <nomapp/loop.h>
 #include <nomdrv/vnet.h>
 #include <nomstack/look.h>
 #include <nomstack/nomstack.h>
@@ -36,9 +33,6 @@
 #include <sys/eventfd.h>
 #include <syslog.h>
 #include <unistd.h>
-
-#define BUSY_BEGIN() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x10,0x4d,0x4f,0x4e" ::: "memory")
-#define BUSY_END() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x11,0x4d,0x4f,0x4e" ::: "memory")
 
 #define TICK_NS 1000000ULL
 #define STATS_NS 10000000ULL
@@ -261,21 +255,10 @@ static bool work(struct server *srv, uint64_t now_ns)
 	return end;
 }
 
-/*
- * With W > 0 the stack lets a batch go a little before its delay ends, since
- * the next look might come too late: be there in time.
- */
 static bool due(uint64_t turn_ns, uint64_t *next_ns_out)
 {
-	uint64_t next_ns = nomstack_next_ns(nom.stack);
-
-	*next_ns_out = next_ns;
-	if (!nom.w_us)
-		return next_ns == 0;
-	nom.gap_ns -= nom.gap_ns / 64;
-	if (turn_ns > nom.gap_ns)
-		nom.gap_ns = turn_ns;
-	return next_ns <= 2 * nom.gap_ns;
+	*next_ns_out = nomstack_next_ns(nom.stack);
+	return app_due(*next_ns_out, nom.w_us, turn_ns, &nom.gap_ns);
 }
 
 static void loop(struct server *srv)
@@ -455,7 +438,7 @@ int net_nom_run(struct server *srv)
 	nom.wake_fd = -1;
 	nom.wake_event = nom.price_event = nom.irq_event = nom.config_event = -1;
 	nom.idle_us = srv->opt->idle == IDLE_IRQ ? 0 : srv->opt->idle_us;
-	nom.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !nom_emulated_cpu());
+	nom.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !app_emulated_cpu());
 	srv->net = &nom_ops;
 	ret = setup(srv);
 	if (!ret)

@@ -8,8 +8,6 @@
 #ifndef NHTTPD_NOM_OPEN_H
 #define NHTTPD_NOM_OPEN_H
 
-#include <stdbool.h>
-
 struct nomstack;
 struct nomux_core;
 struct server;
@@ -23,8 +21,5 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out);
 
 /* nom_open_stack - bring up TCP/IP; with DHCP, wait for an address */
 int nom_open_stack(struct server *srv, struct vnet *vnet, struct nomstack **stack_out);
-
-/* nom_emulated_cpu - is this QEMU's translator, where PAUSE costs microseconds? */
-bool nom_emulated_cpu(void);
 
 #endif

@@ -2,6 +2,8 @@
 /* options.c - the command line, from one table: parsing, ranges, --help */
 #include "options.h"
 
+#include <nomapp/app.h>
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -110,20 +112,6 @@ static void help(void)
 	printf("  %-32s this text\n\nSIGTERM drains and ends, SIGHUP reads the files again.  See nhttpd(1).\n", "--help");
 }
 
-static int choice(const char *words, const char *value)
-{
-	size_t n = strlen(value);
-
-	for (int i = 0; *words; i++) {
-		size_t len = strcspn(words, "|");
-
-		if (len == n && !memcmp(words, value, n))
-			return i;
-		words += len + (words[len] == '|');
-	}
-	return -1;
-}
-
 static int set(struct options *opt, const struct option_def *d, const char *value, char *err, size_t n)
 {
 	int64_t *number = (int64_t *)((char *)opt + d->at);
@@ -138,7 +126,7 @@ static int set(struct options *opt, const struct option_def *d, const char *valu
 		*number = d->min;
 		return 0;
 	case CHOICE:
-		v = choice(d->arg, value);
+		v = app_choice(d->arg, value);
 		if (v < 0)
 			return bad(err, n, "--%s %s: must be one of %s", d->name, value, d->arg);
 		break;
@@ -181,7 +169,7 @@ static int check(const struct options *opt, const uint8_t *given, char *err, siz
 	if (opt->line_bytes > opt->header_bytes)
 		return bad(err, n, "--line-bytes %lld is more than --header-bytes %lld, which it is part of",
 			   (long long)opt->line_bytes, (long long)opt->header_bytes);
-	if (opt->policy && choice("penalty|refund|bonus", opt->policy) < 0)
+	if (opt->policy && app_choice("penalty|refund|bonus", opt->policy) < 0)
 		return bad(err, n, "--policy %s: must be one of penalty|refund|bonus", opt->policy);
 	if (here == NOM && opt->w_us >= 0 && opt->table)
 		return bad(err, n, "--w-us fixes W, --table lets it be picked: give one of them");
