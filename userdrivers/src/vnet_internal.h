@@ -85,6 +85,23 @@ struct vnet_auto {
 };
 
 /**
+ * struct vnet_path - a data path that is not virtio's: of a packet socket (vnet_packet.c)
+ *
+ * Called by vnet_*() of the same names, which have found that the interface runs.  Only
+ * @tx_reap is called after a stop, too.  @tx copies, and has 1 to VNET_TX_SEG_MAX
+ * segments.
+ */
+struct vnet_path {
+	unsigned int (*rx_pending)(const struct vnet *v);
+	unsigned int (*rx_burst)(struct vnet *v, struct vnet_rx *out, unsigned int max);
+	int (*tx)(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg, void *cookie);
+	unsigned int (*tx_reap)(struct vnet *v, vnet_tx_done_fn done, void *arg);
+	void (*tx_flush)(struct vnet *v);
+	bool (*irq_arm)(struct vnet *v);
+	void (*irq_disarm)(struct vnet *v);
+};
+
+/**
  * struct vnet - an interface
  *
  * @rxq, @rx_base: receive ring; start of the buffers
@@ -107,6 +124,7 @@ struct vnet_auto {
  * @rx_slow: the same for vnet_rx_burst(): also with @rx_mrg
  * @rx_mrg: MRG_RXBUF was negotiated
  * @rx_gso: bit n: frames of gso_type n were negotiated
+ * @path: NULL: virtio's rings; else @slow and @rx_slow are set
  * @features: as negotiated, for vnet_restart() of a device that forgot
  * @idle: of vnet_auto()
  * @ctl: control queue, NULL without
@@ -139,6 +157,7 @@ struct vnet {
 	bool slow, rx_slow, packed, rx_mrg;
 	uint8_t rx_gso;
 	int error;
+	const struct vnet_path *path;
 	struct nomdrv_dev *dev;
 	uint64_t irq_seen, rx_seen, config_seen, features;
 	unsigned int irq_empty;
