@@ -28,6 +28,13 @@
 #error "LWIP_TCP_PREDICTION 0: nomstack_rx.c hands expected segments to the short way through TCP: leave it 1"
 #endif
 
+#if !LWIP_TCP_RTX
+#error "LWIP_TCP_RTX 0: nomstack_stack.c runs TCP's retransmission timers from it: leave it 1"
+#endif
+#if LWIP_TCP_RACK && !LWIP_TCP_SACK_OUT
+#error "LWIP_TCP_RACK finds losses by what SACK tells: set LWIP_TCP_SACK_OUT, or LWIP_TCP_RACK to 0"
+#endif
+
 /* Windows. */
 #if ((TCP_SND_BUF > 0xffff) || (TCP_WND > 0xffff)) && !LWIP_WND_SCALE
 #error "TCP_SND_BUF and TCP_WND above 65535 need LWIP_WND_SCALE and TCP_RCV_SCALE: set both"
@@ -39,7 +46,13 @@
 #error "TCP_WND above 176 full segments: one sender's burst would be more than a receive ring of 256 holds, and be lost: lower it"
 #endif
 #if TCP_MSS > 1460
-#error "TCP_MSS above 1460: the interface's MTU is 1500 at most: lower it"
+#error "TCP_MSS above 1460: copied segments of that length do not fit the heap's blocks: lower it, NOMSTACK_MTU_MAX is for larger MTUs"
+#endif
+#if NOMSTACK_MTU_MAX < TCP_MSS + 40 || NOMSTACK_MTU_MAX > 9216
+#error "NOMSTACK_MTU_MAX must be 40 more than TCP_MSS or more, and 9216 at most: the transmit path takes no longer frame"
+#endif
+#if NOMSTACK_MTU_MAX > 1500 && (TCP_WND < 8 * NOMSTACK_MTU_MAX || TCP_SND_BUF < 8 * NOMSTACK_MTU_MAX)
+#error "NOMSTACK_MTU_MAX above 1500 with windows of less than 8 such packets: losses would wait for timeouts: raise TCP_WND and TCP_SND_BUF or set it to 1500"
 #endif
 
 /* Pools. */

@@ -13,7 +13,6 @@
 
 #include <string.h>
 
-#define TICK_MS TCP_SLOW_INTERVAL
 #define BUCKET_SHIFT 16		/* cursor: 1 + bucket << 16 + place in its chain */
 
 #define SAME(ours, lwips) _Static_assert((int)NOMSTACK_LK_##ours == (int)lwips, "names of states")
@@ -70,7 +69,7 @@ static void fill_app(struct nomstack *s, const struct nomstack_conn *c, struct n
 	row->idle_ms = (uint32_t)((s->now_ns - c->last_rx_ns) / 1000000);
 	if (!rtt || !rtt->rtt_us)
 		return;
-	/* Of each segment while somebody watches, not of one in 500 ms. */
+	/* Of each segment while somebody watches, not of one in 8 ms. */
 	row->rtt_us = rtt->rtt_us;
 	row->rtt_min_us = rtt->min_us;
 	row->flags |= NOMSTACK_LK_F_RTT;
@@ -98,7 +97,7 @@ static void fill(struct nomstack *s, const struct tcp_pcb *pcb, struct nomstack_
 	row->retries = pcb->nrtx;
 	row->dupacks = pcb->dupacks;
 	row->mss = pcb->mss;
-	row->rto_ms = (uint32_t)(pcb->rto > 0 ? pcb->rto : 0) * TICK_MS;
+	row->rto_ms = (uint32_t)(tcp_rtx_rto(pcb) / 1000000);
 	row->cwnd = pcb->cwnd;
 	row->ssthresh = pcb->ssthresh;
 	row->snd_wnd = pcb->snd_wnd;

@@ -9,8 +9,10 @@
 
 #include "lwip/etharp.h"
 #include "lwip/priv/nd6_priv.h"
+#include "lwip/priv/tcp_priv.h"
 #include "lwip/stats.h"
 
+#include <linux/virtio_net.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,6 +108,9 @@ static void the_stack(struct facts *f)
 	text(f, "mac", MAC_FMT, MAC_ARG(mac));
 	text(f, "device", "%s", vnet_error(s->v, &reason) && reason ? reason : "running");
 	text(f, "features", "%llx", (unsigned long long)vnet_features(s->v));
+	text(f, "offload.tso4", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_TSO4));
+	text(f, "offload.tso6", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_TSO6));
+	text(f, "offload.uso", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_USO));
 	number(f, "mtu", s->netif.mtu, "bytes");
 	nomstack_stats(s, &st);
 	number(f, "connections", st.tcp_active, "connections");
@@ -115,6 +120,12 @@ static void the_stack(struct facts *f)
 	number(f, "refused", st.tcp_refused, "connections");
 	number(f, "retransmits", st.tcp_retransmits, "segments");
 	number(f, "predicted", st.tcp_predicted, "segments");
+	number(f, "pmtu_lowered", tcp_pmtu_stats.lowered, "messages");
+	number(f, "pmtu_refused_quote", tcp_pmtu_stats.bad_quote, "messages");
+	number(f, "pmtu_refused_connection", tcp_pmtu_stats.no_connection, "messages");
+	number(f, "pmtu_refused_sequence", tcp_pmtu_stats.bad_sequence, "messages");
+	number(f, "pmtu_refused_small", tcp_pmtu_stats.too_small, "messages");
+	number(f, "pmtu_refused_no_change", tcp_pmtu_stats.not_smaller, "messages");
 	number(f, "drop_arp", st.drop_arp, "packets");
 	number(f, "drop_nd", st.drop_nd, "packets");
 	number(f, "drop_icmp", st.drop_icmp, "packets");

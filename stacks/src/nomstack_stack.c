@@ -47,7 +47,7 @@ static err_t device_netif_init(struct netif *n)
 	n->name[1] = 'm';
 	n->output = etharp_output;
 	n->linkoutput = nomstack__tx_frame;
-	n->mtu = (u16_t)(mtu > 1500 ? 1500 : mtu);
+	n->mtu = (u16_t)(mtu > NOMSTACK_MTU_MAX ? NOMSTACK_MTU_MAX : mtu);
 	n->hwaddr_len = ETH_HWADDR_LEN;
 	memcpy(n->hwaddr, vnet_mac(s->v), ETH_HWADDR_LEN);
 	n->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
@@ -142,7 +142,10 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	s->epoch_start_ns = s->now_ns;
 	s->epoch = s->heard_gen = s->answered_gen = 1;
 	s->tx_offload = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_CSUM);
-	s->tso_offload = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO4);
+	s->tso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO4);
+	s->tso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO6);
+	s->uso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO4);
+	s->uso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO6);
 	s->rx_merges = s->rx_special = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_MRG_RXBUF);
 	s->burst_min = s->rx_merges ? VNET_RX_SEG_MAX : 1;
 	nomstack__tso_open(s);
@@ -160,6 +163,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 		lwip_init();
 		lwip_ready = true;
 	}
+	tcp_pmtu_reset();
 	sys_restart_timeouts();
 	s->timer_ns = 0;
 	memset(&lwip_stats.link, 0, sizeof(lwip_stats.link));
@@ -235,7 +239,7 @@ static void run_timers(struct nomstack *s)
 		return;
 	s->timer_ns = s->now_ns - s->now_ns % NS_PER_MS + NS_PER_MS;
 	due = !sys_timeouts_sleeptime();
-	if (!due && !s->timers_left)
+	if (!due && !s->timers_left && !tcp_rtx_is_due())
 		return;
 	/* A segment the device has sent must not look busy to a retransmission. */
 	nomstack__tx_reap(s);
@@ -246,8 +250,9 @@ static void run_timers(struct nomstack *s)
 	} else {
 		tcp_tmr_more();		/* of thousands of connections the next ones */
 	}
+	tcp_rtx_run(TCP_TMR_SLICE);
 	s->in_timers = false;
-	s->timers_left = tcp_tmr_pending();
+	s->timers_left = tcp_tmr_pending() || tcp_rtx_is_due();
 	if (s->timers_left)
 		s->timer_ns = 0;
 }
@@ -313,6 +318,8 @@ uint64_t nomstack_next_ns(struct nomstack *s)
 		return 0;
 	next = nomstack__batch_next_ns(s, now);
 	s->now_ns = now;
+	timer = tcp_rtx_wait();
+	next = timer < next ? timer : next;
 	ms = sys_timeouts_sleeptime();
 	if (ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE)
 		return next;

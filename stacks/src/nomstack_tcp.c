@@ -383,21 +383,28 @@ static unsigned segments_allowed(const struct nomstack *s)
 
 uint32_t nomstack_tcp_room(struct nomstack_conn *c)
 {
-	uint32_t room, queue, most, least;
+	uint32_t room, queue, most, least, mss;
 
 	if (!c->pcb)
 		return 0;
 	most = segments_allowed(c->s);
-	least = SHARE_MIN * TCP_MSS / tcp_mss(c->pcb);	/* more where they are small */
+	mss = tcp_mss(c->pcb) < TCP_MSS ? tcp_mss(c->pcb) : TCP_MSS;	/* of what is copied */
+	least = SHARE_MIN * TCP_MSS / mss;	/* more where they are small */
 	/* A piece sent without a copy takes up to two pbufs per segment, and lwIP
 	 * stops two short of its limit. */
 	most = 2 * (most > least ? most : least);
 	most = most < TCP_SND_QUEUELEN - 3 ? most : TCP_SND_QUEUELEN - 3;
 	queue = tcp_sndqueuelen(c->pcb);
-	room = queue < most ? (most - queue) / 2 * tcp_mss(c->pcb) : 0;
+	room = queue < most ? (most - queue) / 2 * mss : 0;
 	if (room > tcp_sndbuf(c->pcb))
 		room = tcp_sndbuf(c->pcb);
 	return room < NOMSTACK_SEND_MAX ? room : NOMSTACK_SEND_MAX;
+}
+
+/* Whether @len bytes more, if the device can read them, may make segments longer than TCP_MSS. */
+static bool long_segments(const struct tcp_pcb *pcb, uint32_t len)
+{
+	return tcp_mss(pcb) > TCP_MSS || (tcp_tso_segs > 1 && (len > tcp_mss(pcb) || pcb->unsent));
 }
 
 int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, unsigned flags)
@@ -420,10 +427,9 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 	} else {
 		if (flags & NOMSTACK_SEND_COPY)
 			apiflags |= TCP_WRITE_FLAG_COPY;
-		/* nomstack_tso.c knows IPv4 */
-		else if (tcp_tso_segs > 1 && (len > tcp_mss(c->pcb) || c->pcb->unsent) &&
-			 !IP_IS_V6_VAL(c->pcb->remote_ip) && vnet_dma_contains(c->s->v, data, len))
-			apiflags |= TCP_WRITE_FLAG_TSO;
+		else if (long_segments(c->pcb, len) && vnet_dma_contains(c->s->v, data, len))
+			apiflags |= TCP_WRITE_FLAG_INPLACE |
+				((IP_IS_V6_VAL(c->pcb->remote_ip) ? c->s->tso6 : c->s->tso4) ? TCP_WRITE_FLAG_TSO : 0);
 		if (flags & NOMSTACK_SEND_MORE)
 			apiflags |= TCP_WRITE_FLAG_MORE;
 		err = tcp_write(c->pcb, data, (u16_t)len, apiflags);

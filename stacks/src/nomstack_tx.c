@@ -162,13 +162,13 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 	struct vnet_seg seg[MAX_SEGS];
 	uint16_t csum_start = 0, csum_offset = 0;
 	uint8_t *head = p->payload;
-	bool copy = p->tot_len < s->zc_min_bytes;
+	bool copy = p->tot_len < s->zc_min_bytes && p->tot_len <= VNET_FRAME_MAX_BYTES;
 	struct pbuf *q;
 	unsigned n = 0, cut;
 	int tries, rc;
 
 	cut = s->tx_offload ? nomstack__tso_wanted(p) : 0;
-	for (tries = 0; s->tso_offload && unlikely(s->tso.open || !copy || cut); tries++) {
+	for (tries = 0; (s->tso4 || s->tso6) && unlikely(s->tso.open || !copy || cut); tries++) {
 		if (nomstack__tso_add(s, p, cut))
 			return queued(s);
 		if (likely(!cut))

@@ -66,6 +66,7 @@ static uint64_t now;
 const uint8_t *vnet_mac(const struct vnet *v) { return (const uint8_t *)"\x52\x54\x00\x00\x00\x02"; }
 unsigned int vnet_mtu(const struct vnet *v) { return 1500; }
 uint64_t vnet_features(const struct vnet *v) { return v->features; }
+const char *vnet_feature_reason(const struct vnet *v, unsigned int bit) { return "of a test's device"; }
 unsigned int vnet_rx_pending(const struct vnet *v) { return v->nr_used; }
 unsigned int vnet_rx_room(const struct vnet *v) { return BUFS - v->nr_used; }
 unsigned int vnet_rx_size(const struct vnet *v) { return BUFS; }

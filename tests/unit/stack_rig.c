@@ -362,7 +362,7 @@ unsigned peer_frame(struct peer *p, uint8_t *f, unsigned flags, uint32_t seq, ui
 	if (flags & SYN) {
 		t[20] = 2;
 		t[21] = 4;
-		put16(t + 22, 1460);
+		put16(t + 22, p->mss ? p->mss : 1460);
 	}
 	if (hdr == 28) {
 		t[24] = 3;

@@ -22,6 +22,7 @@
 #define RIG_BUFS 256
 #define RIG_FRAME 2048
 #define RIG_LOG 4096
+#define RIG_TX_FRAME 9248	/* of an MTU of 9216 */
 
 #define FIN 0x01
 #define SYN 0x02
@@ -39,7 +40,7 @@ struct rig_frame {
 	uint16_t len, csum_start, csum_offset;
 	bool zero_copy;
 	uint64_t when_ns;
-	uint8_t data[RIG_FRAME];
+	uint8_t data[RIG_TX_FRAME];
 };
 
 struct rig {
@@ -63,10 +64,15 @@ bool rig_tx_pop_raw(struct rig_frame *out);
 
 /* Of stack_rig_vhost.c only: packets that the device cut from longer frames. */
 uint64_t rig_device_pieces(void);
+extern uint64_t rig_features_off;	/* not negotiated by rigs that are opened from now on */
+void rig_device_mtu(uint16_t mtu);	/* of devices that are opened from now on; 0: what they are without */
 void rig_device_replace(void);	/* vhost: the back-end dies, another one takes its place */
 
 /* A frame of several segments of @gso_bytes, as a device joins them; its sum is not made. */
 bool rig_inject_large(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes);
+
+/* The same of UDP, with @header_flags and the rest of the virtio header as no device should fill it in. */
+bool rig_inject_datagrams(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes, unsigned header_flags);
 
 /* Of stack_rig_device.c only. */
 struct rig_device_counts {
@@ -118,6 +124,7 @@ struct peer {
 	unsigned rx_flags;		/* VNET_RX_*, for what it sends */
 	unsigned scale;			/* offered in its SYN when not 0; @window is as sent, unscaled */
 	bool bad_csum;
+	uint16_t mss;			/* offered in its SYN; 0: 1460 */
 	bool v6;			/* speaks IPv6 */
 	uint8_t ip6[16], to_ip6[16];
 };

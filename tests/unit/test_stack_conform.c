@@ -17,6 +17,7 @@
  * so is data or an end of the connection that the application got and no line names.
  */
 #include "stack_rig.h"
+#include "bytes.h"
 
 #include "internal.h"
 #include "lwip/priv/tcp_priv.h"
@@ -148,15 +149,6 @@ static unsigned number(const char *s, const char *what)
 	return (unsigned)n;
 }
 
-static unsigned put32(uint8_t *o, uint32_t v)
-{
-	o[0] = (uint8_t)(v >> 24);
-	o[1] = (uint8_t)(v >> 16);
-	o[2] = (uint8_t)(v >> 8);
-	o[3] = (uint8_t)v;
-	return 4;
-}
-
 /* "mss 1460,sackok" as bytes, padded with end-of-list to a multiple of four. */
 static unsigned options_build(char *text, uint8_t *o)
 {
@@ -183,8 +175,9 @@ static unsigned options_build(char *text, uint8_t *o)
 
 				if (!to || n > 32)
 					bad_line("sack FROM:TO [FROM:TO]");
-				n += put32(o + n, t.iss + number(word, "sack"));
-				n += put32(o + n, t.iss + number(to + 1, "sack"));
+				put32(o + n, t.iss + number(word, "sack"));
+				put32(o + n + 4, t.iss + number(to + 1, "sack"));
+				n += 8;
 			}
 			o[at] = 5, o[at + 1] = (uint8_t)(n - at);
 		} else if (!strcmp(word, "nop")) {
@@ -206,11 +199,6 @@ static unsigned options_build(char *text, uint8_t *o)
 	while (n % 4)
 		o[n++] = 0;
 	return n;
-}
-
-static uint32_t get32(const uint8_t *o)
-{
-	return (uint32_t)o[0] << 24 | (uint32_t)o[1] << 16 | (uint32_t)o[2] << 8 | o[3];
 }
 
 /* Bytes as text, without padding. */
@@ -467,6 +455,44 @@ static void stream(char *args)
 	}
 }
 
+/* "MSS of SEQ [port P] [badsum]": a router says that a packet which begins with SEQ is longer than such ones. */
+static void narrow(char *args)
+{
+	uint8_t m[8 + 40 + 8] = { 0 }, f[RIG_FRAME], *ip = m + 8;
+	unsigned hdr = t.six ? 40 : 20, n = 8 + hdr + 8, mtu = number(args, "MSS") + hdr + 20;
+	char *of = strstr(args, " of "), *port = strstr(args, " port ");
+	uint16_t sum;
+
+	if (!of)
+		bad_line("narrow MSS of SEQ");
+	put16(ip + hdr, t.p.dport);
+	put16(ip + hdr + 2, port ? number(port + 6, "port") : t.p.port);
+	put32(ip + hdr + 4, t.iss + number(of + 4, "SEQ"));
+	if (t.six) {
+		m[0] = 2;
+		put32(m + 4, mtu);
+		t_ip6_frame(&t.rig, f, t.p.to_ip6, t.p.ip6, 6, 60, ip + hdr, 8);
+		memcpy(ip, f + 14, hdr);
+		put16(ip + 4, 1480);
+		sum = t_csum6(t.p.ip6, t.p.to_ip6, 58, m, n);
+	} else {
+		m[0] = 3, m[1] = 4;
+		put16(m + 6, mtu);
+		t_ip_frame(&t.rig, f, RIG_IP, PEER_IP, 6, ip + hdr, 8);
+		memcpy(ip, f + 14, hdr);
+		put16(ip + 2, 1500);
+		sum = t_csum(m, n, 0);
+	}
+	if (strstr(args, " badsum"))
+		sum ^= 0x5555;
+	memcpy(m + 2, &sum, 2);
+	n = t.six ? t_ip6_frame(&t.rig, f, t.p.ip6, t.p.to_ip6, 58, 60, m, n) :
+		    t_ip_frame(&t.rig, f, PEER_IP, RIG_IP, 1, m, n);
+	t_assert(rig_inject(&t.rig, f, n, 0));
+	acted();
+	nomstack_poll(t.rig.s);
+}
+
 /* Acknowledge each segment that comes, until all up to @args "N [win W]" is; fails if they stop coming. */
 static void take(char *args)
 {
@@ -598,6 +624,9 @@ static void run_line(char *s)
 		stream(s + 7);
 	} else if (!strncmp(s, "take ", 5)) {
 		take(s + 5);
+	} else if (!strncmp(s, "narrow ", 7)) {
+		expect_none();
+		narrow(s + 7);
 	} else if (!strncmp(s, "wait ", 5)) {
 		expect_none();
 		value = number(s + 5, "wait");

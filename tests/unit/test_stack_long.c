@@ -26,6 +26,7 @@
 #define TOTAL 400000u
 #define MOST 100		/* packets that a test looks at in one go */
 
+static bool six;		/* over IPv6 */
 static struct rig rig;
 static struct nomstack_conn *conn;
 static uint8_t *file;		/* DMA memory */
@@ -124,9 +125,11 @@ static void tell(unsigned flags)
 	t[12] = (uint8_t)(hdr << 2);
 	t[13] = (uint8_t)flags;
 	put16(t + 14, rx.p.window);
-	sum = t_csum(t, hdr, (PEER_IP >> 16) + (PEER_IP & 0xffff) + (RIG_IP >> 16) + (RIG_IP & 0xffff) + 6 + hdr);
+	sum = six ? t_csum6(rx.p.ip6, rx.p.to_ip6, 6, t, hdr) :
+		    t_csum(t, hdr, (PEER_IP >> 16) + (PEER_IP & 0xffff) + (RIG_IP >> 16) + (RIG_IP & 0xffff) + 6 + hdr);
 	memcpy(t + 16, &sum, 2);
-	rig_inject(&rig, f, t_ip_frame(&rig, f, PEER_IP, RIG_IP, 6, t, hdr), 0);
+	rig_inject(&rig, f, six ? t_ip6_frame(&rig, f, rx.p.ip6, rx.p.to_ip6, 6, 64, t, hdr) :
+				  t_ip_frame(&rig, f, PEER_IP, RIG_IP, 6, t, hdr), 0);
 	rx.p.seq += !!(flags & SYN);
 	if (!(flags & SYN) && rx.next + ((uint32_t)rx.p.window << rx.p.scale) > rx.edge)
 		rx.edge = rx.next + ((uint32_t)rx.p.window << rx.p.scale);
@@ -141,7 +144,9 @@ static void poll_once(void)
 	nomstack_poll(rig.s);
 	pcb = tcp_active_pcbs;
 	if (pcb && pcb->snd_nxt != sent)
-		t_assert(pcb->snd_nxt - pcb->lastack <= pcb->cwnd + !!(pcb->flags & TF_FIN));
+		/* what has arrived behind holes is not under way, and a probe may be one segment more */
+		t_assert(pcb->snd_nxt - pcb->lastack <= pcb->cwnd + pcb->rack.gone + !!(pcb->flags & TF_FIN) +
+			 (pcb->rack.tlp ? pcb->mss : 0));
 }
 
 static void tell_and_poll(void)
@@ -207,12 +212,15 @@ static void begin(uint16_t mss, uint16_t window, unsigned scale, bool sack)
 	acked = 0;
 	conn = NULL;
 	memset(&rx, 0, sizeof(rx));
-	rig_open(&rig, "10.0.0.2/24", 1);
+	if (six)
+		rig_open6(&rig, 1);
+	else
+		rig_open(&rig, "10.0.0.2/24", 1);
 	t_assert(nomstack_tcp_listen(rig.s, PORT, 8, &ops, NULL) == 0);
 	file = nomstack_dma_alloc(rig.s, TOTAL);
 	for (uint32_t i = 0; i < TOTAL; i++)
 		file[i] = content(i);
-	peer_init(&rx.p, &rig, 40000, PORT);
+	(six ? peer_init6 : peer_init)(&rx.p, &rig, 40000, PORT);
 	rx.p.window = window;
 	rx.p.scale = scale;
 	rx.mss = mss;
@@ -332,12 +340,13 @@ static void test_sack_of_many(void **state)
 	for (i = 0; i < n; i++)
 		if (i != 4 && i != 11)
 			keep(&came[i]);
-	/* of new data, three duplicates, and one more */
+	/* It tells of both at once, and nothing that follows makes them lost again. */
+	tell_and_poll();
+	t_assert(packets() == 2 && came[0].from == at + 4000 && came[0].to == at + 5000);
+	t_assert(came[1].from == at + 11000 && came[1].to == at + 12000);
 	for (i = 0; i < 4; i++)
 		tell_and_poll();
-	t_assert(packets() == 1 && came[0].from == at + 4000 && came[0].to == at + 5000);
-	tell_and_poll();
-	t_assert(packets() == 1 && came[0].from == at + 11000 && came[0].to == at + 12000);
+	t_assert(packets() == 0);
 	t_assert(rig_stats(&rig).tcp_retransmits == 2);
 	end();
 }
@@ -414,7 +423,7 @@ static void test_windows(void **state)
 
 static void test_small_mss(void **state)
 {
-	static const uint16_t sizes[] = { 536, 88, 1460, 1459 };
+	const uint16_t full = six ? 1440 : 1460, sizes[] = { 536, 88, full, (uint16_t)(full - 1) };
 	unsigned i, n, k;
 
 	for (i = 0; i < 4; i++) {
@@ -631,6 +640,12 @@ static void test_random(void **state)
 		stream(seed);
 }
 
+static int over_ip6(void **state)
+{
+	six = true;
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -647,6 +662,7 @@ int main(void)
 		cmocka_unit_test(test_no_memory_to_cut),
 		cmocka_unit_test(test_random),
 	};
+	int failed = cmocka_run_group_tests_name("IPv4", tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + cmocka_run_group_tests_name("IPv6", tests, over_ip6, NULL);
 }

@@ -576,7 +576,7 @@ static void test_connect(void **state)
 
 	/* Nobody there: gives up by itself. */
 	assert_int_equal(nomstack_tcp_connect(rig.s, "10.0.0.1", 5002, &ops, &app, &c), 0);
-	rig_run(&rig, 240000);
+	rig_run(&rig, 260000);
 	assert_int_equal(app.closes, 2);
 	assert_int_equal(app.close_err, -ETIMEDOUT);
 	rig_close(&rig);

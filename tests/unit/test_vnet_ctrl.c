@@ -255,6 +255,18 @@ static void test_vnet_mtu_beyond_a_buffer(void **state)
 	assert_int_equal(vnet_mtu(p.v), 1500);
 	assert_false(vnet_features(p.v) & BIT(VIRTIO_NET_F_MTU));
 	t_close(&p);
+	/* It is asked for if it is needed, and not else. */
+	t_open(&p, BIT(VIRTIO_NET_F_MTU), 0, 2016);
+	assert_int_equal(vnet_mtu(p.v), 2016);
+	assert_false(vnet_features(p.v) & BIT(VIRTIO_NET_F_MRG_RXBUF));
+	t_close(&p);
+	t_open(&p, BIT(VIRTIO_NET_F_MTU), BIT(VIRTIO_NET_F_MRG_RXBUF), 9000);
+	assert_int_equal(vnet_mtu(p.v), 1500);
+	t_close(&p);
+	t_open(&p, BIT(VIRTIO_NET_F_MTU), 0, 9000);
+	assert_int_equal(vnet_mtu(p.v), 9000);
+	assert_true(vnet_features(p.v) & BIT(VIRTIO_NET_F_MRG_RXBUF));
+	t_close(&p);
 	t_open(&p, BIT(VIRTIO_NET_F_MRG_RXBUF), 0, 9000);
 	assert_int_equal(vnet_mtu(p.v), 9000);
 	mem = vnet_dma_alloc(p.v, 9019, 64);

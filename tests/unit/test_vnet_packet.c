@@ -169,9 +169,9 @@ static void nothing_is_sent_that_makes_no_sense(void **state)
 	tx.csum_start = 34;	/* not among the features */
 	assert_int_equal(vnet_tx(v, &tx), -EINVAL);
 	tx.csum_start = 0;
-	tx.tso_bytes = 1000;
+	tx.gso_bytes = 1000;
 	assert_int_equal(vnet_tx(v, &tx), -EINVAL);
-	tx.tso_bytes = 0;
+	tx.gso_bytes = 0;
 	tx.nr_seg = 0;
 	assert_int_equal(vnet_tx(v, &tx), -EINVAL);
 	assert_int_equal(vnet_tx_queued(v), 0);

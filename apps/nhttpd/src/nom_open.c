@@ -45,8 +45,11 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	if (!app_hosted(srv->opt->device))
 		opts.features_on |= 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |
 			1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE;
+	if (srv->opt->cores == 1)
+		opts.features_on |= 1ULL << VIRTIO_NET_F_MTU;
 	if (srv->opt->large_receive)
-		opts.features_on |= 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4;
+		opts.features_on |= 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4 |
+			1ULL << VIRTIO_NET_F_GUEST_TSO6;
 	ret = app_open_device(srv->nomux, srv->opt->device, &opts, "lower --site-bytes", vnet_out);
 	if (!ret)
 		tell_filter(*vnet_out, srv->opt->device);

@@ -31,6 +31,8 @@ static const struct app_counter table[M_KIND] = {
 	[M_RX_LOST] = { "rx_lost", "packets", NOMUX_COUNTER },
 	[M_TX_LOST] = { "tx_lost", "packets", NOMUX_COUNTER },
 	[M_RESTARTS] = { "restarts", "restarts", NOMUX_COUNTER },
+	[M_TX_LONG] = { "tx_long", "frames", NOMUX_COUNTER },
+	[M_TX_JOINED] = { "tx_joined", "answers", NOMUX_COUNTER },
 	[M_STACK_DROPS] = { "stack.drops", "packets", NOMUX_COUNTER },
 	[M_DELAY_RX] = { "delay_max_rx", "ns", NOMUX_GAUGE },
 };

@@ -19,6 +19,8 @@
 #include <nomux/notify.h>
 #include <nomux/upcall.h>
 
+#include <linux/virtio_net.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -268,8 +270,13 @@ static int setup(struct server *srv)
 	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = srv->opt.tier == TIER_RAW ? 4096 : 0 };
 	int ret = app_hosted(srv->opt.device) ? EXIT_OK : app_open_core(&srv->nomux, (int)srv->opt.cpu, 0, NULL, &net.core);
 
+	if (srv->opt.large_receive)
+		opts.features_on = 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_USO4 | 1ULL << VIRTIO_NET_F_GUEST_USO6;
 	if (!ret)
 		ret = app_open_device(srv->nomux, srv->opt.device, &opts, NULL, &net.v);
+	if (!ret && srv->opt.large_receive && !(vnet_features(net.v) & 1ULL << VIRTIO_NET_F_GUEST_USO4))
+		nomux_log(LOG_NOTICE, "nomudp: --large-receive: no datagrams come joined (VIRTIO_NET_F_GUEST_USO4: %s)",
+			  vnet_feature_reason(net.v, VIRTIO_NET_F_GUEST_USO4));
 	if (!ret)
 		ret = server_signals(srv);
 	if (!ret && srv->opt.stack == STACK_PACKET)

@@ -98,11 +98,19 @@
 #define LWIP_TCP_PREDICTION		1	/* nomstack_rx.c looks for such segments */
 #endif
 #ifndef LWIP_TCP_TSO
-#define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 */
+#define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 or _TSO6 */
+#endif
+#define LWIP_TCP_PMTU			1	/* RFC 1191, 8201; what is too long is cut as for TSO */
+#ifndef TCP_PMTU_SETS
+#define TCP_PMTU_SETS			16	/* of four peers */
 #endif
 #ifndef TCP_MSS
 #define TCP_MSS				1460
 #endif
+#ifndef NOMSTACK_MTU_MAX
+#define NOMSTACK_MTU_MAX		9216	/* of the interface, if the device says so much */
+#endif
+#define TCP_MSS_MAX			(NOMSTACK_MTU_MAX - 40)
 #define TCP_MIN_SND_MSS			88	/* a peer cannot have answers cut into crumbs */
 #ifndef LWIP_WND_SCALE
 #define LWIP_WND_SCALE			1	/* RFC 7323 */
@@ -124,7 +132,8 @@
 #endif
 #define TCP_OVERSIZE			512	/* room after a piece sent with NOMSTACK_SEND_MORE */
 #define TCP_TMR_SLICE			128	/* connections that timers look at between two polls */
-#define LWIP_TCP_RTT			1	/* for nomctl stat */
+#define LWIP_TCP_RTT			1	/* for nomctl stat, and what follows */
+#define LWIP_TCP_RTX			1	/* retransmission timers of milliseconds */
 #define TCP_LISTEN_BACKLOG		1
 #ifndef TCP_DEFAULT_LISTEN_BACKLOG
 #define TCP_DEFAULT_LISTEN_BACKLOG	255
@@ -133,18 +142,24 @@
 #define TCP_TIME_WAIT_TIMEOUT		4000	/* ms */
 #endif
 #ifndef TCP_INITIAL_RTO
-#define TCP_INITIAL_RTO			1500	/* ms: 3 ticks, so 1 to 1.5 s (RFC 6298) */
+#define TCP_INITIAL_RTO			1000	/* ms (RFC 6298) */
 #endif
 #define TCP_KEEPINTVL_DEFAULT		10000UL	/* ms; knob keepalive_s */
 #define TCP_KEEPCNT_DEFAULT		6U
 #ifndef LWIP_TCP_CUBIC
 #define LWIP_TCP_CUBIC			1	/* knob cc */
 #endif
+#ifndef LWIP_TCP_RACK
+#define LWIP_TCP_RACK			1	/* losses found by time, where the peer sends SACK */
+#endif
 #ifndef LWIP_TCP_SACK_OUT
 #define LWIP_TCP_SACK_OUT		1	/* receive and, with our patch, send */
 #endif
 #ifndef TCP_MAXRTX
-#define TCP_MAXRTX			8	/* a vanished peer is given up after some minutes */
+#define TCP_MAXRTX			9	/* a vanished peer is given up after some minutes */
+#endif
+#ifndef TCP_SYNMAXRTX
+#define TCP_SYNMAXRTX			7	/* three minutes at least (RFC 9293, 3.8.3) */
 #endif
 #define SO_REUSE			1	/* listen again while old connections end */
 

@@ -6,8 +6,7 @@
  */
 #define NOMSTACK_PROFILE_NAME	"latency"
 
-#define TCP_TMR_INTERVAL	50	/* ms: retransmissions after 0.2 to 0.3 s, not 1 to 1.5 */
-#define TCP_MAXRTX		11	/* as many more as make a peer given up as late */
+#define TCP_TMR_INTERVAL	50	/* ms: ACKs are delayed by as much at most, not by 250 */
 #define NOMSTACK_BATCH_MAX	1	/* each answer announced before the next packet is looked at */
 
 #include "../default/lwipopts.h"

@@ -11,6 +11,7 @@
 #define TCP_DEFAULT_LISTEN_BACKLOG 16
 #define MEMP_NUM_TCP_SEG	256
 #define MEMP_NUM_PBUF		256
+#define NOMSTACK_MTU_MAX	1500
 #define LWIP_WND_SCALE		0
 #define TCP_RCV_SCALE		0
 #define TCP_WND			(16 * 1460)
@@ -18,6 +19,7 @@
 #define TCP_SND_QUEUELEN	128
 #define TCP_SNDLOWAT		(8 * 1460)
 #define ARP_TABLE_SIZE		16
+#define TCP_PMTU_SETS		2
 #define NOMSTACK_HEAP_BYTES	(512 << 10)
 #define NOMSTACK_TSO_MAX	16
 

@@ -3,7 +3,7 @@
  * nom-vhost-backend: the test device as a program.
  *
  *	nom-vhost-backend --socket PATH (--tap IFNAME | --echo) [--no-csum] [--busy]
- *		[--packed]
+ *		[--packed] [--mtu N]
  *
  * Runs until SIGINT or SIGTERM; then prints its counters, one "name value" a
  * line.  A front-end may come and go.
@@ -29,6 +29,7 @@ static void on_signal(int sig)
 static void usage(FILE *to)
 {
 	fprintf(to, "usage: nom-vhost-backend --socket PATH (--tap IFNAME | --echo) [--no-csum] [--busy] [--packed]\n"
+		"	[--mtu N]\n"
 		"A virtio-net device for tests, over vhost-user.\n"
 		"  --socket PATH   Unix socket to listen at\n"
 		"  --tap IFNAME    frames go to a TAP interface (needs CAP_NET_ADMIN)\n"
@@ -36,6 +37,7 @@ static void usage(FILE *to)
 		"  --no-csum       offer no checksum offload\n"
 		"  --busy          poll the transmit ring instead of asking for doorbells\n"
 		"  --packed        offer packed rings, used in order\n"
+		"  --mtu N         MTU to offer, 68 to 65535; 1500 unless said\n"
 		"exit: 0, 1 could not start, 2 usage\n");
 }
 
@@ -77,13 +79,16 @@ int main(int argc, char **argv)
 		{ "no-csum", no_argument, NULL, 'n' },
 		{ "busy", no_argument, NULL, 'b' },
 		{ "packed", no_argument, NULL, 'p' },
+		{ "mtu", required_argument, NULL, 'm' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	struct sigaction sa = { .sa_handler = on_signal };
 	struct vhostbe_opts opts = { .sz = sizeof(opts) };
 	const char *path = NULL, *tap = NULL;
+	unsigned long mtu;
 	struct vhostbe *be;
+	char *end;
 	int echo = 0, c, err;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -105,6 +110,14 @@ int main(int argc, char **argv)
 			break;
 		case 'p':
 			opts.features_on |= 1ULL << VIRTIO_F_RING_PACKED | 1ULL << VIRTIO_F_IN_ORDER;
+			break;
+		case 'm':
+			mtu = strtoul(optarg, &end, 10);
+			if (end == optarg || *end || mtu < 68 || mtu > 65535) {
+				usage(stderr);
+				return 2;
+			}
+			opts.mtu = (uint16_t)mtu;
 			break;
 		case 'h':
 			usage(stdout);
