@@ -13,9 +13,9 @@ import tuning
 from httpload import LoadError
 
 START_S = 20
-# Sleeping at once costs 7,800 instructions a request more at one under way; polling for long
-# keeps ksoftirqd, which has the same core, from taking frames.
-PACKET_IDLE_US = 50
+# Sleeping at once costs thousands of instructions a request at one under way; polling for long
+# keeps ksoftirqd, which has the same core, from taking frames (Documentation/measuring.rst).
+PACKET_IDLE_US = 200
 
 
 class ServerError(Exception):
