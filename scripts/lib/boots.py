@@ -27,6 +27,10 @@ SETTLE_S = 0.3
 BUSY_HOST = 0.15		# part of the host's CPU that others may take before a figure is called disturbed
 REPEATS = 2			# of boots that the emulator spoiled
 HOST_CORES = os.sched_getaffinity(0)
+# QEMU's words for a device without checksums, segmentation, large receive or merged buffers
+OFFLOADS = ("csum", "gso", "guest_csum", "guest_tso4", "guest_tso6", "guest_ecn", "guest_ufo", "host_tso4", "host_tso6",
+            "host_ecn", "host_ufo", "mrg_rxbuf")
+OFFLOADS_OFF = [word for name in OFFLOADS for word in ("-global", f"virtio-net-pci.{name}=off")]
 
 
 def say(text):
@@ -75,9 +79,9 @@ class Boot:
     """One guest and what is measured in it."""
     monitor = None
 
-    def __init__(self, args, number, counting, extra=(), link=links.Tap.name):
-        """extra: (source, path) pairs for the guest's root file system; link: of links.LINKS."""
-        self.args, self.number, self.counting, self.extra = args, number, counting, extra
+    def __init__(self, args, number, counting, extra=(), link=links.Tap.name, offloads=True):
+        """extra: (source, path) pairs for the guest's root file system; link: of links.LINKS; offloads: the device has them."""
+        self.args, self.number, self.counting, self.extra, self.offloads = args, number, counting, extra, offloads
         self.link = links.make(link)
         self.counters = None
         self.plugin = []
@@ -96,7 +100,7 @@ class Boot:
         try:
             monitor = g.BUILD / "guest" / f"compare-{os.getpid()}.qmp"
             machine = self.link.machine()
-            machine["qemu_args"] = [*machine.get("qemu_args", ()), "-qmp", f"unix:{monitor},server=on,wait=off"]
+            machine["qemu_args"] = [*machine.get("qemu_args", ()), *([] if self.offloads else OFFLOADS_OFF), "-qmp", f"unix:{monitor},server=on,wait=off"]
             self.guest = g.Guest(accel="tcg" if self.counting else self.args.accel, kernel=self.args.kernel, plugin=self.plugin, extra=self.extra,
                                  console_log=g.BUILD / "guest" / "compare-console.log", **machine)
             self.guest.__enter__()

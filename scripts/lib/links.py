@@ -56,9 +56,9 @@ class Tap:
     def pin(self, cores):
         """wrk inherits our own affinity."""
 
-    def closed(self, url, connections, seconds, pipeline=1):
+    def closed(self, url, connections, seconds, pipeline=1, upload=0):
         """A closed loop's figures, as httpload.run() has them."""
-        return httpload.run(url, connections, seconds, pipeline)
+        return httpload.run(url, connections, seconds, pipeline, upload)
 
     def offered(self, url, rate, connections, seconds):
         """An open loop's figures, nom-load(1)'s."""

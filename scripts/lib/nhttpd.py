@@ -17,6 +17,7 @@ from guestserver import ServerError
 
 ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80
 PATH = "/index.html"
+SINK = "/up"		# takes uploads, and throws them away
 ROOT = "/srv/www"
 TABLE = "/usr/share/nom/tables/nhttpd-tcg.json"
 TERMS = "/run/terms.json"
@@ -153,15 +154,17 @@ class Server(guestserver.GuestServer):
 
     name, address = "nhttpd", f"{ADDRESS}/{PREFIX}"
 
-    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH, link=None):
-        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack; link: a tap if not said."""
+    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH, link=None, sink=False):
+        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack; link: a tap if not said;
+        sink: take uploads to SINK."""
         super().__init__(guest, variant, tuned or {"linux-tuned": tuning.CLASSIC, "packet": tuning.PACKET}.get(variant, tuning.DEFAULT))
         self.file_bytes, self.w_fixed = file_bytes, w_us
         self.path, self.url = path, url(path)
         self.link = link or links.Tap()
+        self.sink = sink
 
     def command(self):
-        common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024"]
+        common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024", *(["--sink", SINK] if self.sink else [])]
         if not self.on_nom():
             return [*common, *self.packet_options(LINUX_CPU)] if self.on_packet() else [*common, *self.linux_options(LINUX_CPU)]
         nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU), "--idle-us", str(IDLE_US)]

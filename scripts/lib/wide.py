@@ -107,11 +107,15 @@ def describe(entry, cell):
 
 def closed_cell(session, boot, server, cell):
     """One closed-loop load, as a line."""
-    path, _ = p.FILES[cell.file]
+    path, size = p.FILES[cell.file]
+    how = [nhttpd.url(path), cell.connections, seconds_of(session, cell), cell.pipeline]
+    if cell.direction == p.UP:
+        how[0] = nhttpd.url(nhttpd.SINK)
+        how.append(size)
 
     def load():
         before = boot.cpu_ns(cell.variant)
-        figures = boot.link.closed(nhttpd.url(path), cell.connections, seconds_of(session, cell), cell.pipeline)
+        figures = boot.link.closed(*how)
         return {**figures, "cpu_ns": boot.cpu_ns(cell.variant) - before}
 
     load, counts, stat = boot.measure(server, load)
@@ -184,15 +188,22 @@ def serve(session, boot, variant, cells, work, **how):
         session.progress.done += lost
 
 
-def groups_of(session, variant, cells, link):
-    """Cells by the server that they need: the in-tree stack's best setting differs with the load."""
+def by_tuning(session, variant, cells, link):
+    """Cells by the in-tree stack's best setting, which differs with the load."""
     if variant != "linux-tuned":
         return [(cells, {})]
     tuned = session.tuned[link]
     parts = [([c for c in cells if tuning.load_class(c.connections) == kind], {"tuned": tuned[kind]}) for kind in tuning.CLASSES]
-    if tuned["few"] == tuned["many"]:
-        return [(cells, parts[0][1])]
-    return [(part, how) for part, how in parts if part]
+    return [(cells, parts[0][1])] if tuned["few"] == tuned["many"] else parts
+
+
+def groups_of(session, variant, cells, link):
+    """Cells by the server that they need: how it is tuned, and whether it takes uploads."""
+    groups = []
+    for direction, more in ((p.DOWN, {}), (p.UP, {"sink": True})):
+        same = [c for c in cells if c.direction == direction]
+        groups += [(part, {**how, **more}) for part, how in by_tuning(session, variant, same, link) if part]
+    return groups
 
 
 def measure_tuning(session, boot):
@@ -211,9 +222,19 @@ def measure_variant(session, boot, variant):
         def work(server, cells=cells):
             for cell in cells:
                 measure_closed(session, boot, server, cell)
-            if not boot.counting and link == p.TAP and cells[-1].connections >= tuning.BOUND:
+            if not boot.counting and link == p.TAP and cells[0].direction == p.DOWN and cells[-1].connections >= tuning.BOUND:
                 idle_cell(session, boot, p.Cell("idle", variant, p.OPEN_CONNECTIONS))
         serve(session, boot, variant, cells, work, **how)
+
+
+def measure_bare(session, boot):
+    """Files of 1 MiB on a device without offloads."""
+    for variant in boot.order([v for v in session.args.variants if v in p.UPLOADED]):
+        for cells, how in groups_of(session, variant, p.bulk(session.plan, variant, p.OFF), boot.link.name):
+            def work(server, cells=cells):
+                for cell in cells:
+                    measure_closed(session, boot, server, cell)
+            serve(session, boot, variant, cells, work, **how)
 
 
 def measure_sweep(session, boot):
@@ -259,6 +280,9 @@ def measure_open(session, boot, variant):
 
 
 def measure_boot(session, boot):
+    if not boot.offloads:
+        measure_bare(session, boot)
+        return
     variants = boot.order(session.args.variants)
     link = boot.link.name
     first = not any(l["kind"] == ("count" if boot.counting else "time") and l["link"] == link for l in session.lines)
@@ -327,7 +351,10 @@ def compare(args):
         say("without the tap there are no counting boots: counts are taken there")
     elif args.count_boots and not counting:
         say("KVM: guest instructions cannot be counted from outside; no counting boots")
-    progress = boots.Progress(p.how_many(p.PLANS[args.plan], args.variants, args.boots, counting, tuning.SETTINGS, args.links))
+    what = (p.PLANS[args.plan], args.variants, args.boots, counting)
+    progress = boots.Progress(p.how_many(*what, tuning.SETTINGS, args.links))
+    say(f"plan {args.plan}: {args.boots} boot{'s' if args.boots != 1 else ''} for time over each of {', '.join(args.links)}, {counting} for counts, "
+        f"{progress.total} cells of {args.seconds} s: about {p.minutes(*what, args.seconds, tuning.SETTINGS, args.links):.0f} minutes on an idle host")
     extra = nginx.extra() if "nginx" in args.variants else []
     machine = None
     with open(args.out / "wide.jsonl", "w", encoding="utf-8") as out:
@@ -337,8 +364,9 @@ def compare(args):
             nonlocal machine
             if machine is None:
                 machine = about(args, boot)
-            if boot.link.name not in commands:
-                commands[boot.link.name] = " ".join(boot.guest.command)
+            where = boot.link.name + ("" if boot.offloads else ", no offloads")
+            if where not in commands:
+                commands[where] = " ".join(boot.guest.command)
             mark = len(session.lines)
             try:
                 measure_boot(session, boot)
@@ -346,8 +374,10 @@ def compare(args):
                 del session.lines[mark:]	# a boot that is repeated is repeated whole
                 raise
         plan = [(n, link) for n in range(1, args.boots + 1) for link in args.links]
-        for number, link in plan + [(n, p.TAP) for n in range(args.boots + 1, args.boots + counting + 1)]:
-            boots.boot_again(lambda n=number, l=link: Boot(args, n, n > args.boots, extra, l), work, progress)
+        plan += [(n, p.TAP) for n in range(args.boots + 1, args.boots + counting + 1)]
+        for number, link in plan:
+            for offloads in (True, False) if link == p.TAP and session.plan.bulk else (True,):
+                boots.boot_again(lambda n=number, l=link, o=offloads: Boot(args, n, n > args.boots, extra, l, o), work, progress)
         machine["settings"]["tuned"] = {link: {k: t.name for k, t in tuned.items()} for link, tuned in session.tuned.items()}
         machine["settings"]["saturation_of_in_tree_per_s"] = session.saturated
         machine["settings"]["qemu_command"] = commands

@@ -88,10 +88,11 @@ class Rows:
     def __init__(self, rows):
         self.rows = rows
 
-    def get(self, name, variant, connections=p.OPEN_CONNECTIONS, group="closed", file=p.SMALL, pipeline=1, level=None, link=p.TAP):
+    def get(self, name, variant, connections=p.OPEN_CONNECTIONS, group="closed", file=p.SMALL, pipeline=1, level=None, link=p.TAP,
+            direction=p.DOWN, offloads=p.ON):
         for r in self.rows:
-            if (r["group"], r["variant"], r["connections"], r["file"], r["pipeline"], r["level"], r["link"]) == \
-                    (group, variant, connections, file, pipeline, level, link):
+            if (r["group"], r["variant"], r["connections"], r["file"], r["pipeline"], r["level"], r["link"], r["direction"], r["offloads"]) == \
+                    (group, variant, connections, file, pipeline, level, link, direction, offloads):
                 return r[name]
         return None
 
@@ -150,9 +151,10 @@ def reach(rows):
         for name, text in (("latency_us.p99", "p99"), ("latency_us.sd", "sd")):
             claim(f"{text}, nom to best in-tree, offered {level:g} of in-tree's saturation", 1, False, name, ours="nom", group="open", level=level)
     claim("open-loop saturation point, nom to best in-tree", 2, True, "saturation_per_s", ours="nom", group="saturation")
-    for connections in sorted({r["connections"] for r in rows if r["file"] == p.BULK and r["group"] == "closed"}):
-        verdict(f"1 MiB files, nom to best in-tree, {connections} connections", 1,
-                table.ratio("requests_per_s", "nom", connections=connections, file=p.BULK), True)
+    bulk = {(r["connections"], r["direction"], r["offloads"]) for r in rows if r["file"] == p.BULK and r["group"] == "closed"}
+    for connections, direction, offloads in sorted(bulk, key=lambda b: (b[2] == p.OFF, b[1], b[0])):
+        verdict(f"1 MiB {direction}, offloads {offloads}, nom to best in-tree, {connections} connections", 1,
+                table.ratio("requests_per_s", "nom", connections=connections, file=p.BULK, direction=direction, offloads=offloads), True)
     plain("doorbells a request, nom, 64 connections", 0.1, table.get("doorbells_per_request", "nom"))
     plain("device interrupts a request, nom, 64 connections", 0.001, table.get("interrupts_per_request", "nom"))
     plain("system calls a request, nom, 64 connections", 0.001, table.get("syscalls_per_request", "nom"))
@@ -179,7 +181,7 @@ def winners(lines):
 def read(directory):
     """(machine, lines) of wide.jsonl."""
     lines = [json.loads(l) for l in (directory / "wide.jsonl").read_text(encoding="utf-8").splitlines() if l.strip()]
-    return next((l["machine"] for l in lines if "machine" in l), {}), [{"link": p.TAP, **l} for l in lines if "group" in l]
+    return next((l["machine"] for l in lines if "machine" in l), {}), [{"link": p.TAP, "direction": p.DOWN, "offloads": p.ON, **l} for l in lines if "group" in l]
 
 
 def write(directory):

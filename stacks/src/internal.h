@@ -21,6 +21,7 @@
 #define NOMSTACK__BATCH_LIMIT 256	/* largest batch_max */
 #define NOMSTACK__MAX_CONNS MEMP_NUM_TCP_PCB
 #define NOMSTACK__PREDICT_MIN 54	/* headers without options */
+#define NOMSTACK__BULK_BYTES 1000	/* a frame this long may be one of many */
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -121,6 +122,7 @@ struct nomstack {
 	struct vnet_rx *hold;
 	unsigned hold_cap, hold_nr, hold_head;
 	unsigned ring_size, tx_size, batch_max;
+	uint64_t rx_joined;		/* frames that went to TCP with others, see nomstack_rx.c */
 	unsigned burst_min;		/* room that the driver wants for a frame */
 	bool rx_merges;			/* a frame may lie in several buffers */
 	bool hold_way;			/* what the driver gives is not run through the stack in one go */
@@ -156,7 +158,6 @@ struct nomstack {
 	bool in_poll;			/* callbacks may be running: nothing is recycled */
 	bool tap;			/* frames are looked at: nomstack_tap.c */
 	bool ip4;			/* else there is no address of IPv4, and there will be none */
-	bool rx_special;		/* @tap or @rx_merges */
 	bool dhcp;
 	bool nagle;			/* for all connections */
 	uint32_t keepalive_ms;		/* likewise; 0: none */
@@ -206,7 +207,7 @@ static inline void nomstack__count_size(uint64_t *bins, unsigned n)
 /* nomstack_share.c: tell of a frame that says where a neighbour is */
 void nomstack__share(struct nomstack *s, const uint8_t *f, uint32_t len);
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
-unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx);
+void nomstack__rx_bulk(struct nomstack *s, const struct vnet_rx *rx, unsigned nr);
 void nomstack__rx_free(struct pbuf *p);
 void nomstack__rx_input(struct nomstack *s, struct pbuf *p);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);

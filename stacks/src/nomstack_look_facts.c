@@ -111,6 +111,8 @@ static void the_stack(struct facts *f)
 	text(f, "offload.tso4", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_TSO4));
 	text(f, "offload.tso6", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_TSO6));
 	text(f, "offload.uso", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_USO));
+	text(f, "large_receive", "%s%s", vnet_no_large_receive(s->v) ? "off: " : "on",
+	     vnet_no_large_receive(s->v) ? vnet_no_large_receive(s->v) : "");
 	number(f, "mtu", s->netif.mtu, "bytes");
 	nomstack_stats(s, &st);
 	number(f, "connections", st.tcp_active, "connections");
@@ -164,6 +166,7 @@ static void rx_queue(struct facts *f)
 	number(f, "csum_ok", v->rx_csum_ok, "packets");
 	number(f, "merged", v->rx_merged, "packets");
 	number(f, "large", v->rx_large, "packets");
+	number(f, "joined", s->rx_joined, "packets");
 	number(f, "delay_max", s->st.delay_max_ns_rx, "ns");
 }
 

@@ -15,6 +15,7 @@
  * application asks for) a frame may lie in several buffers and hold many segments: a chain of
  * pbufs, one for each buffer.  TCP takes it as one segment; RFC 1122 (4.2.3.2)
  * wants an ACK for every second one, so a frame of several is acknowledged at once.
+ * What the device has not joined is joined here, a burst at a time.
  *
  * Ownership: a buffer is ours from vnet_rx_burst() on; nomstack__rx_frame()
  * hands it to lwIP, which frees the pbuf when the frame was consumed or
@@ -48,6 +49,7 @@ void nomstack__rx_free(struct pbuf *p)
 #define TCP6_AT 54u	/* of IPv6 */
 #define DATA_AT NOMSTACK__PREDICT_MIN
 #define DATA6_AT (TCP6_AT + 20)
+#define JOIN_MAX 44u	/* what a large frame holds */
 /* TCP's offset and flags: a header of 20 bytes; ACK, perhaps PSH, and nothing else */
 #define PLAIN_MASK LE32(0xff, (uint8_t)~TCP_PSH, 0, 0)
 #define PLAIN LE32(0x50, TCP_ACK, 0, 0)
@@ -63,8 +65,8 @@ static __attribute__((noinline)) bool sum_is_right(const uint8_t *tcp, unsigned 
  * What predicted() below looks for, for IPv6 without extension headers: the
  * connection, or NULL.
  */
-static __attribute__((noinline)) struct tcp_pcb *find6(struct nomstack *s, const struct pbuf *p,
-						       const uint8_t *f, unsigned len, unsigned first)
+static __attribute__((noinline)) struct tcp_pcb *find6(struct nomstack *s, bool summed, const uint8_t *f,
+						       unsigned len, unsigned first)
 {
 	const uint8_t *tcp = f + TCP6_AT;
 	unsigned bytes;			/* of the segment */
@@ -82,7 +84,7 @@ static __attribute__((noinline)) struct tcp_pcb *find6(struct nomstack *s, const
 		return NULL;
 	memcpy(src.addr, f + IP_AT + 8, sizeof(src.addr));
 	memcpy(dst.addr, f + IP_AT + 24, sizeof(dst.addr));
-	if (!(p->flags & PBUF_FLAG_CSUM_OK) &&
+	if (!summed &&
 	    (first != len || ((uint64_t)nomstack__chksum(tcp, (int)bytes) + nomstack__chksum(f + IP_AT + 8, 32) +
 			      lwip_htons(IP6_NEXTH_TCP) + lwip_htons((u16_t)bytes)) % 0xffff))
 		return NULL;
@@ -90,9 +92,15 @@ static __attribute__((noinline)) struct tcp_pcb *find6(struct nomstack *s, const
 				  lwip_ntohs((u16_t)(nomstack__load32(tcp) >> 16)), netif_get_index(&s->netif));
 }
 
+/* IPv4 with a header of 20 bytes, in a frame to one station. */
+static inline bool is_plain4(const uint8_t *f)
+{
+	return (nomstack__load32(f + 12) & LE32(0xff, 0xff, 0xff, 0)) == LE32(0x08, 0x00, 0x45, 0) && !(f[0] & 1);
+}
+
 /* The same for IPv4. */
-static inline __attribute__((always_inline)) struct tcp_pcb *find4(struct nomstack *s, const struct pbuf *p,
-								   const uint8_t *f, unsigned len, unsigned first)
+static inline __attribute__((always_inline)) struct tcp_pcb *find4(struct nomstack *s, bool summed, const uint8_t *f,
+								   unsigned len, unsigned first)
 {
 	unsigned ip_bytes;
 	uint32_t w[5];
@@ -109,7 +117,7 @@ static inline __attribute__((always_inline)) struct tcp_pcb *find4(struct nomsta
 		return NULL;
 	if ((nomstack__load32(f + TCP_AT + 12) & PLAIN_MASK) != PLAIN)
 		return NULL;
-	if (!(p->flags & PBUF_FLAG_CSUM_OK) &&
+	if (!summed &&
 	    (first != len || !sum_is_right(f + TCP_AT, ip_bytes - (TCP_AT - IP_AT), w)))
 		return NULL;
 	return tcp_pcb_hash_find4(w[3], lwip_ntohs((u16_t)nomstack__load32(f + TCP_AT)), w[4],
@@ -132,13 +140,12 @@ static inline __attribute__((always_inline)) bool predicted(struct nomstack *s, 
 
 	if (len < s->predict_min || (first != len && first < DATA6_AT))
 		return false;
-	/* IPv4 with a header of 20 bytes, in a frame to one station */
-	if (likely((nomstack__load32(f + 12) & LE32(0xff, 0xff, 0xff, 0)) == LE32(0x08, 0x00, 0x45, 0) && !(f[0] & 1))) {
-		pcb = find4(s, p, f, len, first);
+	if (likely(is_plain4(f))) {
+		pcb = find4(s, p->flags & PBUF_FLAG_CSUM_OK, f, len, first);
 		tcp_at = TCP_AT;
 		bytes = (nomstack__load32_be(f + IP_AT) & 0xffff) - (DATA_AT - IP_AT);
 	} else {
-		pcb = find6(s, p, f, len, first);
+		pcb = find6(s, p->flags & PBUF_FLAG_CSUM_OK, f, len, first);
 		tcp_at = TCP6_AT;
 		bytes = (nomstack__load32_be(f + IP_AT + 4) >> 16) - (DATA6_AT - TCP6_AT);
 	}
@@ -193,19 +200,14 @@ void nomstack__rx_input(struct nomstack *s, struct pbuf *p)
 	input(s, p);
 }
 
+_Static_assert(VNET_FRAME_MAX_BYTES <= UINT16_MAX, "a pbuf's length holds a frame of one buffer");
+
 /* Two callers, and still no call in the one that matters. */
 static inline __attribute__((always_inline)) void one_buffer(struct nomstack *s, const struct vnet_rx *rx)
 {
 	unsigned len = rx->len;
-	struct pbuf *p;
+	struct pbuf *p = place(s, rx);
 
-	if (unlikely(len > UINT16_MAX)) {
-		s->st.drop_proto++;
-		s->rx_unposted++;
-		vnet_rx_release(s->v, rx->id);
-		return;
-	}
-	p = place(s, rx);
 	if (likely(predicted(s, p, rx->data, len, len)))
 		return;
 	p->payload = rx->data;
@@ -213,7 +215,7 @@ static inline __attribute__((always_inline)) void one_buffer(struct nomstack *s,
 	input(s, p);
 }
 
-/* A frame in one buffer. */
+/* A frame in one buffer, of one segment. */
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
 {
 	one_buffer(s, rx);
@@ -237,16 +239,12 @@ static void acknowledge_at_once(struct nomstack *s, const struct vnet_rx *rx, un
 		tcp_set_flags(c->pcb, TF_ACK_DELAY);
 }
 
-/* A frame in one buffer or several; returns how many. */
-unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx)
+/* A frame in several buffers, or of several segments; returns how many buffers. */
+static unsigned parts(struct nomstack *s, const struct vnet_rx *rx)
 {
 	unsigned nr = 1, total = rx->len, left, i;
 	struct pbuf *first, *p, *last;
 
-	if (!(rx->flags & (VNET_RX_MORE | VNET_RX_LARGE))) {
-		one_buffer(s, rx);
-		return 1;
-	}
 	while (rx[nr - 1].flags & VNET_RX_MORE)
 		total += rx[nr++].len;
 	s->st.rx_packets -= nr - 1;	/* the batch was counted in buffers */
@@ -281,6 +279,89 @@ unsigned nomstack__rx_parts(struct nomstack *s, const struct vnet_rx *rx)
 	first->tot_len = (u16_t)total;
 	input(s, first);
 	return nr;
+}
+
+/*
+ * A run of segments that a device did not join: of one connection, IPv4, each with the
+ * headers that it would be predicted by, in sequence, and with the same acknowledgment
+ * and window.  They go to TCP as one, as they would have come with large receive,
+ * and are acknowledged as one: it saves most of TCP's input and of the ACKs.  Each is
+ * checked as it would be alone.  Returns how many frames were consumed, 0: none.
+ */
+static unsigned join(struct nomstack *s, const struct vnet_rx *rx, unsigned nr)
+{
+	const struct tcp_hdr *hdr = NULL;
+	unsigned n, i, total = 0, bytes = 0;
+	struct tcp_pcb *pcb = NULL;
+	struct pbuf *p, *next;
+	uint16_t len[JOIN_MAX];		/* read once: the device can write there */
+	uint32_t seq = 0;
+
+	for (n = 0; n < nr && n < JOIN_MAX; n++, total += bytes, seq += bytes) {
+		const uint8_t *f = rx[n].data;
+		const struct tcp_hdr *h = (const struct tcp_hdr *)(f + TCP_AT);
+		struct tcp_pcb *of;
+
+		if ((rx[n].flags & (VNET_RX_MORE | VNET_RX_LARGE)) || rx[n].len < s->predict_min || !is_plain4(f))
+			break;
+		of = find4(s, rx[n].flags & VNET_RX_CSUM_OK, f, rx[n].len, rx[n].len);
+		bytes = (nomstack__load32_be(f + IP_AT) & 0xffff) - (DATA_AT - IP_AT);
+		if (!of || !bytes || bytes > rx[n].len - DATA_AT || total + bytes > UINT16_MAX)
+			break;
+		len[n] = (uint16_t)bytes;
+		if (!n) {
+			pcb = of;
+			hdr = h;
+			seq = lwip_ntohl(h->seqno);
+		} else if (of != pcb || lwip_ntohl(h->seqno) != seq || h->ackno != hdr->ackno || h->wnd != hdr->wnd) {
+			break;
+		}
+	}
+	if (n < 2)
+		return 0;
+	for (i = n, next = NULL, total = 0; i--; next = p) {
+		p = place(s, &rx[i]);
+		p->payload = (uint8_t *)rx[i].data + DATA_AT;
+		p->len = len[i];
+		total += len[i];
+		p->tot_len = (u16_t)total;
+		p->next = next;
+	}
+	tcp_set_flags(pcb, TF_ACK_DELAY);	/* the next ACK is due at once */
+	if (likely(tcp_input_predicted(pcb, hdr, next))) {
+		s->rx_joined += n;
+		return n;
+	}
+	/* As it has not predicted them, each by itself: they are placed anew. */
+	s->rx_in_stack -= n;
+	for (i = 0; i < n; i++)
+		one_buffer(s, &rx[i]);
+	return n;
+}
+
+/*
+ * A burst from the first frame on that may be one of many, or is more than a packet: apart
+ * from the loop for small requests, which then has registers enough.
+ */
+__attribute__((noinline)) void nomstack__rx_bulk(struct nomstack *s, const struct vnet_rx *rx, unsigned nr)
+{
+	unsigned i, n;
+
+	for (i = 0; i < nr; i += n) {
+		if (rx[i].flags & (VNET_RX_MORE | VNET_RX_LARGE)) {
+			n = parts(s, &rx[i]);
+			continue;
+		}
+		n = 0;
+		/* a look at addresses and ports first: most often another connection's comes next */
+		if (rx[i].len >= NOMSTACK__BULK_BYTES && i + 1 < nr && rx[i + 1].len >= NOMSTACK__PREDICT_MIN &&
+		    !memcmp((uint8_t *)rx[i].data + IP_AT + 12, (uint8_t *)rx[i + 1].data + IP_AT + 12, 12))
+			n = join(s, &rx[i], nr - i);
+		if (!n) {
+			one_buffer(s, &rx[i]);
+			n = 1;
+		}
+	}
 }
 
 /*

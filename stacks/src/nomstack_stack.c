@@ -146,7 +146,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	s->tso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO6);
 	s->uso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO4);
 	s->uso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO6);
-	s->rx_merges = s->rx_special = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_MRG_RXBUF);
+	s->rx_merges = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_MRG_RXBUF);
 	s->burst_min = s->rx_merges ? VNET_RX_SEG_MAX : 1;
 	nomstack__tso_open(s);
 	{
@@ -257,17 +257,6 @@ static void run_timers(struct nomstack *s)
 		s->timer_ns = 0;
 }
 
-/* Frames that somebody looks at, or that may lie in several buffers. */
-static __attribute__((noinline)) void run_special(struct nomstack *s, const struct vnet_rx *rx, unsigned nr)
-{
-	unsigned i = 0;
-
-	if (s->tap)
-		nomstack__tap_rx(s, rx, nr);
-	while (i < nr)
-		i += nomstack__rx_parts(s, &rx[i]);
-}
-
 unsigned nomstack_poll(struct nomstack *s)
 {
 	unsigned i, nr;
@@ -277,11 +266,17 @@ unsigned nomstack_poll(struct nomstack *s)
 	nr = nomstack__batch_take(s);
 	s->in_poll = true;
 	if (nr) {
-		if (unlikely(s->rx_special))
-			run_special(s, &s->hold[s->hold_head], nr);
-		else
-			for (i = 0; i < nr; i++)
-				nomstack__rx_frame(s, &s->hold[s->hold_head + i]);
+		if (unlikely(s->tap))
+			nomstack__tap_rx(s, &s->hold[s->hold_head], nr);
+		for (i = 0; i < nr; i++) {
+			const struct vnet_rx *rx = &s->hold[s->hold_head + i];
+
+			if (unlikely((rx->len >= NOMSTACK__BULK_BYTES && i + 1 < nr) || rx->flags & (VNET_RX_MORE | VNET_RX_LARGE))) {
+				nomstack__rx_bulk(s, rx, nr - i);
+				break;
+			}
+			nomstack__rx_frame(s, rx);
+		}
 		nomstack__batch_done(s, nr);
 		if (s->batch_end_mask)
 			nomstack__tcp_batch_end(s);

@@ -238,6 +238,5 @@ void nomstack__tap_set(struct nomstack *s)
 	struct look *l = s->look;
 
 	s->tap = l->trace_until_ns || l->rtt_until_ns;
-	s->rx_special = s->tap || s->rx_merges;
 	s->netif.linkoutput = s->tap ? tap_tx : nomstack__tx_frame;
 }

@@ -6,6 +6,8 @@ No guest is booted and nothing is timed: the lines are made up, with known ratio
 """
 import argparse
 import csv
+import importlib.machinery
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -30,8 +32,13 @@ import tuning  # noqa: E402
 import wide  # noqa: E402
 import widetable  # noqa: E402
 
+loader = importlib.machinery.SourceFileLoader("compare_nhttpd", str(ROOT / "scripts/compare-nhttpd"))
+compare_nhttpd = importlib.util.module_from_spec(importlib.util.spec_from_loader("compare_nhttpd", loader))
+loader.exec_module(compare_nhttpd)
+
 # variant: requests/s, instructions a request at every load
 MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "packet": (2000, 7000), "nom": (5000, 3000)}
+ROUGH = {("nom", p.UP, p.ON): 0.2, ("nom", p.DOWN, p.OFF): 0.5}	# parts of nom's rate for 1 MiB
 SATURATION = {"linux-default": 2000, "linux-tuned": 2500, "nom": 4900}
 # The same from the other end of the rings: nom is no longer bound by what feeds it.
 AT_PEER = {"linux-default": 1, "linux-tuned": 1, "nginx": 1, "packet": 1, "nom": 2}
@@ -69,7 +76,8 @@ def peer_lines():
 def lines():
     out = []
     for variant, (rate, cost) in MADE_UP.items():
-        for cell in p.closed(p.QUICK, variant):
+        for cell in p.closed(p.QUICK, variant) + (p.bulk(p.QUICK, variant, p.OFF) if variant in p.UPLOADED else []):
+            rate = MADE_UP[variant][0] * ROUGH.get((variant, cell.direction, cell.offloads), 1)
             for boot, factor in ((1, 1), (2, 1), (3, 100)):	# a lucky boot
                 out.append(time_line(cell, boot, rate * factor, 1e6 / rate))
             out.append(count_line(cell, cost))
@@ -138,6 +146,10 @@ def verdicts_are_what_the_lines_say():
     assert seen["instructions a request, nom to best in-tree, 500 connections"]["reached"]
     assert seen["p99, nom to best in-tree, offered 1 of in-tree's saturation"]["reached"] is False
     assert seen["part of its core that idle nom takes"]["seen"] == 0.5 and seen["part of its core that idle nom takes"]["reached"] is False
+    bulk = {what.split(", nom")[0]: c for what, c in seen.items() if what.startswith("1 MiB")}
+    assert {what: c["seen"] for what, c in bulk.items()} == \
+        {"1 MiB down, offloads on": 4, "1 MiB up, offloads on": 0.8, "1 MiB down, offloads off": 2, "1 MiB up, offloads off": 4}, bulk
+    assert [c["reached"] for c in bulk.values()] == [True, False, True, True]
     assert all(c["reached"] is None for c in widetable.reach([])), "what was not measured is neither reached nor missed"
 
 
@@ -150,7 +162,7 @@ def rates_are_judged_at_the_other_end_of_the_rings_where_that_was_seen():
     assert (saturation["seen"], saturation["on_tap"], saturation["reached"]) == (3.92, 1.96, True), saturation
     p99 = seen["p99, nom to best in-tree, offered 1 of in-tree's saturation"]
     assert (p99["seen"], p99["on_tap"], p99["reached"]) == (0.25, 1.5, True), "missed on the tap, and said so beside it"
-    for what in ("instructions a request, nom to best in-tree, 64 connections", "1 MiB files, nom to best in-tree, 8 connections",
+    for what in ("instructions a request, nom to best in-tree, 64 connections", "1 MiB up, offloads on, nom to best in-tree, 8 connections",
                  "doorbells a request, nom, 64 connections", "part of its core that idle nom takes"):
         assert seen[what]["link"] == p.TAP and seen[what]["on_tap"] is None, seen[what]
     only_tap = {c["what"]: c for c in widetable.reach(widetable.rows_of(lines()))}["request rate, nom to best in-tree, 64 connections"]
@@ -195,10 +207,45 @@ def plans_promise_what_they_measure():
         for link in p.LINKS:
             cells += [c for v in p.VARIANTS for c in p.closed(plan, v, link)] + [c for v in p.LOADED_OPEN for c in p.opened(plan, v, link)] + \
                 [c for cells_of in p.tune(tuning.SETTINGS, link) for c in cells_of]
+        cells += [c for v in p.UPLOADED for c in p.bulk(plan, v, p.OFF)]
         assert p.how_many(plan, p.VARIANTS, 1, 0, tuning.SETTINGS) == len(cells) + len(p.VARIANTS) + 2 * len(p.LOADED_OPEN) * plan.search_steps
         assert len(set(cells)) == len(cells), "no two cells may be the same: their lines would be mixed"
     assert set(p.QUICK.connections) == set(p.FULL.connections) == {1, 8, 64, 500}
     assert wide.p is p
+    for links_of in (p.LINKS, (p.TAP,)):
+        assert p.minutes(p.QUICK, p.VARIANTS, 1, 1, 1, tuning.SETTINGS, links_of) < 10, "what --quick promises"
+
+
+@tap.test
+def plans_bring_their_boots_and_contradictions_are_refused():
+    def parsed(*words):
+        with mock.patch.object(sys, "argv", ["compare-nhttpd", *words]):
+            return compare_nhttpd.options()
+
+    def settings(*words):
+        args = parsed(*words)
+        return args.wide, args.boots, args.count_boots, args.seconds
+    assert settings("--wide", "quick") == settings("--wide", "--quick") == settings("--wide", "quick", "--quick") == ("quick", 1, 1, 1)
+    assert settings("--wide") == settings("--wide", "full") == ("full", 5, 1, 2)
+    assert settings("--wide", "quick", "--boots", "3") == ("quick", 3, 1, 1), "what is said counts"
+    assert settings() == (None, 5, 1, 2) and settings("--quick") == (None, 1, 1, 1)
+    for wrong in (("--wide", "full", "--quick"), ("--link", "tap")):
+        try:
+            with mock.patch.object(sys, "stderr"):
+                parsed(*wrong)
+        except SystemExit as end:
+            assert end.code == 2
+        else:
+            raise AssertionError(wrong)
+
+
+@tap.test
+def nomctl_knows_the_links():
+    nomctl = g.BUILD / "bin/nomctl"
+    for words, why in ((("nhttpd", "--link", "wire"), "there are tap and vhost-user"), (("udp", "--link", "vhost-user"), "over HTTP only"),
+                       (("some.jsonl", "--link", "tap"), "are for `compare nhttpd`")):
+        done = subprocess.run([nomctl, "compare", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and why in done.stderr, (words, done.returncode, done.stderr)
 
 
 @tap.test
@@ -228,6 +275,9 @@ def page_states_settings_and_every_figure():
         (directory / "without.svg").unlink(missing_ok=True)
     assert " ● ○" in page and "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
     table = {line[:56].strip(): line[56:].split() for line in done.stdout.splitlines()}
+    assert {line[:56].strip(): line[56:].split()[0] for line in done.stdout.splitlines() if ", 1 MiB " in line and "(tap)" in line} == \
+        {"closed, 8 connections, 1 MiB down (tap)": "4.00", "closed, 8 connections, 1 MiB up (tap)": "0.80",
+         "closed, 8 connections, 1 MiB down, offloads off (tap)": "2.00", "closed, 8 connections, 1 MiB up, offloads off (tap)": "4.00"}
     assert table["closed, 64 connections (tap)"][0] == "4.00" and table["closed, 64 connections (vhost-user)"][0] == "8.00", table
     assert "MISSED" in done.stdout
     rows = list(csv.DictReader((directory / "wide.csv").open()))
@@ -271,8 +321,8 @@ class FakeServer:
     """Serves at the rates of MADE_UP; nhttpd's name for variants, settings and W is what it is made with."""
     url, started = "http://none/", []
 
-    def __init__(self, variant, tuned=None, w_us=None):
-        self.variant, self.tuning, self.w = variant, tuned, w_us
+    def __init__(self, variant, tuned=None, w_us=None, sink=False):
+        self.variant, self.tuning, self.w, self.sink = variant, tuned, w_us, sink
         FakeServer.started.append((variant, tuned and tuned.name, w_us))
 
     def __enter__(self):
@@ -310,8 +360,8 @@ class FakeCounters:
 
 
 class FakeBoot(wide.Boot):
-    def __init__(self, args, number, counting, extra=(), link=p.TAP):
-        self.args, self.number, self.counting, self.guest = args, number, counting, FakeGuest()
+    def __init__(self, args, number, counting, extra=(), link=p.TAP, offloads=True):
+        self.args, self.number, self.counting, self.guest, self.offloads = args, number, counting, FakeGuest(), offloads
         self.link = FakePeer() if link == p.PEER else links.Tap()
         self.counters = FakeCounters() if counting else None
 
@@ -328,7 +378,9 @@ class FakeBoot(wide.Boot):
         return 0
 
 
-def wrk(url, connections, seconds, pipeline=1):
+def wrk(url, connections, seconds, pipeline=1, upload=0):
+    if url != FakeServer.url:	# which only warms
+        assert bool(upload) == url.endswith(nhttpd.SINK) == FakeServer.now.sink, "uploads go to a server that takes them, and nothing else does"
     if (FakeServer.now.variant, connections) == ("nginx", 1) and not FakeBoot.whole:
         raise httpload.LoadError("no request was answered")
     return {"requests": FakeServer.now.rate() * seconds, "seconds": seconds, "bytes": 400 * FakeServer.now.rate() * seconds, "errors": 0, "corrected": {}, **latency(100)}
@@ -345,7 +397,7 @@ def compare_fakes(name, whole, unusable=None, link=None):
     replaced = {(wide, "Boot"): FakeBoot, (httpload, "run"): wrk, (openload, "run"): nom_load, (boots, "SETTLE_S"): 0, (wide, "IDLE_S"): 0.01,
                 (wide, "IDLE_SETTLE_S"): 0, (openload, "check_built"): lambda: None, (g, "accelerator"): lambda wanted: ("tcg", "made up"),
                 (boots, "about_machine"): lambda args, guest: {"time_scale": 16, "settings": {}}, (nginx, "BINARY"): ROOT / "Makefile",
-                (nhttpd, "Server"): lambda guest, variant, size, tuned=None, w_us=None, link=None: FakeServer(variant, tuned, w_us),
+                (nhttpd, "Server"): lambda guest, variant, size, tuned=None, w_us=None, link=None, sink=False: FakeServer(variant, tuned, w_us, sink),
                 (nginx, "Server"): lambda guest, size, link=None: FakeServer("nginx"), (links, "unusable"): lambda name, accel: unusable.get(name)}
     unusable = unusable or {}
     kept = {where: getattr(*where) for where in replaced}
@@ -367,7 +419,7 @@ def from_boots_to_compare_json():
     machine, all_lines = widetable.read(out)
     assert machine["settings"]["tuned"] == {link: {"few": "gro-off", "many": "gro-off"} for link in p.LINKS}, "the fastest setting of each sweep"
     assert machine["settings"]["saturation_of_in_tree_per_s"] == {link: 1350 for link in p.LINKS} and set(machine["settings"]["links"]) == set(p.LINKS)
-    assert machine["settings"]["qemu_command"] == {link: "qemu made-up" for link in p.LINKS}
+    assert machine["settings"]["qemu_command"] == {where: "qemu made-up" for where in (*p.LINKS, "tap, no offloads")}
     ran = machine["settings"]["ran"]
     assert ran["nom, tap"] == ran["nom, W swept, tap"] == "command: made-up nom; knobs: w_us=0", ran
     assert {f"linux-tuned, {t.name}, {link}" for t in tuning.SETTINGS for link in p.LINKS} <= set(ran) and "nginx, vhost-user" in ran, ran
@@ -381,6 +433,11 @@ def from_boots_to_compare_json():
     rows = widetable.Rows(whole["rows"])
     assert 1.6 * 5000 < rows.get("saturation_per_s", "nom", group="saturation") <= 10000
     assert rows.get("interrupts_per_request", "linux-default", 1, link=p.PEER) == 2 and not rows.get("doorbells_per_request", "nom", link=p.PEER)
+    for direction in (p.DOWN, p.UP):
+        for offloads in (p.ON, p.OFF):
+            assert rows.get("boots", "nom", 8, file=p.BULK, direction=direction, offloads=offloads) == 3, (direction, offloads)
+            assert rows.get("boots", "nginx", 8, file=p.BULK, direction=direction, offloads=offloads) == \
+                (3 if (direction, offloads) == (p.DOWN, p.ON) else None)
     assert rows.get("boots", "nom", 64) == 3 and rows.get("boots", "nom", 64, link=p.PEER) == 2 and rows.get("instructions", "nom", 64) is not None
     results = json.loads((out / "compare.json").read_text())["results"]
     assert {(r["variant"], r["connections"]) for r in results} == {(v, c) for v in p.VARIANTS for c in (1, 8, 64, 500)}

@@ -124,6 +124,11 @@ unsigned int vnet_mtu(const struct vnet *v)
 	return 1500;
 }
 
+const char *vnet_no_large_receive(const struct vnet *v)
+{
+	return "not asked for";
+}
+
 uint64_t vnet_features(const struct vnet *v)
 {
 	return v->features;

@@ -3,7 +3,8 @@
  * Large receive: frames in several buffers that hold many segments, on the real
  * driver with a device that merges buffers (stack_rig_vhost.c).  The application
  * gets the same bytes as without, ACKs come as often as RFC 1122 (4.2.3.2) wants,
- * and every buffer comes back: rig_close() looks.
+ * and every buffer comes back: rig_close() looks.  Then a device that joins nothing,
+ * whose bursts the stack joins.
  */
 #include "stack_rig.h"
 #include "bytes.h"
@@ -57,20 +58,25 @@ static void on_closed(struct nomstack_conn *c, void *arg, int err)
 
 static const struct nomstack_tcp_ops ops = { .accept = on_accept, .recv = on_recv, .closed = on_closed };
 
-static void begin(void)
+static void begin_with(uint64_t features)
 {
 	got = calls = 0;
 	if (six)
-		rig_open6(&rig, LARGE);
+		rig_open6(&rig, features);
 	else
-		rig_open(&rig, "10.0.0.2/24", LARGE);
+		rig_open(&rig, "10.0.0.2/24", features);
 	frames_before = rig_stats(&rig).rx_packets;
-	t_assert((vnet_features(rig.v) & LARGE) == LARGE);
+	t_assert((vnet_features(rig.v) & LARGE) == features);
 	t_assert(nomstack_tcp_listen(rig.s, PORT, 8, &ops, NULL) == 0);
 	(six ? peer_init6 : peer_init)(&peer, &rig, 40000, PORT);
 	peer.rx_flags = VNET_RX_CSUM_OK;
 	peer.scale = 2;
 	peer_handshake(&peer);
+}
+
+static void begin(void)
+{
+	begin_with(LARGE);
 }
 
 /* Bytes [from, from + len) of the stream; @gso 0: as an ordinary frame. */
@@ -284,7 +290,7 @@ static void test_traced_whole(void **state)
 		memset(&hdr, 0, sizeof(hdr));
 		look = (struct look){ .hdr = &hdr, .ring = ring, .trace_until_ns = UINT64_MAX, .snap_bytes = keep[k] };
 		rig.s->look = &look;
-		rig.s->tap = rig.s->rx_special = true;
+		rig.s->tap = true;
 		t_assert(data_at(base, 0, 10000, PSH, 1460));
 		nomstack_poll(rig.s);
 		t_assert(got == 10000);
@@ -322,6 +328,139 @@ static int over_ip6(void **state)
 	return 0;
 }
 
+/* Polls; how many ACKs came, the last one's number in *ack_out. */
+static unsigned acks_now(uint32_t *ack_out)
+{
+	unsigned nr = 0;
+
+	nomstack_poll(rig.s);
+	for (; peer_recv(&peer, &seg); nr++)
+		*ack_out = seg.ack;
+	return nr;
+}
+
+static void burst(uint32_t base, uint32_t from, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++)
+		t_assert(data_at(base, from + i * 1460, 1460, i + 1 == nr ? PSH : 0, 0));
+}
+
+static void test_burst_is_joined(void **state)
+{
+	uint32_t base, ack = 0;
+
+	begin_with(0);
+	base = peer.seq;
+	burst(base, 0, 20);
+	t_assert(acks_now(&ack) == 1 && ack == base + 29200);
+	t_assert(got == 29200 && calls == 20 && rig.s->rx_joined == 20);
+	/* a segment alone is one: its ACK waits for company */
+	burst(base, 29200, 1);
+	t_assert(acks_now(&ack) == 0 && got == 30660 && rig.s->rx_joined == 20);
+	burst(base, 30660, 2);
+	t_assert(acks_now(&ack) == 1 && ack == base + 33580 && rig.s->rx_joined == 22);
+	/* the last may be short */
+	t_assert(data_at(base, 33580, 1460, 0, 0) && data_at(base, 35040, 7, PSH, 0));
+	t_assert(acks_now(&ack) == 1 && ack == base + 35047 && rig.s->rx_joined == 24);
+	t_assert(rig_stats(&rig).tcp_predicted >= 4);
+	rig_close(&rig);
+}
+
+/* 44 at a time at most, and no more than a pbuf's length holds. */
+static void test_long_bursts_are_joined_in_parts(void **state)
+{
+	uint32_t base, ack = 0;
+
+	begin_with(0);
+	base = peer.seq;
+	burst(base, 0, 60);
+	t_assert(acks_now(&ack) == 2 && ack == base + 60 * 1460 && got == 60 * 1460 && rig.s->rx_joined == 60);
+	rig_close(&rig);
+}
+
+/* What does not go on where the last one ended, or says something else, begins anew. */
+static void test_what_differs_is_not_joined(void **state)
+{
+	uint32_t base, ack = 0;
+
+	begin_with(0);
+	base = peer.seq;
+	burst(base, 0, 3);
+	peer.window -= 100;
+	burst(base, 3 * 1460, 3);
+	t_assert(acks_now(&ack) == 2 && ack == base + 6 * 1460 && got == 6 * 1460 && rig.s->rx_joined == 6);
+	/* a gap: the second run waits, and is asked for by duplicate ACKs */
+	burst(base, 7 * 1460, 3);
+	t_assert(acks_now(&ack) >= 3 && ack == base + 6 * 1460 && got == 6 * 1460 && rig.s->rx_joined == 6);
+	burst(base, 6 * 1460, 1);
+	acks_now(&ack);
+	t_assert(ack == base + 10 * 1460 && got == 10 * 1460);
+	/* all of it again, and on */
+	burst(base, 8 * 1460, 5);
+	acks_now(&ack);
+	t_assert(got == 13 * 1460 && ack >= base + 12 * 1460);	/* three new ones, each by itself */
+	rig_close(&rig);
+}
+
+/* A sum that is wrong in the middle of a run: what is before it counts, what is behind waits. */
+static void test_spoilt_segment_ends_a_run(void **state)
+{
+	static uint8_t f[1600], bytes[1460];
+	uint32_t base, ack = 0, i;
+	uint64_t bad;
+
+	begin_with(0);
+	base = peer.seq;
+	bad = rig_stats(&rig).drop_csum;
+	burst(base, 0, 3);
+	for (i = 0; i < sizeof(bytes); i++)
+		bytes[i] = content(3 * 1460 + i);
+	i = peer_frame(&peer, f, ACK, base + 3 * 1460, peer.ack, bytes, sizeof(bytes));
+	f[700] ^= 1;
+	t_assert(rig_inject(&rig, f, i, 0));
+	burst(base, 4 * 1460, 3);
+	acks_now(&ack);
+	t_assert(got == 3 * 1460 && ack == base + 3 * 1460 && rig_stats(&rig).drop_csum == bad + 1);
+	burst(base, 3 * 1460, 1);
+	acks_now(&ack);
+	t_assert(got == 7 * 1460 && ack == base + 7 * 1460);
+	rig_close(&rig);
+}
+
+/* Runs of any length, torn, doubled and out of order: the stream arrives. */
+static void test_random_bursts(void **state)
+{
+	uint64_t joined = 0;
+
+	for (uint64_t round = 1; round <= 30; round++) {
+		uint64_t dice = round * 0x9e3779b97f4a7c15;
+		uint32_t base, next = 0, turns;
+
+		begin_with(0);
+		base = peer.seq;
+		rig_knob(&rig, "w_rx_us", round % 3 * 500);
+		for (turns = 0; turns < 20000 && got < TOTAL; turns++) {
+			uint32_t from = next + (rig_random(&dice) % 100 < 15 ? rig_random(&dice) % 6000 : 0), nr = rig_random(&dice) % 40;
+
+			for (; nr && from < TOTAL && from < next + 50000; nr--) {
+				uint32_t len = rig_random(&dice) % 10 ? 1460 : 1 + rig_random(&dice) % 1460;
+
+				len = from + len > TOTAL ? TOTAL - from : len;
+				if (rig_random(&dice) % 50)
+					data_at(base, from, len, nr % 5 ? 0 : PSH, 0);
+				from += rig_random(&dice) % 60 ? len : len / 2;
+			}
+			rig_run(&rig, 1 + (unsigned)(rig_random(&dice) % 3));
+			while (peer_recv(&peer, &seg))
+				next = seg.ack - base;
+		}
+		t_assert(got == TOTAL);
+		joined += rig.s->rx_joined;
+		rig_close(&rig);
+	}
+	t_assert(joined > 30 * 50);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -335,7 +474,15 @@ int main(void)
 		cmocka_unit_test(test_traced_whole),
 		cmocka_unit_test(test_small_frames),
 	};
+	const struct CMUnitTest bursts[] = {
+		cmocka_unit_test(test_burst_is_joined),
+		cmocka_unit_test(test_long_bursts_are_joined_in_parts),
+		cmocka_unit_test(test_what_differs_is_not_joined),
+		cmocka_unit_test(test_spoilt_segment_ends_a_run),
+		cmocka_unit_test(test_random_bursts),
+	};
 	int failed = cmocka_run_group_tests_name("IPv4", tests, NULL, NULL);
 
+	failed += cmocka_run_group_tests_name("the stack joins, IPv4", bursts, NULL, NULL);
 	return failed + cmocka_run_group_tests_name("IPv6", tests, over_ip6, NULL);
 }

@@ -135,6 +135,74 @@ static void test_vnet_merge_frames_of_all_lengths(void **state)
 	t_close(&p);
 }
 
+/*
+ * Packets in one buffer, which a split ring takes a short way, and what is not that
+ * between them, in all orders: each comes once, in its turn, and as what it was sent as.
+ */
+static void test_vnet_merge_packets_between_large_frames(void **state)
+{
+	static const size_t lens[3] = { 60, 1514, 5000 };	/* a packet, one of many segments, in three buffers */
+	static const unsigned int parts[3] = { 1, 1, 3 };
+	static uint8_t buf[5000];
+	struct vhostbe_meta large = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16,
+		.gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = 500, .hdr_len = 54,
+	};
+	unsigned int order, i, at, n, k, kinds[6], total = 0, joined = 0;
+	struct vnet_rx rx[VNET_RX_SEG_MAX];
+	struct pair p;
+
+	t_open(&p, LARGE, 0, 64);
+	for (order = 0; order < 729; order++) {
+		for (i = 0, k = order; i < 6; i++, k /= 3) {
+			kinds[i] = k % 3;
+			t_frame(buf, order + i, lens[kinds[i]]);
+			assert_int_equal(vhostbe_inject(p.be, buf, lens[kinds[i]], kinds[i] ? &large : NULL), 0);
+			joined += kinds[i] > 0;
+			total++;
+		}
+		n = vnet_rx_burst(p.v, rx, VNET_RX_SEG_MAX);
+		for (i = at = 0; i < 6; i++) {
+			assert_true(at < n);
+			assert_int_equal(rx[at].flags & VNET_RX_LARGE, kinds[i] ? VNET_RX_LARGE : 0);
+			assert_int_equal(t_expect(p.v, rx + at, n - at, order + i, lens[kinds[i]]), parts[kinds[i]]);
+			at += parts[kinds[i]];
+		}
+		assert_int_equal(at, n);
+		vnet_rx_flush(p.v);
+		assert_int_equal(vnet_rx_room(p.v), 64);
+	}
+	assert_int_equal(vnet_stats(p.v)->rx_packets, total);
+	assert_int_equal(vnet_stats(p.v)->rx_large, joined);
+	assert_int_equal(vnet_stats(p.v)->rx_bad, 0);
+	t_close(&p);
+}
+
+static void test_vnet_merge_tells_why_nothing_is_joined(void **state)
+{
+	static const struct { uint64_t on, off; const char *why; } c[] = {
+		{ LARGE, 0, NULL },
+		{ 0, 0, "not asked for" },
+		{ BIT(VIRTIO_NET_F_MRG_RXBUF), 0, "not asked for" },
+		{ LARGE, BIT(VIRTIO_NET_F_MRG_RXBUF), "no VIRTIO_NET_F_MRG_RXBUF" },
+		{ LARGE, BIT(VIRTIO_NET_F_GUEST_CSUM), "no VIRTIO_NET_F_GUEST_CSUM" },
+		{ LARGE, BIT(VIRTIO_NET_F_GUEST_TSO4), "no VIRTIO_NET_F_GUEST_TSO4" },
+	};
+	struct pair p;
+
+	for (unsigned int i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+		const char *why;
+
+		t_open(&p, c[i].on, c[i].off, 64);
+		why = vnet_no_large_receive(p.v);
+		if (c[i].why)
+			assert_string_equal(why, c[i].why);
+		else
+			assert_null(why);
+		t_close(&p);
+	}
+}
+
 /* No frame is torn at the end of the caller's array. */
 static void test_vnet_merge_frame_that_does_not_fit_waits(void **state)
 {
@@ -422,6 +490,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vnet_merge_frames_of_all_lengths),
+		cmocka_unit_test(test_vnet_merge_packets_between_large_frames),
+		cmocka_unit_test(test_vnet_merge_tells_why_nothing_is_joined),
 		cmocka_unit_test(test_vnet_merge_frame_that_does_not_fit_waits),
 		cmocka_unit_test(test_vnet_merge_too_few_buffers_drop_the_whole_frame),
 		cmocka_unit_test(test_vnet_merge_is_not_negotiated_unasked),

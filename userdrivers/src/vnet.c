@@ -23,7 +23,7 @@ void vnet__fail(struct vnet *v, const char *fmt, ...)
 	vsnprintf(v->reason, sizeof(v->reason), fmt, ap);
 	va_end(ap);
 	v->error = -EIO;
-	v->slow = v->rx_slow = true;
+	v->slow = true;
 	nomux_log(LOG_ERR, "vnet: %s; interface stopped", v->reason);
 	vnet__mq_tell_stop(v);
 	nomdrv_dev_reset(v->dev);
@@ -39,7 +39,7 @@ static int set_up_pair(struct vnet *v)
 	int err = 0;
 
 	v->slow = v->packed = how & VRING_PACKED;
-	v->rx_slow = v->packed || v->rx_mrg;
+	vnet__rx_choose(v);
 	v->tx_announced = v->stats.tx_packets;
 	for (i = 0; !err && i < vnet__nr_queues(v); i++) {
 		vring_reset(vnet__ring(v, i), how);
@@ -147,7 +147,7 @@ void vnet_stop(struct vnet *v)
 	if (v->error)
 		return;
 	v->error = -ESHUTDOWN;
-	v->slow = v->rx_slow = true;
+	v->slow = true;
 	snprintf(v->reason, sizeof(v->reason), "stopped by its user");
 	vnet__mq_tell_stop(v);
 	nomdrv_dev_reset(v->dev);
@@ -241,7 +241,7 @@ int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg)
 			if (p != v)
 				snprintf(p->reason, sizeof(p->reason), "%s", v->reason);
 			p->error = -EIO;
-			p->slow = p->rx_slow = true;
+			p->slow = true;
 		}
 		nomux_log(LOG_ERR, "vnet: %s: %s; interface stopped", v->reason, strerror(-err));
 		return err;

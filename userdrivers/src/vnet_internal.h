@@ -125,10 +125,11 @@ struct vnet_path {
  * @packed: the rings are packed
  * @slow: not the common case of split rings and no error: all that the data
  *	path asks
- * @rx_slow: the same for vnet_rx_burst(): also with @rx_mrg
  * @rx_mrg: MRG_RXBUF was negotiated
+ * @rx_take: how frames are taken from a split ring: at most @max structs, of
+ *	@pending used entries
  * @rx_gso: bit n: frames of gso_type n were negotiated
- * @path: NULL: virtio's rings; else @slow and @rx_slow are set
+ * @path: NULL: virtio's rings; else @slow is set
  * @features: as negotiated, for vnet_restart() of a device that forgot
  * @wanted: what would have been, had the device offered it and all that it needs
  * @idle: of vnet_auto()
@@ -159,8 +160,9 @@ struct vnet {
 	uint64_t tx_announced;
 	bool tx_csum, tx_tso, tx_tso6, tx_uso;
 
-	bool slow, rx_slow, packed, rx_mrg;
+	bool slow, packed, rx_mrg;
 	uint8_t rx_gso;
+	unsigned int (*rx_take)(struct vnet *v, struct vnet_rx *out, unsigned int max, unsigned int pending);
 	int error;
 	const struct vnet_path *path;
 	struct nomdrv_dev *dev;
@@ -191,9 +193,10 @@ void vnet__rx_fill(struct vnet *v);
 /* What the data path does with packed rings (vnet_packed.c), or when stopped. */
 unsigned int vnet__rx_pending_slow(const struct vnet *v);
 unsigned int vnet__rx_burst_slow(struct vnet *v, struct vnet_rx *out, unsigned int max);
-unsigned int vnet__rx_burst_mrg(struct vnet *v, struct vnet_rx *out, unsigned int max);
-/* At most @n used entries of a split ring, ending before a frame that is not in one buffer. */
-unsigned int vnet__rx_singles(struct vnet *v, struct vnet_rx *out, unsigned int n);
+/* Behind the first @got structs of @out. */
+unsigned int vnet__rx_burst_mrg(struct vnet *v, struct vnet_rx *out, unsigned int max, unsigned int got);
+/* Sets @rx_take, when features are settled. */
+void vnet__rx_choose(struct vnet *v);
 void vnet__rx_post_packed(struct vnet *v, unsigned int n);
 unsigned int vnet__tx_reap_slow(struct vnet *v, vnet_tx_done_fn done, void *arg);
 /* All that the device had; it has been reset. */

@@ -190,7 +190,7 @@ void vnet__mq_look(struct vnet *v)
 	if (!by)
 		return;
 	v->error = mq->error;
-	v->slow = v->rx_slow = true;
+	v->slow = true;
 	snprintf(v->reason, sizeof(v->reason), "queue pair %u: %.120s", by - 1, mq->reason);
 	nomdrv_dev_reset(v->dev);
 }

@@ -174,6 +174,17 @@ static int choose_mac(struct vnet *v, const struct vnet_opts *o)
 	return 0;
 }
 
+const char *vnet_no_large_receive(const struct vnet *v)
+{
+	uint64_t offered = v->root->offered;
+
+	if (v->features >> VIRTIO_NET_F_GUEST_TSO4 & 1)
+		return NULL;
+	return !(offered >> VIRTIO_NET_F_MRG_RXBUF & 1) ? "no VIRTIO_NET_F_MRG_RXBUF" :
+		!(offered >> VIRTIO_NET_F_GUEST_CSUM & 1) ? "no VIRTIO_NET_F_GUEST_CSUM" :
+		!(offered >> VIRTIO_NET_F_GUEST_TSO4 & 1) ? "no VIRTIO_NET_F_GUEST_TSO4" : "not asked for";
+}
+
 int vnet__negotiate(struct vnet *v, const struct vnet_opts *o)
 {
 	uint64_t wanted = wanted_features(o);

@@ -223,7 +223,7 @@ static void take_over(struct vnet *v)
 	unsigned int i;
 
 	v->path = &packet_path;
-	v->slow = v->rx_slow = true;
+	v->slow = true;
 	v->rx_nr_spare = 0;
 	for (i = v->rx_nr_bufs; i-- > 0;)
 		vnet__spare(v, i);

@@ -68,109 +68,113 @@ _Static_assert(VIRTIO_NET_HDR_GSO_NONE == 0 && VNET_RX_CSUM_OK == 1, "vnet__rx_h
 
 /*
  * Written once, and compiled for buffers that are whole frames (@mrg false), and
- * for MRG_RXBUF, where it ends before the first frame that is not in one buffer.
+ * for MRG_RXBUF, where it ends before the first frame that is not in one buffer, or
+ * of many segments: *left_out tells that one is left.  What that costs the others
+ * is the look at the number of buffers, two instructions a frame.
+ *
+ * What is kept in variables is what the loop needs: there are no more registers.
  */
 static inline __attribute__((always_inline))
-unsigned int do_take(struct vnet *v, struct vnet_rx *out, unsigned int n, const bool mrg)
+unsigned int do_take(struct vnet *v, struct vnet_rx *const out, unsigned int n, const bool mrg, unsigned int *left_out)
 {
 	struct virtq *const r = &v->rxq;
 	const vring_used_elem_t *const ring = r->used->ring;
 	struct vring_slot *const slot = r->slot;
 	uint8_t *const base = v->rx_base + VNET_BUF_SKIP, *const state = v->rx_state;
 	const unsigned int mask = r->mask, csum_mask = v->rx_csum_mask;
-	unsigned int used = r->last_used, free_head = r->free_head, left, got = 0;
-	uint32_t len = 0, bytes = 0, csum_ok = 0, large = 0, id = 0;
-	enum { FINE, BAD_ID, BAD_LEN } lie = FINE;
+	unsigned int used = r->last_used, free_head = r->free_head;
+	uint32_t bytes = 0, csum_ok = 0;
+	struct vnet_rx *rx = out;
 
-	for (left = n; left; left--) {
+	for (; n; n--) {
 		const vring_used_elem_t *e = &ring[used & mask];
-		unsigned int buf, word, gso;
+		uint32_t id = vb_load_used_elem(&e->id), len = vb_load_used_elem(&e->len);
+		unsigned int buf, word;
 		uint8_t *hdr;
 
-		id = vb_load_used_elem(&e->id);
-		len = vb_load_used_elem(&e->len);
 		if (__builtin_expect(id > mask || !slot[id].nr, 0)) {
-			lie = BAD_ID;
+			vnet__rx_bad_id(v, used, id);
 			break;
 		}
 		buf = slot[id].user;
 		hdr = base + ((size_t)buf << VNET_BUF_SHIFT);
-		if (mrg && __builtin_expect(vnet__rx_nr_buffers(hdr) != 1, 0))
+		word = vnet__rx_header_word(hdr);
+		if (mrg && __builtin_expect(vnet__rx_nr_buffers(hdr) != 1 || word >> 8, 0))
 			break;
 		slot[id] = (struct vring_slot){ .next = (uint16_t)free_head };
 		free_head = id;
 		used++;
 		if (__builtin_expect(len - VNET_HDR_BYTES > VNET_FRAME_MAX_BYTES, 0)) {
 			vnet__spare(v, buf);
-			lie = BAD_LEN;
-			left--;
+			vnet__rx_bad_len(v, len);
 			break;
 		}
 		len -= VNET_HDR_BYTES;
-		word = vnet__rx_header_word(hdr);
-		if (__builtin_expect(len < VNET_ETH_BYTES || (mrg ? !vnet__rx_gso_ok(v, word) : word >> 8), 0)) {
+		if (__builtin_expect(len < VNET_ETH_BYTES || (!mrg && word >> 8), 0)) {
 			v->stats.rx_bad++;
 			vnet__spare(v, buf);
 			continue;
 		}
 		state[buf] = VNET_BUF_HELD;
-		gso = mrg && word >> 8;
 		word = (word & csum_mask) != 0;
-		out[got].data = hdr + VNET_HDR_BYTES;
-		out[got].len = len;
-		out[got].id = (uint16_t)buf;
-		out[got].flags = (uint16_t)(word | (gso ? VNET_RX_LARGE : 0));
+		rx->data = hdr + VNET_HDR_BYTES;
+		rx->len = len;
+		rx->id = (uint16_t)buf;
+		rx->flags = (uint16_t)word;
 		bytes += len;
 		csum_ok += word;
-		large += gso;
-		got++;
+		rx++;
 	}
+	r->nr_free += (uint16_t)(used - r->last_used);
 	r->last_used = (uint16_t)used;
 	r->free_head = (uint16_t)free_head;
-	r->nr_free += (uint16_t)(n - left);
-	v->stats.rx_packets += got;
+	v->stats.rx_packets += (size_t)(rx - out);
 	v->stats.rx_bytes += bytes;
 	v->stats.rx_csum_ok += csum_ok;
-	if (mrg)
-		v->stats.rx_large += large;
 	vring_irq_quiet(r);
-	if (__builtin_expect(lie == BAD_ID, 0))
-		vnet__rx_bad_id(v, used, id);
-	else if (__builtin_expect(lie == BAD_LEN, 0))
-		vnet__rx_bad_len(v, len);
-	return got;
+	*left_out = n;
+	return (unsigned int)(rx - out);
 }
 
-__attribute__((noinline))
-static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned int n)
+static unsigned int take_frames(struct vnet *v, struct vnet_rx *out, unsigned int max, unsigned int pending)
 {
-	return do_take(v, out, n, false);
+	unsigned int left;
+
+	return do_take(v, out, pending < max ? pending : max, false, &left);
 }
 
-unsigned int vnet__rx_singles(struct vnet *v, struct vnet_rx *out, unsigned int n)
+/* Where it ends early, for an error, too, vnet__rx_burst_mrg() knows what to do. */
+static unsigned int take_mrg(struct vnet *v, struct vnet_rx *out, unsigned int max, unsigned int pending)
 {
-	return do_take(v, out, n, true);
+	unsigned int left, got = do_take(v, out, pending < max ? pending : max, true, &left);
+
+	return __builtin_expect(left, 0) ? vnet__rx_burst_mrg(v, out, max, got) : got;
+}
+
+void vnet__rx_choose(struct vnet *v)
+{
+	v->rx_take = v->rx_mrg ? take_mrg : take_frames;
 }
 
 /* Apart, so that the common case below is small enough to be inlined. */
 __attribute__((noinline))
 static unsigned int burst_slow(struct vnet *v, struct vnet_rx *out, unsigned int max)
 {
-	return v->rx_mrg ? vnet__rx_burst_mrg(v, out, max) : vnet__rx_burst_slow(v, out, max);
+	return v->rx_mrg ? vnet__rx_burst_mrg(v, out, max, 0) : vnet__rx_burst_slow(v, out, max);
 }
 
 unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max)
 {
 	unsigned int n;
 
-	if (__builtin_expect(v->rx_slow, 0))
+	if (__builtin_expect(v->slow, 0))
 		return burst_slow(v, out, max);
 	n = vring_pending(&v->rxq);
 	if (!n)
 		return 0;
 	if (__builtin_expect(n == VRING_BAD, 0))
 		return vnet__rx_ran_ahead(v);
-	return take_frames(v, out, n < max ? n : max);
+	return v->rx_take(v, out, max, n);
 }
 
 void vnet_rx_release(struct vnet *v, uint16_t id)

@@ -15,8 +15,9 @@
  * The header lies where the device may change it: each word is read once by who
  * acts on it.
  *
- * Most frames take one buffer even so; those of a split ring are taken by the
- * loop that is there for them (vnet_rx.c).
+ * Most frames take one buffer and hold one packet even so; those of a split ring are
+ * taken by the loop that is there for them (vnet_rx.c), which comes here with the first
+ * that is not so, and the rest of the burst.
  */
 #include "vnet_internal.h"
 
@@ -165,20 +166,20 @@ static int frame(struct vnet *v, unsigned int pending, struct vnet_rx *out, unsi
 _Static_assert((VNET_RX_LARGE_MAX_BYTES + sizeof(struct virtio_net_hdr_v1) + VNET_DESC_BYTES - 1) /
 	       VNET_DESC_BYTES == VNET_RX_SEG_MAX, "buffers of the longest frame");
 
-unsigned int vnet__rx_burst_mrg(struct vnet *v, struct vnet_rx *out, unsigned int max)
+unsigned int vnet__rx_burst_mrg(struct vnet *v, struct vnet_rx *out, unsigned int max, unsigned int got)
 {
 	struct virtq *const r = &v->rxq;
-	unsigned int got = 0, pending = 0;
+	unsigned int pending = 0;
 
 	if (v->error)
-		return 0;
+		return got;
 	if (__builtin_expect(max < VNET_RX_SEG_MAX, 0))
 		nomdrv__bug(__func__, "room for the longest frame", (long)max);
 	if (!v->packed) {
 		pending = vring_pending(r);
 		if (__builtin_expect(pending == VRING_BAD, 0)) {
 			vnet__rx_ran_ahead(v);
-			return 0;
+			return got;
 		}
 	}
 	while (!v->error) {
@@ -194,12 +195,6 @@ unsigned int vnet__rx_burst_mrg(struct vnet *v, struct vnet_rx *out, unsigned in
 		}
 		if (!room)
 			break;
-		if (!v->packed) {
-			got += vnet__rx_singles(v, out + got, pending < room ? pending : room);
-			pending -= (uint16_t)(r->last_used - at);
-			if (at != r->last_used)	/* it may have ended for any reason: look again */
-				continue;
-		}
 		n = frame(v, pending, out + got, room);
 		if (n < 0)
 			break;

@@ -322,6 +322,11 @@ unsigned int vnet_mtu(const struct vnet *v)
 	return 1500;
 }
 
+const char *vnet_no_large_receive(const struct vnet *v)
+{
+	return "not asked for";
+}
+
 /* Sums that are left open: to the guest, or completed in deliver() when it takes none. */
 uint64_t vnet_features(const struct vnet *v)
 {

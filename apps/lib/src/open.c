@@ -106,36 +106,45 @@ static const char *advice(int err, enum bus bus, unsigned nr_pairs)
 	}
 }
 
-int app_open_device(struct nomux_ctx *ctx, const char *device, const struct vnet_opts *opts, const char *less,
-		    struct vnet **vnet_out)
+static enum bus bus_of(const char *device)
 {
-	enum bus bus = app_packet(device) ? BUS_PACKET : app_hosted(device) ? BUS_VHOST_USER :
-		!strncmp(device, "mmio:", 5) ? BUS_MMIO : BUS_PCI;
-	char bdf[32];
-	int ret;
+	return app_packet(device) ? BUS_PACKET : app_hosted(device) ? BUS_VHOST_USER :
+	       !strncmp(device, "mmio:", 5) ? BUS_MMIO : BUS_PCI;
+}
 
-	switch (bus) {
+int app_try_device(struct nomux_ctx *ctx, const char *device, const struct vnet_opts *opts, struct vnet **vnet_out)
+{
+	char bdf[32];
+
+	switch (bus_of(device)) {
 	case BUS_PACKET:
-		ret = vnet_open_packet(device + strlen(APP_PACKET), opts, vnet_out);
-		break;
+		return vnet_open_packet(device + strlen(APP_PACKET), opts, vnet_out);
 	case BUS_VHOST_USER:
-		ret = vnet_open_vhost_user(device + 5, opts, vnet_out);
-		break;
+		return vnet_open_vhost_user(device + 5, opts, vnet_out);
 	case BUS_MMIO:
-		ret = vnet_open_mmio(ctx, device + 5, opts, vnet_out);
-		break;
+		return vnet_open_mmio(ctx, device + 5, opts, vnet_out);
 	default:
 		/* "00:03.0" is short for "0000:00:03.0" */
 		snprintf(bdf, sizeof(bdf), "%s%s", strlen(device) == 7 ? "0000:" : "", device);
-		ret = vnet_open_vfio(ctx, bdf, opts, vnet_out);
+		return vnet_open_vfio(ctx, bdf, opts, vnet_out);
 	}
-	if (!ret)
-		return EXIT_OK;
+}
+
+int app_no_device(const char *device, const struct vnet_opts *opts, const char *less, int ret)
+{
 	if (ret == -ENOMEM) {
 		die_message("--device %s: %s: %zu bytes of DMA memory are not free: boot with more nom_mem=, %send other nom programs (nomctl status)%s%s",
 			    device, strerror(ENOMEM), opts->arena_bytes, less ? "" : "or ", less ? ", or " : "", less ? less : "");
 		return EXIT_NO_MEMORY;
 	}
-	die_message("--device %s: %s: %s", device, strerror(-ret), advice(ret, bus, opts->nr_pairs));
+	die_message("--device %s: %s: %s", device, strerror(-ret), advice(ret, bus_of(device), opts->nr_pairs));
 	return EXIT_DEVICE;
+}
+
+int app_open_device(struct nomux_ctx *ctx, const char *device, const struct vnet_opts *opts, const char *less,
+		    struct vnet **vnet_out)
+{
+	int ret = app_try_device(ctx, device, opts, vnet_out);
+
+	return ret ? app_no_device(device, opts, less, ret) : EXIT_OK;
 }

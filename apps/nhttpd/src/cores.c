@@ -105,7 +105,7 @@ uint32_t cores_hear(struct server *srv, void *frame)
 int cores_ready(struct server *srv, const char *urls, const char *profile)
 {
 	struct cores *c = srv->cores;
-	char where[256];
+	char where[384], large[96];
 	int n;
 
 	atomic_fetch_add(&c->ready, 1);
@@ -120,8 +120,9 @@ int cores_ready(struct server *srv, const char *urls, const char *profile)
 	for (unsigned i = 0; i < c->nr; i++)
 		n += snprintf(where + n, sizeof(where) - (size_t)n, "%s %d", i ? " and" : "",
 			      nomux_core_cpu(c->srv[i]->core_lease));
-	snprintf(where + n, sizeof(where) - (size_t)n, ", device %s, steering %s, profile %s", srv->opt->device,
-		 vnet_steering(c->vnet) == VNET_STEER_RSS ? "by hash" : "automatic", profile);
+	snprintf(where + n, sizeof(where) - (size_t)n, ", device %s, steering %s, %s, profile %s", srv->opt->device,
+		 vnet_steering(c->vnet) == VNET_STEER_RSS ? "by hash" : "automatic",
+		 nom_large_text(srv, c->vnet, large, sizeof(large)), profile);
 	server_announce(srv, where);
 	return EXIT_OK;
 }

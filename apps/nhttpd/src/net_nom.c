@@ -34,6 +34,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#define JOINED_MAX 65535		/* bytes that come in one go */
 #define TICK_NS 1000000ULL
 #define STATS_NS 10000000ULL
 #define FLUSH_NS 50000000ULL		/* after the last connection: its FIN is on its way */
@@ -124,7 +125,7 @@ static const struct net_ops nom_ops = {
  */
 static bool wide_window(const struct server *srv)
 {
-	return srv->opt->sink && srv->opt->large_receive;
+	return srv->opt->sink && !vnet_no_large_receive(nom.vnet);
 }
 
 static void *on_accept(struct nomstack_conn *t, void *arg)
@@ -303,13 +304,6 @@ static int setup(struct server *srv)
 	void *mem[2];
 	int ret;
 
-	/* What a peer can have on its way when it is held. */
-	srv->in_bytes = srv->lim.header_bytes + 1 + (wide_window(srv) ? nomstack_tcp_window() : NOMSTACK_WINDOW_MIN);
-	if (conn_table_create(srv)) {
-		die_message("no memory for %lld connections: lower --max-connections",
-			    (long long)srv->opt->max_connections);
-		return EXIT_OTHER;
-	}
 	nom.core = srv->core_lease;
 	nom.vnet = srv->core_vnet;
 	ret = hosted || nom.core ? EXIT_OK : nom_open_core(srv, &nom.core);
@@ -320,8 +314,20 @@ static int setup(struct server *srv)
 	ret = nom.vnet ? EXIT_OK : nom_open_device(srv, &nom.vnet);
 	if (!ret)
 		nom_idle_bounds();
-	if (!ret)
-		ret = nom_open_stack(srv, nom.vnet, &nom.stack);
+	if (ret)
+		return ret;
+	/*
+	 * What a peer can have on its way when it is held; and the rest of the segments that
+	 * were joined and of which one had it held: their window has been opened again.
+	 */
+	srv->in_bytes = srv->lim.header_bytes + 1 + JOINED_MAX +
+		(wide_window(srv) ? nomstack_tcp_window() : NOMSTACK_WINDOW_MIN);
+	if (conn_table_create(srv)) {
+		die_message("no memory for %lld connections: lower --max-connections",
+			    (long long)srv->opt->max_connections);
+		return EXIT_OTHER;
+	}
+	ret = nom_open_stack(srv, nom.vnet, &nom.stack);
 	if (ret)
 		return ret;
 	mem[0] = nomstack_dma_alloc(nom.stack, bytes);
@@ -355,7 +361,7 @@ static void list_addresses(const struct server *srv, char *buf, size_t n)
 static int start(struct server *srv)
 {
 	static struct server *self;
-	char where[640], urls[512];
+	char where[704], urls[512], large[96];
 	int64_t w_us = 0;
 	int ret;
 
@@ -389,16 +395,17 @@ static int start(struct server *srv)
 		return EXIT_ADDRESS;
 	}
 	list_addresses(srv, urls, sizeof(urls));
+	nom_large_text(srv, nom.vnet, large, sizeof(large));
 	if (srv->cores) {
 		nomstack_on_neighbour(nom.stack, on_neighbour, srv);
 		return cores_ready(srv, urls, nomstack_profile());
 	}
 	if (nom.core)
-		snprintf(where, sizeof(where), "%s, core %d, device %s, profile %s", urls, nomux_core_cpu(nom.core),
-			 srv->opt->device, nomstack_profile());
+		snprintf(where, sizeof(where), "%s, core %d, device %s, %s, profile %s", urls, nomux_core_cpu(nom.core),
+			 srv->opt->device, large, nomstack_profile());
 	else
-		snprintf(where, sizeof(where), "%s, %s, device %s, profile %s", urls,
-			 srv->opt->stack == STACK_PACKET ? "no device of its own" : "hosted", srv->opt->device, nomstack_profile());
+		snprintf(where, sizeof(where), "%s, %s, device %s, %s, profile %s", urls,
+			 srv->opt->stack == STACK_PACKET ? "no device of its own" : "hosted", srv->opt->device, large, nomstack_profile());
 	server_announce(srv, where);
 	return EXIT_OK;
 }

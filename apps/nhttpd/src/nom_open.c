@@ -15,6 +15,8 @@
 #include <string.h>
 #include <syslog.h>
 
+#define LARGE_RECEIVE (1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6)
+
 int nom_open_core(struct server *srv, struct nomux_core **core_out)
 {
 	char which[64];
@@ -32,6 +34,17 @@ static void tell_filter(struct vnet *v, const char *device)
 		nomux_log(LOG_WARNING, "nhttpd: --device %s: cannot have it filter by address: %s", device, strerror(-ret));
 }
 
+const char *nom_large_text(const struct server *srv, const struct vnet *vnet, char *buf, size_t n)
+{
+	const char *why = vnet_no_large_receive(vnet);
+
+	/* What the driver was not asked for: by the option, or because nom_open_device() could not. */
+	if (why && !strncmp(why, "not", 3))
+		why = srv->opt->large_receive == LARGE_OFF ? "--large-receive off" : "the receive queue is too short";
+	snprintf(buf, n, "large receive %s%s%s%s", why ? "off" : "on", why ? " (" : "", why ? why : "", why ? ")" : "");
+	return buf;
+}
+
 int nom_open_device(struct server *srv, struct vnet **vnet_out)
 {
 	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = nomstack_arena_bytes() + 2 * (size_t)srv->opt->site_bytes,
@@ -47,11 +60,23 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 			1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE;
 	if (srv->opt->cores == 1)
 		opts.features_on |= 1ULL << VIRTIO_NET_F_MTU;
-	if (srv->opt->large_receive)
-		opts.features_on |= 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4 |
-			1ULL << VIRTIO_NET_F_GUEST_TSO6;
-	ret = app_open_device(srv->nomux, srv->opt->device, &opts, "lower --site-bytes", vnet_out);
-	if (!ret)
-		tell_filter(*vnet_out, srv->opt->device);
-	return ret;
+	if (srv->opt->large_receive != LARGE_OFF)
+		opts.features_on |= LARGE_RECEIVE;
+	ret = app_try_device(srv->nomux, srv->opt->device, &opts, vnet_out);
+	/* A receive queue that cannot take such a frame is the one thing wrong with these options. */
+	if (ret == -EINVAL && srv->opt->large_receive == LARGE_AUTO) {
+		opts.features_on &= ~LARGE_RECEIVE;
+		ret = app_try_device(srv->nomux, srv->opt->device, &opts, vnet_out);
+	}
+	if (ret)
+		return app_no_device(srv->opt->device, &opts, "lower --site-bytes", ret);
+	if (srv->opt->large_receive == LARGE_ON && vnet_no_large_receive(*vnet_out)) {
+		die_message("--large-receive on: the device cannot join what it receives: %s; leave the option away",
+			    vnet_no_large_receive(*vnet_out));
+		vnet_close(*vnet_out);
+		*vnet_out = NULL;
+		return EXIT_DEVICE;
+	}
+	tell_filter(*vnet_out, srv->opt->device);
+	return EXIT_OK;
 }

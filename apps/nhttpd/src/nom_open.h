@@ -8,6 +8,8 @@
 #ifndef NHTTPD_NOM_OPEN_H
 #define NHTTPD_NOM_OPEN_H
 
+#include <stddef.h>
+
 struct nomstack;
 struct nomux_core;
 struct server;
@@ -21,5 +23,9 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out);
 
 /* nom_open_stack - bring up TCP/IP; with DHCP, wait for an address */
 int nom_open_stack(struct server *srv, struct vnet *vnet, struct nomstack **stack_out);
+
+
+/* nom_large_text - "large receive on", or "... off (why)": @buf, of @n bytes, 96 are enough */
+const char *nom_large_text(const struct server *srv, const struct vnet *vnet, char *buf, size_t n);
 
 #endif

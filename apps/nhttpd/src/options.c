@@ -66,8 +66,8 @@ static const struct option_def {
 	{ "idle-us", "N", NUMBER, NOM, AT(idle_us), 1, 10000000, 10000, "see --auto" },
 	{ "pause", "auto|on|off", CHOICE, NOM, AT(pause), 0, 0, PAUSE_AUTO,
 	  "PAUSE instruction in the poll loop; auto: not on an emulated CPU" },
-	{ "large-receive", NULL, SET, NOM, AT(large_receive), 1, 0, 0,
-	  "let the device join what it receives: uploads cost less, a lone small request more" },
+	{ "large-receive", "auto|on|off", CHOICE, NOM, AT(large_receive), 0, 0, LARGE_AUTO,
+	  "the device joins segments that it receives; auto: where it can; on: or do not start" },
 	{ "sink", "PATH", TEXT, BOTH, AT(sink), 0, 0, 0,
 	  "read what is PUT or POSTed to PATH, at most 64 MiB each, throw it away and answer 204" },
 	{ "busy-poll-us", "N", NUMBER, LINUX, AT(busy_poll_us), 0, 1000000, 0,
@@ -155,8 +155,8 @@ static int check(const struct options *opt, const uint8_t *given, char *err, siz
 			return bad(err, n, "--%s means nothing with --stack %s", table[i].name, stack);
 	if (opt->stack == STACK_PACKET && (!opt->device || strchr(opt->device, ':')))
 		return bad(err, n, "--stack packet needs --device: a network interface of the kernel's (ip link)");
-	if (opt->stack == STACK_PACKET && (opt->cores > 1 || opt->large_receive))
-		return bad(err, n, "--cores and --large-receive mean nothing with --stack packet");
+	if (opt->stack == STACK_PACKET && (opt->cores > 1 || opt->large_receive == LARGE_ON))
+		return bad(err, n, "--cores and --large-receive on mean nothing with --stack packet");
 	if (here == NOM && !opt->device)
 		return bad(err, n, "--stack nom needs --device: a PCI function (lspci -D), mmio:NAME or unix:PATH");
 	if (opt->stack == STACK_NOM && app_packet(opt->device))

@@ -13,6 +13,7 @@ enum stack { STACK_LINUX, STACK_NOM, STACK_PACKET };
 
 enum idle { IDLE_AUTO, IDLE_POLL, IDLE_IRQ };
 enum pause { PAUSE_AUTO, PAUSE_ON, PAUSE_OFF };
+enum large { LARGE_AUTO, LARGE_ON, LARGE_OFF };
 
 /* Numbers are int64_t, so that one table entry form serves all. */
 struct options {

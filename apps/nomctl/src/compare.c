@@ -12,7 +12,7 @@ static struct {
 	const char *json;
 	bool table, quick, no_nginx;
 	double slo_scale;
-	const char *base, *out;
+	const char *base, *out, *link;
 } values = { .base = "linux-default" };
 
 #define OPT(field)	((size_t)((char *)&values.field - (char *)&values))
@@ -26,6 +26,7 @@ static const struct econ_option options[] = {
 	{ "quick", 'q', ECON_OPT_FLAG, OPT(quick), NULL, "nhttpd, udp: one boot of each kind and fewer cells, ten minutes", 0, 0 },
 	{ "no-nginx", 0, ECON_OPT_FLAG, OPT(no_nginx), NULL, "nhttpd: leave the yardstick out, and get no package for it", 0, 0 },
 	{ "out", 'o', ECON_OPT_STRING, OPT(out), "DIR", "nhttpd, udp: results go there (build/report/wide, build/report/udp of the source tree)", 0, 0 },
+	{ "link", 'l', ECON_OPT_STRING, OPT(link), "tap|vhost-user", "nhttpd: over this link only; udp: there is but the tap", 0, 0 },
 	NOMCTL_OPTIONS_END,
 };
 
@@ -212,19 +213,23 @@ static int run_compare(int argc, char **argv)
 	char err[200];
 	int ret = 0;
 
+	if (values.link && strcmp(values.link, "tap") && strcmp(values.link, "vhost-user"))
+		return nomctl_fail(ECON_EXIT_USAGE, "compare: --link %s: there are tap and vhost-user", values.link);
 	/* A file of that name can be given as ./nhttpd, ./udp. */
 	if (!strcmp(argv[0], "udp")) {
 		if (argc > 1 || values.json || values.table || values.slo_scale || values.no_nginx)
-			return nomctl_fail(ECON_EXIT_USAGE, "compare udp measures: it takes --quick and --out, and no files");
+			return nomctl_fail(ECON_EXIT_USAGE, "compare udp measures: it takes --quick, --link and --out, and no files");
+		if (values.link && strcmp(values.link, "tap"))
+			return nomctl_fail(ECON_EXIT_USAGE, "compare udp: --link vhost-user: nom-peer, which is the device and the clients behind it there, asks over HTTP only; datagrams are measured over the tap");
 		return nomctl_compare_udp(values.quick, values.out);
 	}
 	if (!strcmp(argv[0], "nhttpd")) {
 		if (argc > 1 || values.json || values.table || values.slo_scale)
-			return nomctl_fail(ECON_EXIT_USAGE, "compare nhttpd measures: it takes --quick, --no-nginx and --out, and no files");
-		return nomctl_compare_run(values.quick, !values.no_nginx, values.out);
+			return nomctl_fail(ECON_EXIT_USAGE, "compare nhttpd measures: it takes --quick, --no-nginx, --link and --out, and no files");
+		return nomctl_compare_run(values.quick, !values.no_nginx, values.link, values.out);
 	}
-	if (values.quick || values.no_nginx || values.out)
-		return nomctl_fail(ECON_EXIT_USAGE, "compare: --quick, --no-nginx and --out are for `compare nhttpd` and `compare udp`");
+	if (values.quick || values.no_nginx || values.out || values.link)
+		return nomctl_fail(ECON_EXIT_USAGE, "compare: --quick, --no-nginx, --link and --out are for `compare nhttpd` and `compare udp`");
 	lines = json_array();
 	for (int i = 0; i < argc && !ret; i++)
 		ret = read_lines(argv[i], lines);

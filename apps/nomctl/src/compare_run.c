@@ -34,20 +34,23 @@ static int run(const char *const *argv)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static int step(const char *what, const char *const *argv)
+static int step_failed(const char *what, int ret)
 {
-	int ret = run(argv);
-
 	if (ret < 0)
 		return nomctl_fail(ECON_EXIT_FAILED, "compare: %s: %s", what, strerror(-ret));
 	return ret ? nomctl_fail(ECON_EXIT_FAILED, "compare: %s failed with %d, see above", what, ret) : 0;
 }
 
-int nomctl_compare_run(bool quick, bool nginx, const char *out)
+static int step(const char *what, const char *const *argv)
+{
+	return step_failed(what, run(argv));
+}
+
+int nomctl_compare_run(bool quick, bool nginx, const char *link, const char *out)
 {
 	char *measure = nomctl_tree("scripts/compare-nhttpd"), *report = nomctl_tree("scripts/report-wide");
 	char *deps = nomctl_tree("scripts/install-deps"), *to = out ? strdup(out) : nomctl_tree("build/report/wide");
-	const char *words[8];
+	const char *words[10];
 	int n = 0, ret = 0, made;
 
 	if (!measure || !report || !deps || !to || access(measure, X_OK)) {
@@ -66,10 +69,15 @@ int nomctl_compare_run(bool quick, bool nginx, const char *out)
 		words[n++] = "--quick";
 	if (!nginx)
 		words[n++] = "--no-nginx";
+	if (link) {
+		words[n++] = "--link";
+		words[n++] = link;
+	}
 	words[n] = NULL;
-	ret = step("scripts/compare-nhttpd", words);
-	/* Some cells may have failed: the page shows the others. */
-	made = step("scripts/report-wide", (const char *[]){ report, "--out", to, "--table", NULL });
+	ret = run(words);
+	/* 1: some cells have failed, and the page shows the others; else what lies there is of an earlier run */
+	made = ret == 0 || ret == 1 ? step("scripts/report-wide", (const char *[]){ report, "--out", to, "--table", NULL }) : 0;
+	ret = step_failed("scripts/compare-nhttpd", ret);
 	ret = ret ? ret : made;
 out:
 	free(measure);

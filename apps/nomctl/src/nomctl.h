@@ -166,7 +166,7 @@ json_t *nomctl_compare_lines(json_t *lines, double time_scale, char *err, size_t
 
 /* Measure widely, in guests: one boot of each kind or many, with Debian's nginx or
  * without; results below @out, NULL: build/report/wide.  Exit code. */
-int nomctl_compare_run(bool quick, bool nginx, const char *out);
+int nomctl_compare_run(bool quick, bool nginx, const char *link, const char *out);
 
 /* The same of a responder to datagrams; NULL: build/report/udp. */
 int nomctl_compare_udp(bool quick, const char *out);

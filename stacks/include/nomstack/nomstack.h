@@ -42,7 +42,7 @@ struct nomstack_conn;
  * @sz: sizeof(struct nomstack_opts); growth of the structure is by size
  * @vnet: the device (borrowed: nomstack_close() leaves it open); opened with
  *	VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4 (IPv6: _TSO6) in
- *	&vnet_opts.features_on, it joins what it receives: cheaper for much at a time, dearer for a small request
+ *	&vnet_opts.features_on, it joins what it receives: much cheaper for much at a time
  * @ip4: "ADDRESS/PREFIX", for example "10.0.0.2/24", or "dhcp"
  *	or NULL: no IPv4 (@ip6 must be given then)
  * @gateway: default gateway, or NULL for none (ignored with DHCP)
@@ -390,7 +390,9 @@ NOMSTACK_API void nomstack_tcp_abort(struct nomstack_conn *c);
  * @c: the connection
  * @paused: true: bytes delivered from now on do not reopen the receive window
  *	until resumed, so a peer whose answers the application cannot queue is
- *	slowed down by TCP.  At most one receive window arrives while paused.
+ *	slowed down by TCP.  At most one receive window arrives while paused,
+ *	and before it what was joined with the segment in whose recv() this was
+ *	called, 65,535 bytes at most.
  */
 NOMSTACK_API void nomstack_tcp_pause(struct nomstack_conn *c, bool paused);
 

@@ -257,6 +257,17 @@ void vnet_close(struct vnet *v);
  * the others find out in vnet_check(), with the reason.
  */
 
+/**
+ * vnet_no_large_receive - why the device does not join the TCP segments it receives
+ * @v: an open interface, or a pair of it
+ *
+ * Threads: any.
+ * Return: NULL when it does (VIRTIO_NET_F_GUEST_TSO4 and what that needs were
+ * negotiated); else a static string of 32 bytes at most: the first feature that the
+ * device does not offer ("no VIRTIO_NET_F_MRG_RXBUF"), or "not asked for".
+ */
+const char *vnet_no_large_receive(const struct vnet *v);
+
 /** vnet_nr_pairs - queue pairs, 1 to VNET_PAIRS_MAX */
 unsigned int vnet_nr_pairs(const struct vnet *v);
 

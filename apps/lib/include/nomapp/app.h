@@ -78,4 +78,10 @@ int app_open_core(struct nomux_ctx **ctx, int cpu, uint64_t notify_mask, const c
 int app_open_device(struct nomux_ctx *ctx, const char *device, const struct vnet_opts *opts, const char *less,
 		    struct vnet **vnet_out);
 
+/* app_try_device - its first half: 0 or -errno, nothing is printed */
+int app_try_device(struct nomux_ctx *ctx, const char *device, const struct vnet_opts *opts, struct vnet **vnet_out);
+
+/* app_no_device - its other half: say why, and what to do; the exit status for error @ret */
+int app_no_device(const char *device, const struct vnet_opts *opts, const char *less, int ret);
+
 #endif
