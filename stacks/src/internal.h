@@ -21,6 +21,7 @@
 #define NOMSTACK__BATCH_LIMIT 256	/* largest batch_max */
 #define NOMSTACK__MAX_CONNS MEMP_NUM_TCP_PCB
 #define NOMSTACK__PREDICT_MIN 54	/* headers without options */
+#define NOMSTACK__JOIN_MAX 44	/* segments: what a large frame holds */
 #define NOMSTACK__BULK_BYTES 1000	/* a frame this long may be one of many */
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -109,6 +110,15 @@ struct tso {
 	struct tso_batch batch[NOMSTACK__TSO_BATCHES];
 };
 
+/* nomstack_reass.c: datagrams that wait for their fragments */
+struct reass {
+	struct reass_slot *slots;	/* NOMSTACK_REASS_DATAGRAMS of them, or NULL */
+	unsigned max, share;	/* knobs: datagrams at a time, of one source */
+	uint64_t life_ns;		/* knob: how long one may wait */
+	bool timed;			/* a timer runs */
+	struct nomstack_fragments st;	/* but @held */
+};
+
 struct nomstack {
 	struct vnet *v;
 	uint64_t (*now_fn)(void *arg);
@@ -136,6 +146,7 @@ struct nomstack {
 	unsigned rx_in_stack;		/* buffers that pbufs refer to */
 	unsigned rx_unposted;		/* released, not announced to the device */
 	unsigned ooseq_share;
+	unsigned rx_join_max;		/* segments that are joined; 1: none */
 	unsigned predict_min;		/* shorter frames are no candidates for the short way through TCP */
 
 	/* who takes part: see nomstack_batch.c */
@@ -152,7 +163,7 @@ struct nomstack {
 	unsigned tso_max;		/* segments in a frame; 1: none are joined */
 	struct tso tso;
 	bool tx_offload;
-	bool tso4, tso6;		/* the device cuts up segments of this version of IP */
+	bool tso4, tso6, cuts;		/* the device cuts up segments of this version of IP, of either */
 	bool uso4, uso6;		/* it may join datagrams */
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;
@@ -174,6 +185,7 @@ struct nomstack {
 	struct listener listeners[NOMSTACK_MAX_LISTENERS];
 	struct udp_bind udps[NOMSTACK_MAX_UDP];
 	struct ip6_config ip6;
+	struct reass reass;
 	struct nomstack_stats st;	/* but what nomstack_stats() knows from elsewhere */
 	struct nomstack_batches batches;
 	struct look *look;		/* NULL: not offered to be looked at */
@@ -247,6 +259,22 @@ static inline unsigned nomstack__tso_wanted(const struct pbuf *p)
 	if (p->len < NOMSTACK__PREDICT_MIN + 20 || f[12] != 0x86 || f[13] != 0xdd || f[20] != 6)
 		return 0;
 	return (unsigned)f[70] << 8 | f[71];
+}
+
+/* nomstack_reass.c, nomstack_frag.c: fragments, received and sent */
+int nomstack__reass_open(struct nomstack *s);
+void nomstack__reass_close(struct nomstack *s);
+void nomstack__reass_knobs(struct nomstack *s, unsigned max, unsigned share, uint64_t life_ns);
+bool nomstack__frag_wanted(const struct pbuf *p);
+err_t nomstack__tx_fragments(struct nomstack *s, const struct pbuf *p);
+uint32_t nomstack__frag_id(const uint8_t *dst, unsigned bytes);	/* nomstack_sys.c */
+
+/* A frame is in the transmit ring, not announced. */
+static inline err_t nomstack__tx_queued(struct nomstack *s)
+{
+	if (!s->tx_waiting++)
+		s->tx_since_ns = s->now_ns;
+	return ERR_OK;
 }
 
 /* nomstack_batch.c: the batching delay */

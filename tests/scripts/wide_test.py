@@ -37,11 +37,11 @@ compare_nhttpd = importlib.util.module_from_spec(importlib.util.spec_from_loader
 loader.exec_module(compare_nhttpd)
 
 # variant: requests/s, instructions a request at every load
-MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "nom": (5000, 3000)}
+MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "packet": (2000, 7000), "nom": (5000, 3000)}
 ROUGH = {("nom", p.UP, p.ON): 0.2, ("nom", p.DOWN, p.OFF): 0.5}	# parts of nom's rate for 1 MiB
 SATURATION = {"linux-default": 2000, "linux-tuned": 2500, "nom": 4900}
 # The same from the other end of the rings: nom is no longer bound by what feeds it.
-AT_PEER = {"linux-default": 1, "linux-tuned": 1, "nginx": 1, "nom": 2}
+AT_PEER = {"linux-default": 1, "linux-tuned": 1, "nginx": 1, "packet": 1, "nom": 2}
 SWEEP_US = {0: (100, 1000), 5: (120, 1500), 20: (130, 1400), 80: (200, 2000)}	# W: mean latency, requests/s
 
 

@@ -78,6 +78,7 @@ int vnet_error(const struct vnet *v, const char **reason_out) { return 0; }
 const struct vnet_stats *vnet_stats(const struct vnet *v) { return &v->st; }
 unsigned int vnet_tx_queued(const struct vnet *v) { return v->tx_queued; }
 unsigned int vnet_tx_room(const struct vnet *v) { return TX_RING - v->tx_queued - v->tx_flying; }
+void vnet_stop(struct vnet *v) {}
 int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg) { return 0; }
 
 unsigned int vnet_rx_room(const struct vnet *v)
@@ -187,7 +188,7 @@ static uint64_t clock_fn(void *arg)
 static void on_datagram(struct nomstack *s, void *arg, const void *data, uint32_t len, const struct nomstack_addr *from,
 			uint16_t port)
 {
-	nomstack_udp_send_to(s, 7, from, port, data, len < 1452 ? len : 1452);
+	nomstack_udp_send_to(s, 7, from, port, data, len < 65473 ? len : 65473);	/* more than the MTU: fragments */
 }
 
 static void arp_of_peer(void)
@@ -225,6 +226,11 @@ struct nomstack *fuzz_open(uint64_t features, bool dhcp, const char *ip6)
 
 void fuzz_close(struct nomstack *s)
 {
+	struct nomstack_fragments fr;
+
+	nomstack_fragments(s, &fr);
+	FUZZ_ASSERT(fr.held <= NOMSTACK_REASS_DATAGRAMS);
+	FUZZ_ASSERT(fr.received >= fr.dropped + 2 * fr.completed + fr.held);
 	fuzz_app_reset(NULL);
 	nomstack_close(s);
 	FUZZ_ASSERT(nomstack__heap_used() == 0);
