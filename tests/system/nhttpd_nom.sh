@@ -57,6 +57,29 @@ stat() {
 	nomctl stat --json nhttpd | sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p"
 }
 
+# ran_ms: CPU time of nhttpd, by the guest's own accounting (proc(5): utime, stime)
+ran_ms() {
+	busybox awk '{ print 10 * ($14 + $15) }' /proc/"$pid"/stat
+}
+
+# used SECONDS: per mille of a core that it takes while nobody asks
+used() {
+	sleeps=$(stat loop.sleeps) ran=$(ran_ms)
+	busybox sleep "$1"
+	ran=$(($(ran_ms) - ran)) sleeps=$(($(stat loop.sleeps) - sleeps)) used=$((ran / $1))
+	echo "# ran $ran ms in $1 s, $sleeps sleeps"
+}
+
+# A host that takes an emulated processor away in mid-turn lengthens the turn: what the server
+# does by itself it does in each of three tries.
+idle() {
+	for _ in 1 2 3; do
+		used 4
+		[ "$used" -lt 20 ] && [ "$sleeps" -gt 0 ] && return 0
+	done
+	return 1
+}
+
 [ -e /dev/nom ] || skip "no /dev/nom"
 [ -d /sys/bus/pci/devices/$BDF ] || skip "no network device $BDF"
 mkdir -p "$DIR"
@@ -92,6 +115,18 @@ stop
 check $? "SIGTERM: exit status 0"
 ls /sys/bus/pci/devices/$BDF/virtio*/net/ >/dev/null 2>&1
 check $? "the device is the kernel's again"
+
+start && get
+check $? "starts again, sleeping when that pays, and serves"
+idle
+check $? "idle it takes less than 2 % of a core"
+stop
+check $? "SIGTERM while asleep: exit status 0"
+
+start --poll && get && used 2
+[ "$used" -gt 200 ]
+check $? "which can be measured: polling, it takes a fifth at least"
+stop
 
 start --irq && get
 check $? "starts again, sleeping on interrupts, and serves"
