@@ -2,6 +2,7 @@
 # bulk.gp - downloads of 1 MiB, closed loop, with offloads: MiB a second by number of connections
 WIDTH = 560; HEIGHT = 320
 LINK = ARG3
+RAW = ARG1; LIB = system("dirname '".ARG0."'")."/../lib"
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale x
@@ -11,7 +12,7 @@ set yrange [0:*]
 set xlabel "connections"
 set ylabel "MiB/s"
 big(variant) = is("closed", variant) && strcol("file") eq "1m" && strcol("direction") eq "down" && strcol("offloads") eq "on"
-plot ARG1 using (pick(big(DEFAULT), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
+plot DATA using (pick(big(DEFAULT), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
   '' using (pick(big(TUNED), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb BROWN title "in-tree, tuned", \
   '' using (pick(big(NGINX), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREEN title "nginx, in-tree", \
   '' using (pick(big(NOM), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom", \

@@ -2,6 +2,7 @@
 # rate.gp - requests a second by number of connections, closed loop, small file
 WIDTH = 860; HEIGHT = 340
 LINK = ARG3
+RAW = ARG1; LIB = system("dirname '".ARG0."'")."/../lib"
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale x
@@ -11,7 +12,7 @@ set yrange [0:*]
 set xlabel "connections"
 set ylabel "requests/s"
 small(variant) = is("closed", variant) && strcol("file") eq "small" && column("pipeline") == 1
-plot ARG1 using (pick(small(DEFAULT), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
+plot DATA using (pick(small(DEFAULT), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
   '' using (pick(small(TUNED), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb BROWN title "in-tree, tuned", \
   '' using (pick(small(NGINX), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREEN title "nginx, in-tree", \
   '' using (pick(small(NOM), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom", \

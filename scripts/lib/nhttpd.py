@@ -14,7 +14,7 @@ import guest as g
 import links
 import tuning
 
-ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80
+ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80		# on the first device
 PATH = "/index.html"
 SINK = "/up"		# takes uploads, and throws them away
 ROOT = "/srv/www"
@@ -26,13 +26,13 @@ PRICE_S = 5
 # times as long in the guest as natively (emulation_factor() measures it anew).
 TIME_SCALE = {"kvm": 1, "tcg": 16}
 LINUX_CPU, NOM_CPU = 0, 1
-IDLE_US = 100000		# nom polls that long before it sleeps: the host may take wrk's core away for some ms
 START_S = 20
 
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, core 0",
     "linux-tuned": "in-tree stack told to poll (scripts/lib/tuning.py), core 0: " + tuning.CLASSIC.text(),
-    "nom": "private stack and driver, reserved core 1, price-aware",
+    "nom": "private stack and driver with their defaults, reserved core 1",
+    "nom-priced": "the same, W picked by price and load for the penalty valuation",
 }
 
 
@@ -95,6 +95,27 @@ def write_price(guest, dollars):
     guest.capture(f"cat > {PRICES}.new && mv {PRICES}.new {PRICES}", stdin=text.encode())
 
 
+def on_nom(variant):
+    return variant.startswith("nom")
+
+
+def address(nic):
+    """The guest's, on its nic-th device (scripts/netns)."""
+    return f"10.0.{nic}.2"
+
+
+def settle_device(nic):
+    """A shell command that leaves no device but the nic-th an address; -1: none."""
+    keep = f"eth{nic}"
+    return f"for d in /sys/class/net/eth*; do d=${{d##*/}}; [ $d = {keep} ] || {{ ip addr flush dev $d; ip link set $d down; }}; done"
+
+
+def in_tree_commands(nic, setting):
+    """Gives the nic-th device its address and a setting of the in-tree stack."""
+    device = f"eth{nic}"
+    return f"{settle_device(nic)}; ip addr replace {address(nic)}/{PREFIX} dev {device} && ip link set {device} up && {tuning.commands(setting, device)}"
+
+
 def per_request(variant, counts, stat, requests):
     """What a request cost, of a counting boot.
 
@@ -104,9 +125,9 @@ def per_request(variant, counts, stat, requests):
     whole guest, the other events those of the serving core, in both; what the
     other core did meanwhile (a handful of wake-ups a second) stands beside them.
     """
-    cpu, other = (NOM_CPU, LINUX_CPU) if variant == "nom" else (LINUX_CPU, NOM_CPU)
+    cpu, other = (NOM_CPU, LINUX_CPU) if on_nom(variant) else (LINUX_CPU, NOM_CPU)
     own, idle = counts.vcpu(cpu), 0
-    if variant == "nom":
+    if on_nom(variant):
         if not own["begin"]:
             raise ServerError("nom's loop executed no busy brackets: its instructions cannot be told from polling")
         user, idle = own["user_busy"], own["user_idle"]
@@ -147,41 +168,41 @@ def stack_settings(guest, app):
 
 
 def serving_vcpu(variant):
-    return NOM_CPU if variant == "nom" else LINUX_CPU
+    return NOM_CPU if on_nom(variant) else LINUX_CPU
 
 
-def url(path=PATH):
-    return f"http://{ADDRESS}:{PORT}{path}"
+def url(path=PATH, nic=0):
+    return f"http://{address(nic)}:{PORT}{path}"
 
 
 class Server:
     """nhttpd in the guest for the length of a with block."""
 
-    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH, link=None, sink=False):
-        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack; link: a tap if not said;
-        sink: take uploads to SINK."""
-        self.guest, self.variant, self.file_bytes, self.w_fixed = guest, variant, file_bytes, w_us
+    def __init__(self, guest, variant, file_bytes, tuned=None, path=PATH, link=None, sink=False, nic=0):
+        """tuned: a setting of the in-tree stack; link: a tap if not said; sink: take uploads to SINK; nic: number of the device."""
+        self.guest, self.variant, self.file_bytes = guest, variant, file_bytes
         self.tuning = tuned or (tuning.CLASSIC if variant == "linux-tuned" else tuning.DEFAULT)
-        self.path, self.url = path, url(path)
+        self.path, self.url, self.nic = path, url(path, nic), nic
         self.link = link or links.Tap()
         self.sink = sink
         self.job, self.ran = None, []
 
+    def priced(self):
+        return self.variant == "nom-priced"
+
     def command(self):
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024", *(["--sink", SINK] if self.sink else [])]
-        if self.variant != "nom":
+        if not on_nom(self.variant):
             busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
             return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU), *busy]
-        nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU), "--idle-us", str(IDLE_US)]
-        if self.w_fixed is not None:
-            return nom		# W follows through its knob
-        return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE]
+        nom = [*common, "--stack", "nom", "--device", self.guest.bdf(self.nic), "--ip", f"{address(self.nic)}/{PREFIX}", "--cpu", str(NOM_CPU)]
+        return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE] if self.priced() else nom
 
     def __enter__(self):
-        if self.variant != "nom":
-            self.guest.capture(f"ip addr replace {ADDRESS}/{PREFIX} dev eth0 && ip link set eth0 up && {tuning.commands(self.tuning)}", timeout=20)
+        if not on_nom(self.variant):
+            self.guest.capture(in_tree_commands(self.nic, self.tuning), timeout=20)
         else:
-            self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
+            self.guest.run(settle_device(-1), timeout=20)
         self.ran = self.command()
         self.job = self.guest.spawn(self.ran)
         try:
@@ -189,7 +210,7 @@ class Server:
             while True:
                 self.check()
                 try:
-                    self.link.wait_until_served(ADDRESS, PORT, self.path, self.file_bytes, 2)
+                    self.link.wait_until_served(address(self.nic), PORT, self.path, self.file_bytes, 2)
                     return self
                 except links.LoadError as error:
                     if time.monotonic() > end:
@@ -219,14 +240,14 @@ class Server:
     def settings(self):
         """What it was started with and, of a private stack, what holds in it: profile, knobs, what the device was asked for."""
         told = {"command": " ".join(self.ran)}
-        if self.variant == "nom":
+        if on_nom(self.variant):
             told.update(stack_settings(self.guest, "nhttpd"))
         return told
 
     def set_price(self, dollars):
         """Publish a price, and wait until a price-aware server has seen it."""
         write_price(self.guest, dollars)
-        if self.variant != "nom":
+        if not self.priced():
             return
         end = time.monotonic() + PRICE_S
         while self.counters()["price.bandwidth"] != dollars * 1000000:
@@ -234,7 +255,7 @@ class Server:
                 raise ServerError(f"nhttpd has not seen the price of ${dollars}/Gb within {PRICE_S} s")
 
     def w_us(self):
-        return self.counters()["w_us"] if self.variant == "nom" else None
+        return self.counters()["w_us"] if on_nom(self.variant) else None
 
     def tune(self, w_us):
         self.guest.capture(["nomctl", "tune", "nhttpd", f"w_us={w_us}"], timeout=20)

@@ -17,7 +17,6 @@ from guest import die_with_parent
 from httpload import LoadError
 
 PORT, BYTES = 7000, 32
-URL = f"udp://{nhttpd.ADDRESS}:{PORT}"
 TIMEOUT_MS = 500		# on an emulated machine whose cores others want, too
 START_S = 20
 
@@ -50,11 +49,15 @@ def side(variant):
     return "nom" if is_nom(variant) else variant
 
 
-def load(seconds, connections, rate=None, size=BYTES):
-    """nom-load's figures as a dict: a closed loop, or with a rate an open one; LoadError when nothing was answered."""
+def url(nic=0):
+    return f"udp://{nhttpd.address(nic)}:{PORT}"
+
+
+def load(seconds, connections, rate=None, size=BYTES, nic=0):
+    """nom-load's figures as a dict: a closed loop, or with a rate an open one; LoadError when nothing was answered.  nic: number of the device."""
     loop = ["--rate", f"{rate:.1f}", "--seed", str(openload.SEED)] if rate else ["--closed"]
     command = [str(openload.NOM_LOAD), *loop, "--connections", str(connections), "--seconds", str(seconds), "--bytes", str(size),
-               "--timeout-ms", str(TIMEOUT_MS), "--warm-up", str(openload.WARM_S), "--drain", str(openload.DRAIN_S), URL]
+               "--timeout-ms", str(TIMEOUT_MS), "--warm-up", str(openload.WARM_S), "--drain", str(openload.DRAIN_S), url(nic)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -67,8 +70,8 @@ def load(seconds, connections, rate=None, size=BYTES):
 class Server:
     """nomudp in the guest for the length of a with block."""
 
-    def __init__(self, guest, variant, tuned=None, w_us=0):
-        self.guest, self.variant, self.w_us = guest, variant, w_us
+    def __init__(self, guest, variant, tuned=None, w_us=0, nic=0):
+        self.guest, self.variant, self.w_us, self.nic = guest, variant, w_us, nic
         self.tuning = tuned or tuning.DEFAULT
         self.job, self.ran = None, []
 
@@ -77,15 +80,14 @@ class Server:
         if not is_nom(self.variant):
             busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
             return [*common, "--stack", "linux", "--cpu", str(nhttpd.LINUX_CPU), *busy]
-        return [*common, "--stack", "nom", "--tier", "native" if self.variant == "nom-native" else "raw", "--device", self.guest.bdf(0),
-                "--ip", f"{nhttpd.ADDRESS}/{nhttpd.PREFIX}", "--cpu", str(nhttpd.NOM_CPU), "--idle-us", str(nhttpd.IDLE_US), "--w-us", str(self.w_us)]
+        return [*common, "--stack", "nom", "--tier", "native" if self.variant == "nom-native" else "raw", "--device", self.guest.bdf(self.nic),
+                "--ip", f"{nhttpd.address(self.nic)}/{nhttpd.PREFIX}", "--cpu", str(nhttpd.NOM_CPU), *(["--w-us", str(self.w_us)] if self.w_us else [])]
 
     def __enter__(self):
         if is_nom(self.variant):
-            self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
+            self.guest.run(nhttpd.settle_device(-1), timeout=20)
         else:
-            self.guest.capture(f"ip addr replace {nhttpd.ADDRESS}/{nhttpd.PREFIX} dev eth0 && ip link set eth0 up && "
-                               f"{tuning.commands(self.tuning)}", timeout=20)
+            self.guest.capture(nhttpd.in_tree_commands(self.nic, self.tuning), timeout=20)
         self.ran = self.command()
         self.job = self.guest.spawn(self.ran)
         try:
@@ -93,7 +95,7 @@ class Server:
             while True:
                 self.check()
                 try:
-                    load(0.2, 1)
+                    load(0.2, 1, nic=self.nic)
                     return self
                 except LoadError as error:
                     if time.monotonic() > end:
