@@ -10,8 +10,8 @@ $(error NOMSTACK_PROFILE=$(NOMSTACK_PROFILE): no such profile; there are: \
 endif
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
-	addr.c announce.c batch.c chksum.c frame.c heap.c ip6.c knob.c look.c look_conns.c look_facts.c raw.c restart.c rx.c \
-	segment.c share.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c)
+	addr.c announce.c batch.c chksum.c frame.c heap.c ip6.c knob.c look.c look_conns.c look_facts.c raw.c restart.c run.c rx.c \
+	segment.c share.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c uso.c)
 
 $(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -w))
 $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))
@@ -51,12 +51,12 @@ STACK_TESTS := share tcp ip6 ip6_strangers profile timers short window cc limits
 STACK_RIG := tests/unit/stack_rig.c
 STACK_TEST_OBJS := $(patsubst %,$(B)/asan/o/tests/unit/%.o,stack_rig stack_rig_device stack_rig_vhost \
 	$(STACK_TESTS:%=test_stack_%) test_stack_vhost test_stack_tso test_stack_long test_stack_large \
-	test_stack_pmtu test_stack_jumbo test_stack_alloc)
+	test_stack_pmtu test_stack_jumbo test_stack_alloc test_stack_uso)
 $(STACK_TEST_OBJS): private CPPFLAGS += $(NOMSTACK_CPPFLAGS)
 $(STACK_TEST_OBJS): $(LWIP_TREE)/.stamp $(NOMSTACK_OPTIONS)
 $(foreach t,$(STACK_TESTS),$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \
 	$(STACK_RIG) tests/unit/stack_rig_device.c,nomstack lwip,)))
-$(foreach t,vhost tso long large pmtu jumbo alloc,$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \
+$(foreach t,vhost tso long large pmtu jumbo alloc uso,$(eval $(call nom_unit,test_stack_$(t),tests/unit/test_stack_$(t).c \
 	$(STACK_RIG) tests/unit/stack_rig_vhost.c,nomstack lwip vhostbe nomdrv nomux,)))
 
 # The raw tier needs nothing of lwIP; its device is the real driver's.

@@ -103,7 +103,7 @@ struct tso {
 	unsigned packets;		/* that the device makes of it */
 	uint32_t bytes;			/* payload so far */
 	uint32_t next_seq;
-	uint16_t mss, hdr_bytes;
+	uint16_t mss, hdr_bytes, tcp_at;
 	bool last;			/* nothing may follow */
 	uint8_t hdr[VNET_TX_INLINE_BYTES];
 	struct tso_batch batch[NOMSTACK__TSO_BATCHES];
@@ -149,7 +149,9 @@ struct nomstack {
 	unsigned zc_min_bytes;		/* shorter frames are copied */
 	unsigned tso_max;		/* segments in a frame; 1: none are joined */
 	struct tso tso;
-	bool tx_offload, tso_offload;
+	bool tx_offload;
+	bool tso4, tso6;		/* the device cuts up segments of this version of IP */
+	bool uso4, uso6;		/* it may join datagrams */
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;
 	bool timers_left;		/* TCP's have looked at some of the connections only */
@@ -176,6 +178,7 @@ struct nomstack {
 	void *share_arg;
 	struct netif netif;
 	uint8_t bounce[VNET_FRAME_MAX_BYTES];	/* a frame in more pieces than the driver takes */
+	uint8_t datagram[VNET_FRAME_MAX_BYTES];	/* one of several that came in a frame */
 };
 
 extern struct nomstack *nomstack__the;	/* NULL while no stack is open */
@@ -206,11 +209,16 @@ void nomstack__share(struct nomstack *s, const uint8_t *f, uint32_t len);
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
 void nomstack__rx_bulk(struct nomstack *s, const struct vnet_rx *rx, unsigned nr);
 void nomstack__rx_free(struct pbuf *p);
+void nomstack__rx_input(struct nomstack *s, struct pbuf *p);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
 void nomstack__tx_reap(struct nomstack *s);
 void nomstack__tx_done(void *cookie, void *arg);
 uint16_t nomstack__csum_partial(uint8_t *frame, unsigned len, unsigned tot_len, uint16_t *offset_out);
+
+/* nomstack_uso.c: frames of several datagrams */
+bool nomstack__is_uso(const struct vnet_rx *rx);
+void nomstack__rx_uso(struct nomstack *s, const struct vnet_rx *rx, unsigned nr, unsigned total);
 
 /* nomstack_tso.c: segmentation offload */
 void nomstack__tso_open(struct nomstack *s);
@@ -227,12 +235,15 @@ static inline unsigned nomstack__tso_wanted(const struct pbuf *p)
 {
 	const uint8_t *f = p->payload;
 
-	if (likely(!p->next || p->len < NOMSTACK__PREDICT_MIN || !(f[50] | f[51])))
+	if (likely(!p->next || p->len < NOMSTACK__PREDICT_MIN))
 		return 0;
 	/* IPv4 with a header of 20 bytes, TCP */
-	if ((nomstack__load32(f + 12) & 0xffffff) != 0x450008 || f[23] != 6)
+	if ((nomstack__load32(f + 12) & 0xffffff) == 0x450008)
+		return f[23] == 6 ? (unsigned)f[50] << 8 | f[51] : 0;
+	/* IPv6, TCP */
+	if (p->len < NOMSTACK__PREDICT_MIN + 20 || f[12] != 0x86 || f[13] != 0xdd || f[20] != 6)
 		return 0;
-	return (unsigned)f[50] << 8 | f[51];
+	return (unsigned)f[70] << 8 | f[71];
 }
 
 /* nomstack_batch.c: the batching delay */

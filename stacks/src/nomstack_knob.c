@@ -101,7 +101,7 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 		break;
 	case TSO_MAX:
 		s->tso_max = (unsigned)v;
-		tcp_tso_segs = s->tso_offload ? (u16_t)v : 1;
+		tcp_tso_segs = s->tso4 || s->tso6 ? (u16_t)v : 1;
 		break;
 	case NAGLE:
 		s->nagle = v;

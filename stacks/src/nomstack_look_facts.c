@@ -12,6 +12,7 @@
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/stats.h"
 
+#include <linux/virtio_net.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -107,6 +108,9 @@ static void the_stack(struct facts *f)
 	text(f, "mac", MAC_FMT, MAC_ARG(mac));
 	text(f, "device", "%s", vnet_error(s->v, &reason) && reason ? reason : "running");
 	text(f, "features", "%llx", (unsigned long long)vnet_features(s->v));
+	text(f, "offload.tso4", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_TSO4));
+	text(f, "offload.tso6", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_TSO6));
+	text(f, "offload.uso", "%s", vnet_feature_reason(s->v, VIRTIO_NET_F_HOST_USO));
 	text(f, "large_receive", "%s%s", vnet_no_large_receive(s->v) ? "off: " : "on",
 	     vnet_no_large_receive(s->v) ? vnet_no_large_receive(s->v) : "");
 	number(f, "mtu", s->netif.mtu, "bytes");

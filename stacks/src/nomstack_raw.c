@@ -11,6 +11,8 @@
  * connections left to the application: never above W, because looking happens at
  * polls only and a batch is let go when the next poll would come too late.
  */
+#include "raw_run.h"
+
 #include <nomstack/raw.h>
 #include <nomdrv/vnet.h>
 
@@ -36,6 +38,9 @@ struct nomstack_raw {
 	unsigned under_way;		/* answers that the device has not sent yet */
 	unsigned unposted;		/* taken from the ring, or back, since buffers were last posted */
 	bool released;			/* what is held is on its way, finish it */
+	bool uso;			/* the device cuts up datagrams */
+	unsigned uso_max, run_max;	/* knob; answers in a frame, 1: each leaves by itself */
+	unsigned tx_size;
 	uint64_t w_ns, since_ns, prev_ns, gap_ns;
 	struct nomstack_raw_stats st;
 	struct nomstack_raw_answer answer[BATCH_LIMIT];
@@ -73,6 +78,8 @@ int nomstack_raw_open(const struct nomstack_raw_opts *o, struct nomstack_raw **o
 		return -ENOMEM;
 	}
 	r->v = opts.vnet;
+	r->uso = vnet_features(r->v) & 1ull << VIRTIO_NET_F_HOST_USO;
+	r->tx_size = vnet_tx_room(r->v);
 	r->frames = opts.frames;
 	r->ended = opts.ended;
 	r->arg = opts.arg;
@@ -87,10 +94,18 @@ int nomstack_raw_open(const struct nomstack_raw_opts *o, struct nomstack_raw **o
 static void done(void *cookie, void *arg)
 {
 	struct nomstack_raw *r = arg;
+	uintptr_t first = (uintptr_t)cookie;
 
+	if (unlikely(first & RAW_RUN_COOKIE)) {
+		unsigned n = raw_run_release(r->v, (uint16_t)(first & UINT16_MAX));
+
+		r->under_way -= n;
+		r->unposted += n;
+		return;
+	}
 	r->under_way--;
 	r->unposted++;
-	vnet_rx_release(r->v, (uint16_t)((uintptr_t)cookie - 1));
+	vnet_rx_release(r->v, (uint16_t)(first - 1));
 }
 
 void nomstack_raw_close(struct nomstack_raw *r)
@@ -167,22 +182,84 @@ static __attribute__((noinline, cold)) void lost(struct nomstack_raw *r, uint16_
 	vnet_rx_release(r->v, id);
 }
 
-static void answer(struct nomstack_raw *r, uint16_t id, const struct nomstack_raw_answer *a)
+static inline __attribute__((always_inline)) int turn(struct nomstack_raw *r, uint16_t id, const struct nomstack_raw_answer *a)
 {
-	void *cookie = (void *)((uintptr_t)id + 1);
-	int err = vnet_tx_turn(r->v, id, a->len, a->csum_start, a->csum_offset, cookie);
+	return vnet_tx_turn(r->v, id, a->len, a->csum_start, a->csum_offset, (void *)((uintptr_t)id + 1));
+}
 
+/* The device took it not at once. */
+static __attribute__((noinline, cold)) int turn_again(struct nomstack_raw *r, uint16_t id, const struct nomstack_raw_answer *a, int err)
+{
+	if (err == -EAGAIN) {
+		vnet_tx_flush(r->v);
+		vnet_tx_reap(r->v, done, r);
+		err = turn(r, id, a);
+	}
+	if (err)
+		lost(r, id, err);
+	return err;
+}
+
+static inline __attribute__((always_inline)) void answer(struct nomstack_raw *r, uint16_t id, const struct nomstack_raw_answer *a)
+{
+	int err = turn(r, id, a);
+
+	if (unlikely(err) && turn_again(r, id, a, err))
+		return;
+	r->under_way++;
+	r->st.answers++;
+}
+
+static inline __attribute__((always_inline)) void answer_or_drop(struct nomstack_raw *r, const struct vnet_rx *rx,
+								 const struct nomstack_raw_answer *a)
+{
+	if (likely(a->len)) {
+		answer(r, rx->id, a);
+		return;
+	}
+	r->st.dropped++;
+	vnet_rx_release(r->v, rx->id);
+}
+
+/* @nr answers that raw_run() found, from hold[head + at] on, as one frame. */
+static __attribute__((noinline)) void answer_run(struct nomstack_raw *r, unsigned at, unsigned nr)
+{
+	const struct vnet_rx *rx = &r->hold[r->head + at];
+	struct raw_run run;
+	int err;
+
+	raw_run_make(&run, r->v, rx, &r->answer[at], nr);
+	err = raw_run_send(&run, r->v);
 	if (unlikely(err == -EAGAIN)) {
 		vnet_tx_flush(r->v);
 		vnet_tx_reap(r->v, done, r);
-		err = vnet_tx_turn(r->v, id, a->len, a->csum_start, a->csum_offset, cookie);
+		err = raw_run_send(&run, r->v);
 	}
 	if (unlikely(err)) {
-		lost(r, id, err);
+		*(err == -EAGAIN ? &r->st.ring_full : &r->st.refused) += nr;
+		raw_run_release(r->v, run.part[0].id);
 		return;
 	}
-	r->under_way++;
-	r->st.answers++;
+	r->under_way += run.held;
+	r->st.answers += nr;
+	r->st.tx_joined += nr;
+	r->st.tx_long++;
+}
+
+/* Those of a batch, of which some may leave as one frame. */
+static __attribute__((noinline)) void answer_all(struct nomstack_raw *r, unsigned nr)
+{
+	const struct vnet_rx *rx = &r->hold[r->head];
+	const struct nomstack_raw_answer *a = r->answer;
+	unsigned run;
+
+	for (unsigned i = 0; i < nr; i += run) {
+		run = raw_run(&rx[i], &a[i], nr - i, r->run_max);
+		if (run > 1)
+			answer_run(r, i, run);
+		else
+			answer_or_drop(r, &rx[i], &a[i]);
+	}
 }
 
 int nomstack_raw_send(struct nomstack_raw *r, const void *frame, uint32_t len)
@@ -201,13 +278,11 @@ static void handle(struct nomstack_raw *r, unsigned nr)
 	r->st.frames += nr;
 	r->unposted += nr;
 	r->frames(r->arg, rx, r->answer, nr);
-	for (unsigned i = 0; i < nr; i++) {
-		if (likely(r->answer[i].len)) {
-			answer(r, rx[i].id, &r->answer[i]);
-			continue;
-		}
-		r->st.dropped++;
-		vnet_rx_release(r->v, rx[i].id);
+	if (nr > 1 && r->run_max > 1 && raw_run_likely(rx, nr)) {
+		answer_all(r, nr);
+	} else {
+		for (unsigned i = 0; i < nr; i++)
+			answer_or_drop(r, &rx[i], &r->answer[i]);
 	}
 	r->head += nr;
 	if (r->head == r->nr) {
@@ -275,12 +350,15 @@ const struct nomstack_raw_stats *nomstack_raw_stats(const struct nomstack_raw *r
 
 /* ------------------------------------------------------------------- knobs --- */
 
-enum { W_US, BATCH_MAX };
+enum { W_US, BATCH_MAX, USO_MAX };
 
 static const struct nomstack_knob table[] = {
 	[W_US] = { "w_us", "us", "batching delay W of received frames: more throughput for more latency and jitter", 0, 100000, 0 },
 	[BATCH_MAX] = { "batch_max", "packets",
 		"frames answered before they are announced: 1 is strict run to completion, more saves doorbells", 1, BATCH_LIMIT, 64 },
+	[USO_MAX] = { "uso_max", "datagrams",
+		"answers to one peer that leave as one frame for the device to cut up, 1: none; more makes several at a time cheaper",
+		1, RAW_RUN_MAX, RAW_RUN_MAX },
 };
 
 const struct nomstack_knob *nomstack_raw_knobs(unsigned *nr_out)
@@ -308,8 +386,12 @@ int nomstack_raw_knob_set(struct nomstack_raw *r, const char *name, int64_t v)
 	if (i == W_US) {
 		r->w_ns = (uint64_t)v * US;
 		r->prev_ns = r->gap_ns = 0;	/* polls were not watched with W = 0 */
-	} else {
+	} else if (i == BATCH_MAX) {
 		r->batch_max = (unsigned)v;
+	} else {
+		r->uso_max = (unsigned)v;
+		/* a frame may take a descriptor for each, and shall leave room for another */
+		r->run_max = !r->uso ? 1 : r->uso_max < r->tx_size / 2 ? r->uso_max : r->tx_size / 2;
 	}
 	return 0;
 }
@@ -320,6 +402,6 @@ int nomstack_raw_knob_get(const struct nomstack_raw *r, const char *name, int64_
 
 	if (i < 0)
 		return i;
-	*out = i == W_US ? (int64_t)(r->w_ns / US) : r->batch_max;
+	*out = i == W_US ? (int64_t)(r->w_ns / US) : i == BATCH_MAX ? r->batch_max : r->uso_max;
 	return 0;
 }

@@ -11,8 +11,8 @@
  * look at the headers instead of three layers' (tcp_input_predicted() of our
  * patch to lwIP).  Whatever is not exactly that goes the long way, untouched.
  *
- * With large receive (VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4, which the application
- * asks for) a frame may lie in several buffers and hold many segments: a chain of
+ * With large receive (VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4 or _TSO6, which the
+ * application asks for) a frame may lie in several buffers and hold many segments: a chain of
  * pbufs, one for each buffer.  TCP takes it as one segment; RFC 1122 (4.2.3.2)
  * wants an ACK for every second one, so a frame of several is acknowledged at once.
  * What the device has not joined is joined here, a burst at a time.
@@ -194,6 +194,12 @@ static inline void input(struct nomstack *s, struct pbuf *p)
 		pbuf_free(p);
 }
 
+/* The same for others: a frame that lies in no buffer of the driver's. */
+void nomstack__rx_input(struct nomstack *s, struct pbuf *p)
+{
+	input(s, p);
+}
+
 _Static_assert(VNET_FRAME_MAX_BYTES <= UINT16_MAX, "a pbuf's length holds a frame of one buffer");
 
 /* Two callers, and still no call in the one that matters. */
@@ -222,10 +228,11 @@ void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx)
  */
 static void acknowledge_at_once(struct nomstack *s, const struct vnet_rx *rx, unsigned bytes)
 {
+	const uint8_t *f = rx->data;
+	const unsigned at = f[12] == 0x86 && f[13] == 0xdd ? DATA6_AT : DATA_AT;
 	struct nomstack_conn *c;
-	unsigned payload = bytes > DATA_AT ? bytes - DATA_AT : 0;
 
-	if (payload <= vnet_rx_gso_bytes(rx))
+	if (bytes <= at + vnet_rx_gso_bytes(rx))
 		return;
 	nomstack__hear(rx, bytes, &c);
 	if (c && c->pcb)
@@ -249,8 +256,13 @@ static unsigned parts(struct nomstack *s, const struct vnet_rx *rx)
 			vnet_rx_release(s->v, rx[i].id);
 		return nr;
 	}
-	if (rx->flags & VNET_RX_LARGE)
+	if (rx->flags & VNET_RX_LARGE) {
+		if (nomstack__is_uso(rx)) {
+			nomstack__rx_uso(s, rx, nr, total);
+			return nr;
+		}
 		acknowledge_at_once(s, rx, total);
+	}
 	first = last = place(s, rx);
 	for (i = 1, left = total - rx->len; i < nr; i++, last = p) {
 		p = place(s, &rx[i]);

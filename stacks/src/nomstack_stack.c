@@ -142,7 +142,10 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	s->epoch_start_ns = s->now_ns;
 	s->epoch = s->heard_gen = s->answered_gen = 1;
 	s->tx_offload = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_CSUM);
-	s->tso_offload = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO4);
+	s->tso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO4);
+	s->tso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO6);
+	s->uso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO4);
+	s->uso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO6);
 	s->rx_merges = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_MRG_RXBUF);
 	s->burst_min = s->rx_merges ? VNET_RX_SEG_MAX : 1;
 	nomstack__tso_open(s);

@@ -428,8 +428,8 @@ int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, u
 		if (flags & NOMSTACK_SEND_COPY)
 			apiflags |= TCP_WRITE_FLAG_COPY;
 		else if (long_segments(c->pcb, len) && vnet_dma_contains(c->s->v, data, len))
-			/* nomstack_tso.c knows IPv4 */
-			apiflags |= TCP_WRITE_FLAG_INPLACE | (IP_IS_V6_VAL(c->pcb->remote_ip) ? 0 : TCP_WRITE_FLAG_TSO);
+			apiflags |= TCP_WRITE_FLAG_INPLACE |
+				((IP_IS_V6_VAL(c->pcb->remote_ip) ? c->s->tso6 : c->s->tso4) ? TCP_WRITE_FLAG_TSO : 0);
 		if (flags & NOMSTACK_SEND_MORE)
 			apiflags |= TCP_WRITE_FLAG_MORE;
 		err = tcp_write(c->pcb, data, (u16_t)len, apiflags);

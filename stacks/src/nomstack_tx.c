@@ -168,7 +168,7 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 	int tries, rc;
 
 	cut = s->tx_offload ? nomstack__tso_wanted(p) : 0;
-	for (tries = 0; s->tso_offload && unlikely(s->tso.open || !copy || cut); tries++) {
+	for (tries = 0; (s->tso4 || s->tso6) && unlikely(s->tso.open || !copy || cut); tries++) {
 		if (nomstack__tso_add(s, p, cut))
 			return queued(s);
 		if (likely(!cut))

@@ -2,9 +2,11 @@
 /*
  * raw_cost - what a datagram costs on the raw tier and on the native one, in instructions
  *
- * usage: raw-cost raw|native [REQUESTS [BATCH [BYTES]]]
+ * usage: raw-cost raw|native [REQUESTS [BATCH [BYTES [PEERS [KNOB VALUE]]]]]
  *
- * A request of nomudp(1) with BYTES of payload and its reply, BATCH of them per poll.
+ * A request of nomudp(1) with BYTES of payload and its reply, BATCH of them per poll,
+ * of PEERS that ask in turn: of one, answers leave as one frame where the device cuts
+ * it up (VIRTIO_NET_F_HOST_USO), which KNOB "uso_max" bounds.
  * The real driver on split rings with all offloads; at the other end our vhost-user
  * device, which polls: no doorbell (a system call in hosted mode) is counted, and
  * neither is the device.  raw: what nomudp does with frames; native: nomstack_udp_*(),
@@ -32,6 +34,7 @@
 static struct vhostbe *be;
 static struct nomstack_raw *raw;
 static struct nomstack *stack;
+static struct vnet *vnet;
 static struct answerer answerer = { .port = PORT, .offload = true };
 static uint64_t now = 1000000000;
 
@@ -70,8 +73,8 @@ static void put16(uint8_t *p, unsigned v)
 	p[1] = (uint8_t)v;
 }
 
-/* From 10.0.0.1:40000 to 10.0.0.2:7000; the device vouches for the datagram's sum. */
-static unsigned request(uint8_t *f, unsigned bytes)
+/* From 10.0.0.1, @port, to 10.0.0.2:7000; the device vouches for the datagram's sum. */
+static unsigned request(uint8_t *f, unsigned bytes, unsigned port)
 {
 	unsigned sum = 0;
 
@@ -82,7 +85,7 @@ static unsigned request(uint8_t *f, unsigned bytes)
 	for (unsigned i = 14; i < 34; i += 2)
 		sum += (unsigned)f[i] << 8 | f[i + 1];
 	put16(f + 24, ~((sum & 0xffff) + (sum >> 16)) & 0xffff);
-	put16(f + 34, 40000);
+	put16(f + 34, port);
 	put16(f + 36, PORT);
 	put16(f + 38, 8 + bytes);
 	memcpy(f + 42, REQUEST_MAGIC, 4);
@@ -122,7 +125,7 @@ static int open_all(bool is_raw)
 	snprintf(path, sizeof(path), "/tmp/raw_cost.%d", (int)getpid());
 	if (vhostbe_create(path, &bo, &be) || vnet_open_vhost_user(path, &vo, &ro.vnet))
 		return 1;
-	so.vnet = ro.vnet;
+	so.vnet = vnet = ro.vnet;
 	if (is_raw)
 		return nomstack_frame_self(&answerer.self, vnet_mac(ro.vnet), so.ip4) || nomstack_raw_open(&ro, &raw);
 	return nomstack_open(&so, &stack) || nomstack_udp_bind(stack, PORT, on_datagram, NULL);
@@ -139,14 +142,19 @@ int main(int argc, char **argv)
 {
 	unsigned requests = argc > 2 ? (unsigned)atoi(argv[2]) : 20000, batch = argc > 3 ? (unsigned)atoi(argv[3]) : 1;
 	unsigned bytes = argc > 4 ? (unsigned)atoi(argv[4]) : 32, served = 0, nr = 0;
+	unsigned peers = argc > 5 ? (unsigned)atoi(argv[5]) : 1;
 	uint8_t f[2048];
 
-	if (argc < 2 || (strcmp(argv[1], "raw") && strcmp(argv[1], "native")) || !batch || batch > 64 || bytes < REQUEST_MIN_BYTES || bytes > 1472) {
-		fprintf(stderr, "usage: raw-cost raw|native [REQUESTS [BATCH [BYTES]]]\n");
+	if (argc < 2 || (strcmp(argv[1], "raw") && strcmp(argv[1], "native")) || !batch || batch > 64 || bytes < REQUEST_MIN_BYTES || bytes > 1472 || !peers || peers > 1000) {
+		fprintf(stderr, "usage: raw-cost raw|native [REQUESTS [BATCH [BYTES [PEERS [KNOB VALUE]]]]]\n");
 		return 2;
 	}
 	if (open_all(argv[1][0] == 'r'))
 		return 1;
+	if (argc > 7 && raw && nomstack_raw_knob_set(raw, argv[6], atoi(argv[7]))) {
+		fprintf(stderr, "raw-cost: no knob %s, or not %s\n", argv[6], argv[7]);
+		return 2;
+	}
 	inject(f, arp(f));
 	if (raw)
 		nomstack_raw_poll(raw, now);
@@ -155,11 +163,13 @@ int main(int argc, char **argv)
 	drain();
 	while (nr < requests) {
 		for (unsigned k = 0; k < batch; k++, nr++)
-			inject(f, request(f, bytes));
+			inject(f, request(f, bytes, 40000 + nr % peers));
 		now += batch * 10000;	/* 100,000 requests/s */
 		measured();
 		served += drain();
 	}
+	fprintf(stderr, "raw-cost: %llu frames to the device, %llu of them to be cut up\n",
+		(unsigned long long)vnet_stats(vnet)->tx_packets, (unsigned long long)vnet_stats(vnet)->tx_uso);
 	printf("%u\n", served);
 	return served == nr ? 0 : 1;
 }

@@ -67,6 +67,7 @@ const uint8_t *vnet_mac(const struct vnet *v) { return (const uint8_t *)"\x52\x5
 unsigned int vnet_mtu(const struct vnet *v) { return 1500; }
 const char *vnet_no_large_receive(const struct vnet *v) { return "not asked for"; }
 uint64_t vnet_features(const struct vnet *v) { return v->features; }
+const char *vnet_feature_reason(const struct vnet *v, unsigned int bit) { return "of a test's device"; }
 unsigned int vnet_rx_pending(const struct vnet *v) { return v->nr_used; }
 unsigned int vnet_rx_room(const struct vnet *v) { return BUFS - v->nr_used; }
 unsigned int vnet_rx_size(const struct vnet *v) { return BUFS; }

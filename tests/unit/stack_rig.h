@@ -64,11 +64,15 @@ bool rig_tx_pop_raw(struct rig_frame *out);
 
 /* Of stack_rig_vhost.c only: packets that the device cut from longer frames. */
 uint64_t rig_device_pieces(void);
+extern uint64_t rig_features_off;	/* not negotiated by rigs that are opened from now on */
 void rig_device_mtu(uint16_t mtu);	/* of devices that are opened from now on; 0: what they are without */
 void rig_device_replace(void);	/* vhost: the back-end dies, another one takes its place */
 
 /* A frame of several segments of @gso_bytes, as a device joins them; its sum is not made. */
 bool rig_inject_large(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes);
+
+/* The same of UDP, with @header_flags and the rest of the virtio header as no device should fill it in. */
+bool rig_inject_datagrams(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes, unsigned header_flags);
 
 /* Of stack_rig_device.c only. */
 struct rig_device_counts {

@@ -134,6 +134,11 @@ uint64_t vnet_features(const struct vnet *v)
 	return v->features;
 }
 
+const char *vnet_feature_reason(const struct vnet *v, unsigned int bit)
+{
+	return v->features >> bit & 1 ? "negotiated" : "the device does not offer it";
+}
+
 void *vnet_dma_alloc(struct vnet *v, size_t bytes, size_t align)
 {
 	size_t at = (v->arena_used + align - 1) & ~(align - 1);

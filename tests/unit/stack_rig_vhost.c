@@ -16,6 +16,7 @@
 
 static struct vhostbe *be;
 static struct rig *the_rig;
+uint64_t rig_features_off;
 static uint16_t mtu;
 
 static void step(void *arg)
@@ -41,11 +42,14 @@ struct vnet *rig_device_open(struct rig *r, uint64_t features, unsigned tx_ring)
 	struct vnet *v;
 	char path[64];
 
-	vo.features_on = features & (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4);
+	vo.features_on = features & (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
+				     1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_USO4 |
+				     1ull << VIRTIO_NET_F_GUEST_USO6);
 	if (mtu)
 		vo.features_on |= 1ull << VIRTIO_NET_F_MTU;
 	if (!features)
 		vo.features_off = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM;
+	vo.features_off |= rig_features_off;
 	snprintf(path, sizeof(path), "/tmp/stack_rig.%d", (int)getpid());
 	t_assert(vhostbe_create(path, &bo, &be) == 0);
 	t_assert(vnet_open_vhost_user(path, &vo, &v) == 0);
@@ -83,9 +87,25 @@ void rig_device_close(struct rig *r)
 
 bool rig_inject_large(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes)
 {
+	const bool six = ((const uint8_t *)frame)[12] == 0x86;
 	struct vhostbe_meta meta = {
-		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16,
-		.gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .hdr_len = 54, .gso_size = (uint16_t)gso_bytes,
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = six ? 54 : 34, .csum_offset = 16,
+		.gso_type = six ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4, .hdr_len = six ? 74 : 54,
+		.gso_size = (uint16_t)gso_bytes,
+	};
+	int rc;
+
+	vhostbe_step(be);
+	rc = vhostbe_inject(be, frame, len, &meta);
+	t_assert(rc == 0 || rc == -EAGAIN);
+	return rc == 0;
+}
+
+bool rig_inject_datagrams(struct rig *r, const void *frame, unsigned len, unsigned gso_bytes, unsigned header_flags)
+{
+	struct vhostbe_meta meta = {
+		.flags = (uint8_t)header_flags, .csum_start = 0xffff, .csum_offset = 0xffff,	/* not believed */
+		.gso_type = 5, .hdr_len = 1, .gso_size = (uint16_t)gso_bytes,
 	};
 	int rc;
 

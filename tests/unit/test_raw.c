@@ -16,8 +16,10 @@
 #include <linux/virtio_net.h>
 
 #include <nomdrv/vnet.h>
+#include <nomstack/frame.h>
 #include <nomstack/raw.h>
 
+#include "bytes.h"
 #include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define BIT(n)	(1ULL << (n))
@@ -465,6 +467,253 @@ static void test_raw_close_takes_back_what_the_device_had(void **state)
 	vhostbe_destroy(be);
 }
 
+/* -------------------------------------------- answers that leave as one frame --- */
+
+#define UDP 42u
+static struct nomstack_frame_self self;
+static uint64_t pieces_before, frames_before;
+static unsigned spoil;		/* of answers, the field that is changed; 0: none */
+
+/* Each datagram comes back as it is, its payload's second byte counted up. */
+static void on_datagrams(void *arg, const struct vnet_rx *rx, struct nomstack_raw_answer *a, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		struct nomstack_frame f;
+
+		assert_int_equal(nomstack_frame_read(&rx[i], &self, &f), NOMSTACK_FRAME_UDP);
+		f.payload[1]++;
+		nomstack_frame_answer_udp(&f, f.payload_bytes, true, &a[i]);
+		if (spoil && i % 2)
+			f.eth[spoil] ^= 1;
+	}
+}
+
+static void t_open_datagrams(uint64_t off)
+{
+	struct vnet_opts o = { .sz = sizeof(o), .queue_size = RING, .arena_bytes = 64 << 10, .wait = t_step, .features_off = off };
+	struct nomstack_raw_opts ro = { .sz = sizeof(ro), .frames = on_datagrams };
+	char path[64];
+
+	snprintf(path, sizeof(path), "/tmp/test_raw.%d", (int)getpid());
+	t_backend();
+	assert_int_equal(vnet_open_vhost_user(path, &o, &v), 0);
+	ro.vnet = v;
+	assert_int_equal(nomstack_raw_open(&ro, &r), 0);
+	assert_int_equal(nomstack_frame_self(&self, vnet_mac(v), "10.0.0.2/24"), 0);
+	spoil = 0;
+}
+
+static uint8_t t_byte(unsigned i, unsigned k)
+{
+	return (uint8_t)(k == 0 ? i : i * 31 + k * 7 + (k >> 8));
+}
+
+/* Datagram @i from 10.0.0.1, @port, with @bytes of payload. */
+static void t_datagram(unsigned i, unsigned port, unsigned bytes)
+{
+	uint8_t f[2034] = { 0 };
+	unsigned sum = 0;
+
+	memcpy(f, vnet_mac(v), 6);
+	memcpy(f + 6, "\x52\x54\0\0\0\1\x08\0\x45\0", 10);
+	put16(f + 16, 28 + bytes);
+	memcpy(f + 20, "\x40\0\x40\x11\0\0\x0a\0\0\1\x0a\0\0\2", 14);
+	for (unsigned k = 14; k < 34; k += 2)
+		sum += get16(f + k);
+	put16(f + 24, ~((sum & 0xffff) + (sum >> 16)) & 0xffff);
+	put16(f + 34, port);
+	put16(f + 36, 7000);
+	put16(f + 38, 8 + bytes);	/* no sum: RFC 768 */
+	for (unsigned k = 0; k < bytes; k++)
+		f[UDP + k] = t_byte(i, k);
+	assert_int_equal(vhostbe_inject(be, f, UDP + bytes, NULL), 0);
+}
+
+/* The next packet is the answer to t_datagram(@i, @port, @bytes), every sum right. */
+static void t_answer(unsigned i, unsigned port, unsigned bytes)
+{
+	uint8_t got[2048];
+	uint32_t sum = 0;
+
+	assert_int_equal(vhostbe_take(be, got, sizeof(got), NULL), UDP + bytes);
+	assert_memory_equal(got, "\x52\x54\0\0\0\1", 6);
+	assert_int_equal(get16(got + 16), 28 + bytes);
+	for (unsigned k = 14; k < 34; k += 2)
+		sum += get16(got + k);
+	assert_int_equal((sum & 0xffff) + (sum >> 16), 0xffff);
+	assert_int_equal(get32(got + 26), 0x0a000002);
+	assert_int_equal(get16(got + 36), port);
+	assert_int_equal(get16(got + 38), 8 + bytes);
+	sum = 0x0a00 + 2 + 0x0a00 + 1 + 17 + 8 + bytes;
+	for (unsigned k = 34; k < UDP + bytes; k++)
+		sum += k & 1 ? got[k] : (uint32_t)got[k] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	assert_int_equal(sum, 0xffff);
+	for (unsigned k = 0; k < bytes; k++)
+		assert_int_equal(got[UDP + k], (uint8_t)(t_byte(i, k) + (k == 1)));
+}
+
+static void t_poll_all(void)
+{
+	pieces_before = vhostbe_stats(be)->tx_pieces;
+	frames_before = vnet_stats(v)->tx_packets;
+	nomstack_raw_poll(r, now);
+	vhostbe_step(be);
+}
+
+static void t_frames(unsigned frames, unsigned pieces)
+{
+	uint8_t none[64];
+
+	assert_int_equal(vhostbe_take(be, none, sizeof(none), NULL), -EAGAIN);
+	assert_int_equal(vnet_stats(v)->tx_packets - frames_before, frames);
+	assert_int_equal(vhostbe_stats(be)->tx_pieces - pieces_before, pieces);
+	/* and all buffers come back */
+	nomstack_raw_poll(r, now);
+	assert_int_equal(vnet_rx_room(v), RING);
+}
+
+/* Of any size: copied into one buffer, or sent from where they lie. */
+static void test_raw_answers_to_one_peer_leave_as_one_frame(void **state)
+{
+	static const unsigned sizes[] = { 12, 13, 100, 128, 129, 1000, 1472 };
+
+	t_open_datagrams(0);
+	for (unsigned s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		for (unsigned i = 0; i < 10; i++)
+			t_datagram(i, 40000, sizes[s]);
+		t_poll_all();
+		for (unsigned i = 0; i < 10; i++)
+			t_answer(i, 40000, sizes[s]);
+		t_frames(1, 10);
+	}
+	assert_int_equal(nomstack_raw_stats(r)->tx_long, sizeof(sizes) / sizeof(sizes[0]));
+	assert_int_equal(nomstack_raw_stats(r)->tx_joined, 10 * sizeof(sizes) / sizeof(sizes[0]));
+	t_close();
+}
+
+/* What does not fit into one frame begins the next. */
+static void test_raw_runs_are_bounded(void **state)
+{
+	t_open_datagrams(0);
+	for (unsigned i = 0; i < 40; i++)
+		t_datagram(i, 40000, 128);
+	t_poll_all();
+	for (unsigned i = 0; i < 40; i++)
+		t_answer(i, 40000, 128);
+	t_frames(3, 40);	/* 15 in a buffer, 15, 10 */
+
+	for (unsigned i = 0; i < 60; i++)
+		t_datagram(i, 40000, 1472);
+	nomstack_raw_knob_set(r, "uso_max", 7);
+	t_poll_all();
+	for (unsigned i = 0; i < 60; i++)
+		t_answer(i, 40000, 1472);
+	t_frames(9, 60);
+
+	nomstack_raw_knob_set(r, "uso_max", 64);
+	for (unsigned i = 0; i < 60; i++)
+		t_datagram(i, 40000, 1472);
+	t_poll_all();
+	for (unsigned i = 0; i < 60; i++)
+		t_answer(i, 40000, 1472);
+	t_frames(2, 60);	/* half the ring at a time */
+
+	nomstack_raw_knob_set(r, "uso_max", 1);
+	for (unsigned i = 0; i < 20; i++)
+		t_datagram(i, 40000, 100);
+	t_poll_all();
+	for (unsigned i = 0; i < 20; i++)
+		t_answer(i, 40000, 100);
+	t_frames(20, 0);
+	t_close();
+}
+
+/* A shorter one ends a frame, a longer one, or one to another, begins one. */
+static void test_raw_only_alike_answers_are_joined(void **state)
+{
+	static const struct { unsigned port, bytes; } in[] = {
+		{ 40000, 100 }, { 40000, 100 }, { 40000, 60 },	/* one frame */
+		{ 40000, 60 },
+		{ 40001, 60 },
+		{ 40000, 60 }, { 40000, 60 },			/* one */
+		{ 40000, 61 },
+		{ 40002, 1000 }, { 40002, 1000 }, { 40002, 1 + UDP },	/* one */
+		{ 40003, 1000 }, { 40004, 1000 },
+	};
+	/* of Ethernet, IPv4 and UDP; 0: none */
+	static const unsigned fields[] = { 0, 11, 15, 20, 22, 29, 33, 35, 37 };
+	const unsigned nr = sizeof(in) / sizeof(in[0]);
+
+	t_open_datagrams(0);
+	for (unsigned i = 0; i < nr; i++)
+		t_datagram(i, in[i].port, in[i].bytes);
+	t_poll_all();
+	for (unsigned i = 0; i < nr; i++)
+		t_answer(i, in[i].port, in[i].bytes);
+	t_frames(8, 3 + 2 + 3);
+	/* what the application made differently is not made alike */
+	for (unsigned k = 0; k < sizeof(fields) / sizeof(fields[0]); k++) {
+		uint8_t got[2048];
+
+		spoil = fields[k];
+		for (unsigned i = 0; i < 6; i++)
+			t_datagram(i, 40000, 200);
+		t_poll_all();
+		for (unsigned i = 0; i < 6; i++)
+			assert_int_equal(vhostbe_take(be, got, sizeof(got), NULL), UDP + 200);
+		t_frames(spoil ? 6 : 1, spoil ? 0 : 6);
+	}
+	t_close();
+}
+
+static void test_raw_without_the_device_each_leaves_by_itself(void **state)
+{
+	t_open_datagrams(BIT(VIRTIO_NET_F_HOST_USO));
+	assert_string_equal(vnet_feature_reason(v, VIRTIO_NET_F_HOST_USO), "the application did not ask for it, or forbade it");
+	for (unsigned i = 0; i < 10; i++)
+		t_datagram(i, 40000, 100);
+	t_poll_all();
+	for (unsigned i = 0; i < 10; i++)
+		t_answer(i, 40000, 100);
+	t_frames(10, 0);
+	t_close();
+	t_open_datagrams(BIT(VIRTIO_NET_F_CSUM));
+	assert_false(vnet_features(v) & BIT(VIRTIO_NET_F_HOST_USO));
+	assert_string_equal(vnet_feature_reason(v, VIRTIO_NET_F_HOST_USO), "needs VIRTIO_NET_F_CSUM, which is not negotiated");
+	t_close();
+}
+
+/* A device that takes nothing: frames of several are lost whole, and their buffers are not. */
+static void test_raw_a_full_ring_loses_runs(void **state)
+{
+	static const unsigned sizes[] = { 100, 1000 };
+
+	for (unsigned s = 0; s < 2; s++) {
+		uint8_t got[2048];
+		unsigned came = 0, sent = 0;
+
+		t_open_datagrams(0);
+		for (unsigned turn = 0; turn < 40; turn++) {
+			unsigned room = vnet_rx_room(v);
+
+			for (unsigned i = 0; i < 8 && i < room; i++, sent++)
+				t_datagram(i, 40000 + (turn & 1), sizes[s]);
+			nomstack_raw_poll(r, now);
+		}
+		assert_true(sent > RING);
+		vhostbe_step(be);
+		while (vhostbe_take(be, got, sizeof(got), NULL) >= 0)
+			came++;
+		nomstack_raw_poll(r, now);
+		vhostbe_step(be);
+		assert_int_equal(nomstack_raw_stats(r)->answers, came);
+		assert_int_equal(came + nomstack_raw_stats(r)->ring_full, sent);
+		t_close();
+	}
+}
+
 static void test_raw_knobs_have_ranges(void **state)
 {
 	const struct nomstack_knob *k;
@@ -474,7 +723,7 @@ static void test_raw_knobs_have_ranges(void **state)
 	t_open(0);
 	t_open_raw(NULL);
 	k = nomstack_raw_knobs(&nr);
-	assert_int_equal(nr, 2);
+	assert_int_equal(nr, 3);
 	for (unsigned i = 0; i < nr; i++) {
 		assert_int_equal(nomstack_raw_knob_get(r, k[i].name, &got), 0);
 		assert_int_equal(got, k[i].def);
@@ -507,6 +756,11 @@ int main(void)
 		cmocka_unit_test(test_raw_sleeps_and_wakes),
 		cmocka_unit_test(test_raw_goes_on_after_a_restart),
 		cmocka_unit_test(test_raw_close_takes_back_what_the_device_had),
+		cmocka_unit_test(test_raw_answers_to_one_peer_leave_as_one_frame),
+		cmocka_unit_test(test_raw_runs_are_bounded),
+		cmocka_unit_test(test_raw_only_alike_answers_are_joined),
+		cmocka_unit_test(test_raw_without_the_device_each_leaves_by_itself),
+		cmocka_unit_test(test_raw_a_full_ring_loses_runs),
 		cmocka_unit_test(test_raw_knobs_have_ranges),
 	};
 	int failed = cmocka_run_group_tests_name("split", tests, NULL, NULL);

@@ -22,13 +22,16 @@
 
 #define PORT 7
 #define TOTAL 400000u
-#define LARGE (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4)
+#define LARGE (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6)
+#define HEADERS (six ? 74u : 54u)
 
+static bool six;		/* over IPv6 */
 static struct rig rig;
 static struct peer peer;
 static struct seg seg;
 static uint32_t got;		/* bytes the application has */
 static unsigned calls;
+static uint64_t frames_before;	/* rx_packets before the peer spoke */
 
 static uint8_t content(uint32_t at)
 {
@@ -58,10 +61,14 @@ static const struct nomstack_tcp_ops ops = { .accept = on_accept, .recv = on_rec
 static void begin_with(uint64_t features)
 {
 	got = calls = 0;
-	rig_open(&rig, "10.0.0.2/24", features);
+	if (six)
+		rig_open6(&rig, features);
+	else
+		rig_open(&rig, "10.0.0.2/24", features);
+	frames_before = rig_stats(&rig).rx_packets;
 	t_assert((vnet_features(rig.v) & LARGE) == features);
 	t_assert(nomstack_tcp_listen(rig.s, PORT, 8, &ops, NULL) == 0);
-	peer_init(&peer, &rig, 40000, PORT);
+	(six ? peer_init6 : peer_init)(&peer, &rig, 40000, PORT);
 	peer.rx_flags = VNET_RX_CSUM_OK;
 	peer.scale = 2;
 	peer_handshake(&peer);
@@ -76,8 +83,9 @@ static void begin(void)
 static bool data_at(uint32_t base, uint32_t from, uint32_t len, unsigned flags, unsigned gso)
 {
 	static uint8_t f[70000];
-	uint8_t *t = f + 34;
+	uint8_t *t = f + HEADERS - 20;
 	uint16_t sum;
+	unsigned n;
 
 	memset(t, 0, 20);
 	put16(t, peer.port);
@@ -89,11 +97,15 @@ static bool data_at(uint32_t base, uint32_t from, uint32_t len, unsigned flags, 
 	put16(t + 14, peer.window);
 	for (uint32_t i = 0; i < len; i++)
 		t[20 + i] = content(from + i);
-	if (gso)
-		return rig_inject_large(&rig, f, t_ip_frame(&rig, f, PEER_IP, RIG_IP, 6, t, 20 + len), gso);
-	sum = t_csum(t, 20 + len, (PEER_IP >> 16) + (PEER_IP & 0xffff) + (RIG_IP >> 16) + (RIG_IP & 0xffff) + 6 + 20 + len);
-	memcpy(t + 16, &sum, 2);
-	return rig_inject(&rig, f, t_ip_frame(&rig, f, PEER_IP, RIG_IP, 6, t, 20 + len), 0);
+	if (!gso) {
+		sum = six ? t_csum6(peer.ip6, peer.to_ip6, 6, t, 20 + len) :
+			    t_csum(t, 20 + len, (PEER_IP >> 16) + (PEER_IP & 0xffff) + (RIG_IP >> 16) +
+				   (RIG_IP & 0xffff) + 6 + 20 + len);
+		memcpy(t + 16, &sum, 2);
+	}
+	n = six ? t_ip6_frame(&rig, f, peer.ip6, peer.to_ip6, 6, 64, t, 20 + len) :
+		  t_ip_frame(&rig, f, PEER_IP, RIG_IP, 6, t, 20 + len);
+	return gso ? rig_inject_large(&rig, f, n, gso) : rig_inject(&rig, f, n, 0);
 }
 
 /* Polls; the last ACK that came, or 0. */
@@ -109,7 +121,7 @@ static uint32_t ack_now(void)
 
 static void test_in_order(void **state)
 {
-	static const uint32_t sizes[] = { 29200, 2920, 65160, 1461, 4000, 65481 };
+	const uint32_t sizes[] = { 29200, 2920, 65160, 1461, 4000, UINT16_MAX - HEADERS };
 	uint32_t base, at = 0, i;
 
 	begin();
@@ -121,7 +133,8 @@ static void test_in_order(void **state)
 		t_assert(got == at);
 	}
 	t_assert(rig_stats(&rig).tcp_predicted >= i);
-	t_assert(rig_stats(&rig).rx_packets == i + 3);	/* frames, not buffers: ARP and the handshake */
+	/* frames, not buffers: the handshake, and over IPv6 who the peer is */
+	t_assert(rig_stats(&rig).rx_packets - frames_before == i + 2 + six);
 	t_assert(vnet_stats(rig.v)->rx_large == i);
 	rig_close(&rig);
 }
@@ -282,9 +295,9 @@ static void test_traced_whole(void **state)
 		nomstack_poll(rig.s);
 		t_assert(got == 10000);
 		memcpy(&f, ring, sizeof(f));
-		t_assert(f.wire_bytes == 10054 && f.bytes == keep[k]);
-		for (i = 0; i < keep[k] - 54; i++)
-			t_assert(ring[sizeof(f) + 54 + i] == content(i));
+		t_assert(f.wire_bytes == 10000 + HEADERS && f.bytes == keep[k]);
+		for (i = 0; i < keep[k] - HEADERS; i++)
+			t_assert(ring[sizeof(f) + HEADERS + i] == content(i));
 		/* one frame, and not one for each buffer */
 		t_assert(look.head == ((sizeof(f) + keep[k] + 7) & ~7ull));
 		rig.s->look = NULL;
@@ -307,6 +320,12 @@ static void test_small_frames(void **state)
 	t_assert(got == 60000 && calls == 600);
 	t_assert(vnet_stats(rig.v)->rx_large == 0 && vnet_stats(rig.v)->rx_merged == 0);
 	rig_close(&rig);
+}
+
+static int over_ip6(void **state)
+{
+	six = true;
+	return 0;
 }
 
 /* Polls; how many ACKs came, the last one's number in *ack_out. */
@@ -454,12 +473,16 @@ int main(void)
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_traced_whole),
 		cmocka_unit_test(test_small_frames),
+	};
+	const struct CMUnitTest bursts[] = {
 		cmocka_unit_test(test_burst_is_joined),
 		cmocka_unit_test(test_long_bursts_are_joined_in_parts),
 		cmocka_unit_test(test_what_differs_is_not_joined),
 		cmocka_unit_test(test_spoilt_segment_ends_a_run),
 		cmocka_unit_test(test_random_bursts),
 	};
+	int failed = cmocka_run_group_tests_name("IPv4", tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	failed += cmocka_run_group_tests_name("the stack joins, IPv4", bursts, NULL, NULL);
+	return failed + cmocka_run_group_tests_name("IPv6", tests, over_ip6, NULL);
 }

@@ -26,6 +26,7 @@
 #define TOTAL 400000u
 #define MOST 100		/* packets that a test looks at in one go */
 
+static bool six;		/* over IPv6 */
 static struct rig rig;
 static struct nomstack_conn *conn;
 static uint8_t *file;		/* DMA memory */
@@ -124,9 +125,11 @@ static void tell(unsigned flags)
 	t[12] = (uint8_t)(hdr << 2);
 	t[13] = (uint8_t)flags;
 	put16(t + 14, rx.p.window);
-	sum = t_csum(t, hdr, (PEER_IP >> 16) + (PEER_IP & 0xffff) + (RIG_IP >> 16) + (RIG_IP & 0xffff) + 6 + hdr);
+	sum = six ? t_csum6(rx.p.ip6, rx.p.to_ip6, 6, t, hdr) :
+		    t_csum(t, hdr, (PEER_IP >> 16) + (PEER_IP & 0xffff) + (RIG_IP >> 16) + (RIG_IP & 0xffff) + 6 + hdr);
 	memcpy(t + 16, &sum, 2);
-	rig_inject(&rig, f, t_ip_frame(&rig, f, PEER_IP, RIG_IP, 6, t, hdr), 0);
+	rig_inject(&rig, f, six ? t_ip6_frame(&rig, f, rx.p.ip6, rx.p.to_ip6, 6, 64, t, hdr) :
+				  t_ip_frame(&rig, f, PEER_IP, RIG_IP, 6, t, hdr), 0);
 	rx.p.seq += !!(flags & SYN);
 	if (!(flags & SYN) && rx.next + ((uint32_t)rx.p.window << rx.p.scale) > rx.edge)
 		rx.edge = rx.next + ((uint32_t)rx.p.window << rx.p.scale);
@@ -209,12 +212,15 @@ static void begin(uint16_t mss, uint16_t window, unsigned scale, bool sack)
 	acked = 0;
 	conn = NULL;
 	memset(&rx, 0, sizeof(rx));
-	rig_open(&rig, "10.0.0.2/24", 1);
+	if (six)
+		rig_open6(&rig, 1);
+	else
+		rig_open(&rig, "10.0.0.2/24", 1);
 	t_assert(nomstack_tcp_listen(rig.s, PORT, 8, &ops, NULL) == 0);
 	file = nomstack_dma_alloc(rig.s, TOTAL);
 	for (uint32_t i = 0; i < TOTAL; i++)
 		file[i] = content(i);
-	peer_init(&rx.p, &rig, 40000, PORT);
+	(six ? peer_init6 : peer_init)(&rx.p, &rig, 40000, PORT);
 	rx.p.window = window;
 	rx.p.scale = scale;
 	rx.mss = mss;
@@ -417,7 +423,7 @@ static void test_windows(void **state)
 
 static void test_small_mss(void **state)
 {
-	static const uint16_t sizes[] = { 536, 88, 1460, 1459 };
+	const uint16_t full = six ? 1440 : 1460, sizes[] = { 536, 88, full, (uint16_t)(full - 1) };
 	unsigned i, n, k;
 
 	for (i = 0; i < 4; i++) {
@@ -634,6 +640,12 @@ static void test_random(void **state)
 		stream(seed);
 }
 
+static int over_ip6(void **state)
+{
+	six = true;
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -650,6 +662,7 @@ int main(void)
 		cmocka_unit_test(test_no_memory_to_cut),
 		cmocka_unit_test(test_random),
 	};
+	int failed = cmocka_run_group_tests_name("IPv4", tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + cmocka_run_group_tests_name("IPv6", tests, over_ip6, NULL);
 }

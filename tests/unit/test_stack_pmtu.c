@@ -412,7 +412,7 @@ static void through_a_narrow_link(bool six, bool offload, bool copy, unsigned lo
 	}
 	assert_int_equal(next, TOTAL);
 	t_assert(dropped >= 3 && tcp_pmtu_stats.lowered == 3);
-	t_assert((rig_device_pieces() > 0) == (offload && !six));
+	t_assert((rig_device_pieces() > 0) == !!offload);
 	assert_int_equal(mss_now(), six ? 1220 : 1240);
 	rig_run(&rig, 2);
 	t_assert(tcp_sndqueuelen(conn->pcb) == 0);

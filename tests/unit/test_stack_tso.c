@@ -7,6 +7,7 @@
  */
 #include "stack_rig.h"
 
+#include <linux/virtio_net.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,9 +15,10 @@
 #include <cmocka.h>
 
 #define PORT 7
-#define MSS 1460
+#define MSS (six ? 1440u : 1460u)
 #define TOTAL 600000u
 
+static bool six;		/* over IPv6 */
 static struct rig rig;
 static struct seg seg;
 static uint32_t acked;
@@ -52,10 +54,13 @@ static void begin(struct peer *p, unsigned nr, int offload)
 {
 	acked = 0;
 	nr_conn = 0;
-	rig_open(&rig, "10.0.0.2/24", (uint64_t)offload);
+	if (six)
+		rig_open6(&rig, (uint64_t)offload);
+	else
+		rig_open(&rig, "10.0.0.2/24", (uint64_t)offload);
 	assert_int_equal(nomstack_tcp_listen(rig.s, PORT, 255, &ops, NULL), 0);
 	for (unsigned i = 0; i < nr; i++) {
-		peer_init(&p[i], &rig, (uint16_t)(40000 + i), PORT);
+		(six ? peer_init6 : peer_init)(&p[i], &rig, (uint16_t)(40000 + i), PORT);
 		peer_handshake(&p[i]);
 	}
 	assert_int_equal(nr_conn, nr);
@@ -265,6 +270,67 @@ static void test_with_batching_delay(void **state)
 	rig_close(&rig);
 }
 
+/* A device that cuts up one version of IP is given none of the other. */
+static void test_versions_are_apart(void **state)
+{
+	static const uint64_t off[2] = { 1ull << VIRTIO_NET_F_HOST_TSO4, 1ull << VIRTIO_NET_F_HOST_TSO6 };
+
+	for (int other = 0; other < 2; other++) {
+		struct peer p;
+
+		rig_features_off = off[six == other];
+		begin(&p, 1, 1);
+		transfer(&p, 0);
+		t_assert((rig_device_pieces() > 0) == !other);
+		t_assert((rig_stats(&rig).tx_long > 0) == !other);
+		rig_close(&rig);
+		rig_features_off = 0;
+	}
+}
+
+/* What two connections send at a time, one of each version, is not joined across. */
+static void test_both_versions_at_a_time(void **state)
+{
+	uint32_t sent[2] = { 0, 0 }, have[2] = { 0, 0 };
+	struct peer p[2];
+
+	begin(p, 1, 1);
+	if (!six) {	/* else it is done already, the other way round */
+		rig_close(&rig);
+		return;
+	}
+	peer_init(&p[1], &rig, 40000, PORT);
+	peer_handshake(&p[1]);
+	assert_int_equal(nr_conn, 2);
+	for (int i = 0; i < 20000 && have[0] + have[1] < 2 * TOTAL; i++) {
+		for (int c = 0; c < 2; c++)
+			sent[c] = feed(conn[c], sent[c], 0);
+		rig_run(&rig, 1);
+		while (rig_tx_pop(&rig, &seg.frame)) {
+			int c = peer_parse(&p[0], &seg) ? 0 : 1;
+
+			t_assert(c == 0 || peer_parse(&p[1], &seg));
+			assert_int_equal(seg.seq, p[c].ack);
+			assert_memory_equal(seg.data, file + have[c], seg.len);
+			have[c] += seg.len;
+			p[c].ack += seg.len;
+		}
+		for (int c = 0; c < 2; c++)
+			peer_send(&p[c], ACK, NULL, 0);
+	}
+	assert_int_equal(have[0] + have[1], 2 * TOTAL);
+	assert_int_equal(rig_stats(&rig).tx_joined, rig_device_pieces());
+	t_assert(rig_device_pieces() > 2 * TOTAL / 1460 * 8 / 10);
+	nomstack_poll(rig.s);
+	rig_close(&rig);
+}
+
+static int over_ip6(void **state)
+{
+	six = true;
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,7 +341,10 @@ int main(void)
 		cmocka_unit_test(test_push_and_fin_come_last),
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_with_batching_delay),
+		cmocka_unit_test(test_versions_are_apart),
+		cmocka_unit_test(test_both_versions_at_a_time),
 	};
+	int failed = cmocka_run_group_tests_name("IPv4", tests, NULL, NULL);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + cmocka_run_group_tests_name("IPv6", tests, over_ip6, NULL);
 }

@@ -460,10 +460,10 @@ static void test_vhostbe_rings_outside_of_memory(void **state)
 static void test_vhostbe_bad_rings(void **state)
 {
 	enum { AHEAD, HEAD, LOOP, NEXT, OUTSIDE, END, ZERO, WRITABLE, INDIRECT, SHORT, LONG, GSO, FLAGS,
-	       CSUM, NR };
+	       CSUM, USO, NR };
 	static const char *const words[NR] = { "ahead", "descriptor 16", "chain", "descriptor 99",
 		"bytes at", "bytes at", "bytes at", "flags", "flags", "frame of", "longer", "gso",
-		"negotiated", "checksum" };
+		"negotiated", "checksum", "gso 0x5" };
 	int k;
 
 	for (k = 0; k < NR; k++) {
@@ -521,6 +521,9 @@ static void test_vhostbe_bad_rings(void **state)
 			break;
 		case FLAGS:
 			h->flags = VIRTIO_NET_HDR_F_DATA_VALID;
+			break;
+		case USO:
+			h->gso_type = 5;
 			break;
 		case CSUM:
 			h->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;

@@ -11,6 +11,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
+#include "nomdrv/vnet.h"
 #include "../../userdrivers/src/vnet_features.h"
 
 static void test_features_have_one_row_each(void **state)
@@ -32,7 +33,7 @@ static void test_features_that_need_large_buffers_are_not_taken_unasked(void **s
 {
 	static const unsigned int off[] = {
 		VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_UFO,
-		VIRTIO_NET_F_MRG_RXBUF,
+		VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6,
 	};
 	unsigned int i, k;
 

@@ -49,7 +49,10 @@
 #define BURST_MAX	64
 #define CTRL		(BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | \
 			 BIT(VIRTIO_NET_F_CTRL_VLAN) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR))
-#define MERGE		(BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_TSO4))
+#define MERGE		(BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | \
+			 BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6))
+#define CUTS		(BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | \
+			 BIT(VIRTIO_NET_F_HOST_USO))
 #define COOKIES		4096
 
 struct program {
@@ -312,6 +315,19 @@ static void transmit(struct run *r, const uint8_t *s)
 		vnet_tx_copy(r->v, seg, 1, s[2] & 1 ? 34 : 0, 16);
 		return;
 	}
+	/* to be cut up: of TCP or UDP, of either version, right or not */
+	if (s[1] & 0x40) {
+		const bool six = s[2] & 1, udp = s[2] & 2;
+		uint8_t *f = r->arena;
+
+		f[12] = six ? 0x86 : 0x08;
+		f[13] = six ? 0xdd : 0;
+		tx.csum_start = six ? 54 : 34;
+		tx.csum_offset = udp ? 6 : 16;
+		tx.hdr_bytes = (uint16_t)(tx.csum_start + (udp ? 8 : 20) + (s[2] & 4 ? s[3] % 4 : 0));
+		tx.gso_bytes = (uint16_t)(1 + (s[2] >> 3) * 8);
+		seg[0].len = tx.hdr_bytes;
+	}
 	tx.cookie = &r->cookie[r->queued];
 	if (r->queued < COOKIES && !vnet_tx(r->v, &tx))
 		r->cookie[r->queued++] = 1;
@@ -459,6 +475,8 @@ static unsigned int t_run(const struct program *p, char *why_out, size_t why_byt
 	}
 	r.f->offered |= (p->b[0] & 1 ? BIT(VIRTIO_RING_F_EVENT_IDX) : 0) |
 		(p->b[0] & 2 ? BIT(VIRTIO_F_RING_PACKED) : 0) | (p->b[0] & 4 ? BIT(VIRTIO_F_IN_ORDER) : 0);
+	if (p->b[0] & 32)
+		r.f->offered |= CUTS;
 	r.packed = p->b[0] & 2;
 	r.ctrl = p->b[0] & 16;
 	if (r.ctrl) {

@@ -355,7 +355,7 @@ static void test_vnet_segmentation_is_left_to_the_device(void **state)
 	uint8_t head[54], got[2048];
 	struct vnet_seg seg[2] = { { head, sizeof(head) } };
 	struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_start = 34, .csum_offset = 16,
-		.tso_bytes = 1000, .hdr_bytes = 54 };
+		.gso_bytes = 1000, .hdr_bytes = 54 };
 	struct pair p;
 	uint8_t *mem;
 	uint32_t i;
@@ -397,9 +397,9 @@ static void test_vnet_segmentation_is_left_to_the_device(void **state)
 	tx.csum_start = 54;	/* not within the headers */
 	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
 	tx.csum_start = 34;
-	tx.tso_bytes = 0;	/* without: as long as the MTU allows */
+	tx.gso_bytes = 0;	/* without: as long as the MTU allows */
 	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
-	tx.tso_bytes = 1000;
+	tx.gso_bytes = 1000;
 	tx.nr_seg = 1;		/* no payload */
 	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
 	tx.nr_seg = VNET_TSO_SEG_MAX + 1;
@@ -414,7 +414,7 @@ static void test_vnet_segmentation_of_ipv6(void **state)
 	uint8_t head[74] = { 0 }, got[2048];
 	struct vnet_seg seg[2] = { { head, sizeof(head) } };
 	struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_start = 54, .csum_offset = 16,
-		.tso_bytes = 1000, .hdr_bytes = 74 };
+		.gso_bytes = 1000, .hdr_bytes = 74 };
 	uint32_t i, k, sum;
 	struct pair p;
 	uint8_t *mem;
@@ -460,6 +460,107 @@ static void test_vnet_segmentation_of_ipv6(void **state)
 	t_close(&p);
 	t_open(&p, NULL, &bo);
 	seg[1].addr = vnet_dma_alloc(p.v, 2500, 64);
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	t_close(&p);
+}
+
+/* Headers of UDP over either version of IP, with the pseudo header's sum; returns their length. */
+static uint16_t t_uso_headers(uint8_t *h, bool six, uint32_t payload)
+{
+	uint32_t udp = 8 + payload, at = six ? 54 : 34, sum = 17 + udp, i;
+
+	memset(h, 0, 62);
+	memcpy(h, "\x52\x54\0\0\0\1\x52\x54\0\0\0\2", 12);
+	memcpy(h + 12, six ? "\x86\xdd\x60" : "\x08\x00\x45", 3);
+	memcpy(h + (six ? 22 : 26), "\x0a\1\2\3\x0b\4\5\6", 8);
+	h[six ? 20 : 23] = 17;
+	h[six ? 18 : 16] = (uint8_t)((udp + (six ? 0 : 20)) >> 8);
+	h[six ? 19 : 17] = (uint8_t)(udp + (six ? 0 : 20));
+	for (i = six ? 22 : 26; i < at; i += 2)
+		sum += (uint32_t)h[i] << 8 | h[i + 1];
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	h[at + 4] = (uint8_t)(udp >> 8);
+	h[at + 5] = (uint8_t)udp;
+	h[at + 6] = (uint8_t)(sum >> 8);
+	h[at + 7] = (uint8_t)sum;
+	return (uint16_t)(at + 8);
+}
+
+static void test_vnet_datagrams_are_left_to_the_device(void **state)
+{
+	uint8_t head[62], got[2048];
+	struct vnet_seg seg[2] = { { head, 0 } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_offset = 6, .gso_bytes = 1000 };
+	struct pair p;
+	uint8_t *mem;
+	uint32_t i, k, round;
+
+	t_open(&p, NULL, NULL);
+	mem = vnet_dma_alloc(p.v, 65536, 64);
+	for (i = 0; i < 65536; i++)
+		mem[i] = (uint8_t)(i * 7 + (i >> 8));
+	for (round = 0; round < 2; round++) {
+		bool six = round;
+		uint32_t hdr = t_uso_headers(head, six, 4321), at = hdr - 8;
+
+		seg[0].len = tx.hdr_bytes = (uint16_t)hdr;
+		tx.csum_start = (uint16_t)at;
+		seg[1] = (struct vnet_seg){ mem, 4321 };
+		assert_int_equal(vnet_tx(p.v, &tx), 0);
+		vnet_tx_flush(p.v);
+		vhostbe_step(p.be);
+		assert_null(vhostbe_last_error(p.be));
+		for (i = 0; i < 5; i++) {
+			uint32_t n = i < 4 ? 1000 : 321, sum = 17 + 8 + n;
+
+			assert_int_equal(vhostbe_take(p.be, got, sizeof(got), NULL), hdr + n);
+			assert_memory_equal(got + hdr, mem + 1000 * i, n);
+			assert_int_equal(got[at + 4] << 8 | got[at + 5], 8 + n);
+			for (k = six ? 22 : 26; k < hdr + n; k++)
+				sum += k & 1 ? got[k] : (uint32_t)got[k] << 8;
+			while (sum >> 16)
+				sum = (sum & 0xffff) + (sum >> 16);
+			assert_int_equal(sum, 0xffff);
+		}
+		assert_int_equal(vhostbe_take(p.be, got, sizeof(got), NULL), -EAGAIN);
+		assert_int_equal(vnet_stats(p.v)->tx_uso, round + 1);
+	}
+	assert_int_equal(vnet_stats(p.v)->tx_tso, 0);
+
+	/* 64 datagrams, not one byte more; and what makes no sense */
+	tx.hdr_bytes = t_uso_headers(head, false, 64 * 100 + 1);
+	tx.csum_start = 34;
+	seg[0].len = 42;
+	tx.gso_bytes = 100;
+	seg[1].len = 64 * 100 + 1;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	seg[1].len = 64 * 100;
+	t_uso_headers(head, false, 64 * 100);
+	tx.hdr_bytes = 43;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.hdr_bytes = 42;
+	tx.csum_start = 33;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.csum_start = 34;
+	tx.csum_offset = 7;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.csum_offset = 16;	/* as of TCP, whose header would be longer */
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.csum_offset = 6;
+	tx.nr_seg = 1;
+	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
+	tx.nr_seg = 2;
+	assert_int_equal(vnet_tx(p.v, &tx), 0);
+	vnet_tx_flush(p.v);
+	vhostbe_step(p.be);
+	for (i = 0; i < 64; i++)
+		assert_int_equal(vhostbe_take(p.be, got, sizeof(got), NULL), 142);
+	t_close(&p);
+
+	t_open(&p, NULL, &(struct vhostbe_opts){ .sz = sizeof(struct vhostbe_opts), .features_off = BIT(VIRTIO_NET_F_HOST_USO) });
+	assert_string_equal(vnet_feature_reason(p.v, VIRTIO_NET_F_HOST_USO), "the device does not offer it");
+	seg[1].addr = vnet_dma_alloc(p.v, 64 * 100, 64);
 	assert_int_equal(vnet_tx(p.v, &tx), -EINVAL);
 	t_close(&p);
 }
@@ -516,7 +617,7 @@ static void test_vnet_no_segmentation_without_checksums(void **state)
 		uint8_t head[54];
 		struct vnet_seg seg[2] = { { head, sizeof(head) } };
 		struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_start = 34, .csum_offset = 16,
-			.tso_bytes = 1000, .hdr_bytes = 54 };
+			.gso_bytes = 1000, .hdr_bytes = 54 };
 		struct pair p;
 
 		t_open(&p, round ? &vo : NULL, round ? NULL : &bo);
@@ -1019,6 +1120,7 @@ int main(void)
 		cmocka_unit_test(test_vnet_tx_refuses_what_it_cannot_send),
 		cmocka_unit_test(test_vnet_segmentation_is_left_to_the_device),
 		cmocka_unit_test(test_vnet_segmentation_of_ipv6),
+		cmocka_unit_test(test_vnet_datagrams_are_left_to_the_device),
 		cmocka_unit_test(test_vnet_no_segmentation_without_checksums),
 		cmocka_unit_test(test_vnet_checksum_offload_both_ways),
 		cmocka_unit_test(test_vnet_without_offloads_refuses_them),

@@ -185,15 +185,35 @@ static void test_vnet_only_known_features_are_negotiated(void **state)
 	uint64_t bad = BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) |
 		BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
 		BIT(VIRTIO_NET_F_CTRL_VQ) |
+		BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6) |
 		BIT(VIRTIO_NET_F_HASH_REPORT) | BIT(63) | BIT(50);
 	struct vnet *v;
 
 	f->offered = ~0ULL;
 	v = t_create(f);
+	assert_true(vnet_features(v) & BIT(VIRTIO_NET_F_HOST_USO));
+	assert_string_equal(vnet_feature_reason(v, VIRTIO_NET_F_HOST_USO), "negotiated");
+	assert_string_equal(vnet_feature_reason(v, VIRTIO_NET_F_GUEST_USO4), "the application did not ask for it, or forbade it");
+	assert_string_equal(vnet_feature_reason(v, VIRTIO_NET_F_HASH_REPORT), "the driver does not use it");
+	assert_string_equal(vnet_feature_reason(v, 50), "the driver does not use it");
+	assert_string_equal(vnet_feature_reason(v, 64), "the device does not offer it");
 	assert_int_equal(vnet_features(v) & bad, 0);
 	assert_true(vnet_features(v) & BIT(VIRTIO_F_ACCESS_PLATFORM));
 	assert_true(vnet_features(v) & BIT(VIRTIO_F_ORDER_PLATFORM));
 	assert_true(vnet_features(v) & BIT(VIRTIO_RING_F_EVENT_IDX));
+	vnet_close(v);
+
+	/* Segmentation without sums makes no sense, and to join neither, nor without buffers for it. */
+	f = vtrans_fake_create();
+	f->offered = ~BIT(VIRTIO_NET_F_CSUM);
+	v = t_create(f);
+	assert_false(vnet_features(v) & (BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_HOST_TSO6)));
+	assert_string_equal(vnet_feature_reason(v, VIRTIO_NET_F_HOST_USO), "needs VIRTIO_NET_F_CSUM, which is not negotiated");
+	vnet_close(v);
+	f = vtrans_fake_create();
+	f->offered = ~(BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_CSUM));
+	v = t_create(f);
+	assert_string_equal(vnet_feature_reason(v, VIRTIO_NET_F_HOST_USO), "the device does not offer it");
 	vnet_close(v);
 
 	f = vtrans_fake_create();

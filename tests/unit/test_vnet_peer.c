@@ -397,9 +397,9 @@ static void test_memory_of_what_is_sent_is_free_at_once(void **state)
 	assert_int_equal(vnet_tx_reap(v, done, NULL), 1);
 	assert_int_equal(nr_done, 1);
 	assert_int_equal(vnet_tx_reap(v, done, NULL), 0);
-	tx.tso_bytes = 1448;
+	tx.gso_bytes = 1448;
 	assert_int_equal(vnet_tx(v, &tx), -EINVAL);
-	tx.tso_bytes = 0;
+	tx.gso_bytes = 0;
 	tx.csum_start = 80;
 	tx.csum_offset = 10;
 	assert_int_equal(vnet_tx(v, &tx), -EINVAL);

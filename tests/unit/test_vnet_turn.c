@@ -192,6 +192,112 @@ static void test_vnet_turn_comes_back_from_a_stopped_device(void **state)
 	vhostbe_destroy(be);
 }
 
+/* A datagram's headers in a received buffer, and @len bytes of it. */
+static struct vnet_turn t_datagram(const struct vnet_rx *rx, uint32_t len, uint32_t all)
+{
+	uint8_t *f = rx->data;
+
+	memset(f, 0, 42);
+	memcpy(f + 12, "\x08\x00\x45", 3);
+	f[23] = 17;
+	f[16] = (uint8_t)((28 + all) >> 8);
+	f[17] = (uint8_t)(28 + all);
+	f[38] = (uint8_t)((8 + all) >> 8);
+	f[39] = (uint8_t)(8 + all);
+	return (struct vnet_turn){ rx->id, 0, 42 + len };
+}
+
+static void test_vnet_turn_several_buffers_as_one_frame(void **state)
+{
+	struct vnet_turn part[4];
+	struct vnet_rx rx[4];
+	uint8_t got[2048];
+	unsigned int i, k;
+
+	t_open(0);
+	for (i = 0; i < 4; i++) {
+		rx[i] = t_receive((uint8_t)(i + 1), 542);
+		vnet_rx_flush(v);
+		part[i] = (struct vnet_turn){ rx[i].id, 42, i < 3 ? 500 : 77 };
+	}
+	part[0] = t_datagram(&rx[0], 500, 3 * 500 + 77);
+	assert_int_equal(vnet_tx_turn_cut(v, part, 4, 34, 6, 500, 42, (void *)((uintptr_t)rx[0].id + 1)), 0);
+	assert_int_equal(vnet_tx_room(v), 16 - 4);
+	vnet_tx_flush(v);
+	vhostbe_step(be);
+	assert_null(vhostbe_last_error(be));
+	for (i = 0; i < 4; i++) {
+		unsigned int n = i < 3 ? 500 : 77;
+
+		assert_int_equal(vhostbe_take(be, got, sizeof(got), NULL), 42 + n);
+		assert_int_equal(got[38] << 8 | got[39], 8 + n);
+		for (k = 42; k < 42 + n; k++)
+			assert_int_equal(got[k], i + 1);
+	}
+	assert_int_equal(vnet_stats(v)->tx_uso, 1);
+	assert_int_equal(vnet_stats(v)->tx_packets, 1);
+	/* one cookie for all; the others are the caller's to release */
+	assert_int_equal(vnet_tx_reap(v, t_done, NULL), 4);
+	assert_int_equal(reaped, 1);
+	for (i = 1; i < 4; i++)
+		vnet_rx_release(v, rx[i].id);
+	assert_int_equal(vnet_tx_room(v), 16);
+	t_close();
+}
+
+static void test_vnet_turn_refuses_what_cannot_be_cut(void **state)
+{
+	struct vnet_turn part[VNET_USO_MAX + 1];
+	struct vnet_rx rx[2];
+	unsigned int i;
+
+	t_open(0);
+	for (i = 0; i < 2; i++)
+		rx[i] = t_receive(1, 542);
+	part[0] = t_datagram(&rx[0], 500, 1000);
+	for (i = 1; i <= VNET_USO_MAX; i++)
+		part[i] = (struct vnet_turn){ rx[1].id, 42, 500 };
+#define CUT(nr, start, offset, gso, hdr) vnet_tx_turn_cut(v, part, nr, start, offset, gso, hdr, NULL)
+	assert_int_equal(CUT(0, 34, 6, 500, 42), -EINVAL);
+	assert_int_equal(CUT(VNET_USO_MAX + 1, 34, 6, 500, 42), -EINVAL);
+	assert_int_equal(CUT(17, 34, 6, 500, 42), -EINVAL);	/* the ring has 16 */
+	assert_int_equal(CUT(2, 0, 6, 500, 42), -EINVAL);
+	assert_int_equal(CUT(2, 34, 6, 0, 42), -EINVAL);
+	assert_int_equal(CUT(2, 34, 6, 15, 42), -EINVAL);	/* 67 datagrams */
+	assert_int_equal(CUT(2, 34, 6, 500, 41), -EINVAL);
+	assert_int_equal(CUT(2, 34, 5, 500, 42), -EINVAL);
+	assert_int_equal(CUT(2, 34, 16, 500, 42), -EINVAL);
+	assert_int_equal(CUT(2, 42, 6, 500, 50), 0);		/* options are the caller's business */
+	part[1].len = 0;
+	assert_int_equal(CUT(2, 34, 6, 500, 42), -EINVAL);
+	part[1].len = VNET_FRAME_MAX_BYTES - 41;
+	assert_int_equal(CUT(2, 34, 6, 500, 42), -EINVAL);
+	part[1].len = 500;
+	part[1].at = VNET_FRAME_MAX_BYTES + 1;
+	assert_int_equal(CUT(2, 34, 6, 500, 42), -EINVAL);
+	part[1].at = 42;
+	part[0].at = 1;
+	assert_int_equal(CUT(2, 34, 6, 500, 42), -EINVAL);
+	part[0].at = 0;
+	part[0].len = 41;					/* headers in two */
+	assert_int_equal(CUT(2, 34, 6, 500, 42), -EINVAL);
+	part[0].len = 542;
+	assert_int_equal(vnet_tx_queued(v), 1);
+	for (i = 0; i < 7; i++)
+		assert_int_equal(CUT(2, 34, 6, 500, 42), 0);
+	assert_int_equal(CUT(2, 34, 6, 500, 42), -EAGAIN);
+	vnet_stop(v);
+	assert_int_equal(CUT(2, 34, 6, 500, 42), -EIO);
+	vnet_close(v);
+	vhostbe_destroy(be);
+
+	t_open(BIT(VIRTIO_NET_F_HOST_USO));
+	rx[0] = t_receive(1, 542);
+	part[0] = t_datagram(&rx[0], 500, 500);
+	assert_int_equal(CUT(1, 34, 6, 100, 42), -EINVAL);
+	t_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +306,8 @@ int main(void)
 		cmocka_unit_test(test_vnet_turn_refuses_what_cannot_be_sent),
 		cmocka_unit_test(test_vnet_turn_says_when_the_ring_is_full),
 		cmocka_unit_test(test_vnet_turn_comes_back_from_a_stopped_device),
+		cmocka_unit_test(test_vnet_turn_several_buffers_as_one_frame),
+		cmocka_unit_test(test_vnet_turn_refuses_what_cannot_be_cut),
 	};
 	int failed = cmocka_run_group_tests_name("split", tests, NULL, NULL);
 

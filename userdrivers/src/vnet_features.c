@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The feature table of vnet; bits without a row are not negotiated either. */
 #include "vnet_features.h"
+#include "nomdrv/vnet.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
@@ -18,11 +19,11 @@ const struct vnet_feature vnet_features_table[] = {
 	USED(VIRTIO_NET_F_MAC, "own address"),
 	ASKED(VIRTIO_NET_F_GUEST_TSO4, "many TCP segments in one frame; with MRG_RXBUF and GUEST_CSUM only"),
 	ASKED(VIRTIO_NET_F_GUEST_TSO6, "as GUEST_TSO4"),
-	NO(VIRTIO_NET_F_GUEST_ECN, "part of GUEST_TSO"),
+	NO(VIRTIO_NET_F_GUEST_ECN, "no stack here speaks ECN (RFC 3168), so no peer marks segments with CWR"),
 	NO(VIRTIO_NET_F_GUEST_UFO, "part of UDP fragmentation"),
 	USED(VIRTIO_NET_F_HOST_TSO4, "the device cuts long frames into TCP packets; with CSUM only"),
 	USED(VIRTIO_NET_F_HOST_TSO6, "as HOST_TSO4, by the frame's Ethernet type"),
-	NO(VIRTIO_NET_F_HOST_ECN, "part of HOST_TSO"),
+	NO(VIRTIO_NET_F_HOST_ECN, "no stack here speaks ECN: none of its segments carries CWR"),
 	NO(VIRTIO_NET_F_HOST_UFO, "part of UDP fragmentation"),
 	ASKED(VIRTIO_NET_F_MRG_RXBUF, "a frame in several buffers; one holds a full frame of MTU 1500"),
 	USED(VIRTIO_NET_F_STATUS, "link state"),
@@ -42,6 +43,9 @@ const struct vnet_feature vnet_features_table[] = {
 	USED(VIRTIO_F_ORDER_PLATFORM, "barriers are those of a real device"),
 	NO(VIRTIO_F_SR_IOV, "physical functions only"),
 	NO(VIRTIO_F_RING_RESET, "the whole device is reset"),
+	ASKED(VIRTIO_NET_F_GUEST_USO4, "many UDP datagrams of one size in one frame; with MRG_RXBUF and GUEST_CSUM only"),
+	ASKED(VIRTIO_NET_F_GUEST_USO6, "as GUEST_USO4"),
+	USED(VIRTIO_NET_F_HOST_USO, "the device cuts long frames into UDP datagrams of one size; with CSUM only"),
 	NO(VIRTIO_NET_F_HASH_REPORT, "nobody asks for a frame's hash"),
 	ASKED(VIRTIO_NET_F_RSS, "with nr_pairs above 1: flows spread over the pairs by a keyed hash"),
 };

@@ -14,6 +14,10 @@
 #include "vring_packed.h"
 #include "vring_split.h"
 
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5	/* virtio 1.3, 5.1.6 */
+#endif
+
 enum { VNET_RXQ, VNET_TXQ, VNET_CTLQ, VNET_NR_QUEUES };
 
 /*
@@ -109,6 +113,7 @@ struct vnet_auto {
  *	@pending used entries
  * @rx_gso: bit n: frames of gso_type n were negotiated
  * @features: as negotiated, for vnet_restart() of a device that forgot
+ * @wanted: what would have been, had the device offered it and all that it needs
  * @idle: of vnet_auto()
  * @ctl: control queue, NULL without
  * @config_seen: config_interrupts at the last vnet_config_changed()
@@ -135,14 +140,14 @@ struct vnet {
 	void **tx_cookie;
 	uint32_t tx_frame_max, tx_copy_max;
 	uint64_t tx_announced;
-	bool tx_csum, tx_tso, tx_tso6;
+	bool tx_csum, tx_tso, tx_tso6, tx_uso;
 
 	bool slow, packed, rx_mrg;
 	uint8_t rx_gso;
 	unsigned int (*rx_take)(struct vnet *v, struct vnet_rx *out, unsigned int max, unsigned int pending);
 	int error;
 	struct nomdrv_dev *dev;
-	uint64_t irq_seen, rx_seen, config_seen, features;
+	uint64_t irq_seen, rx_seen, config_seen, features, wanted;
 	unsigned int irq_empty;
 	struct vdma mem;
 	struct vnet_stats stats;
@@ -242,7 +247,8 @@ static inline unsigned int vnet__rx_nr_buffers(const uint8_t *hdr)
 	return nr;
 }
 
-_Static_assert(VIRTIO_NET_HDR_GSO_TCPV4 < 8 && VIRTIO_NET_HDR_GSO_TCPV6 < 8, "vnet.rx_gso has 8 bits");
+_Static_assert(VIRTIO_NET_HDR_GSO_TCPV4 < 8 && VIRTIO_NET_HDR_GSO_TCPV6 < 8 && VIRTIO_NET_HDR_GSO_UDP_L4 < 8,
+	       "vnet.rx_gso has 8 bits");
 
 /* Whether frames of the gso_type in this header word were negotiated. */
 static inline bool vnet__rx_gso_ok(const struct vnet *v, unsigned int word)
@@ -250,6 +256,36 @@ static inline bool vnet__rx_gso_ok(const struct vnet *v, unsigned int word)
 	unsigned int gso = word >> 8;
 
 	return gso < 8 && (v->rx_gso >> gso & 1);
+}
+
+/* Where the sum of TCP and of UDP lies in its header, which tells the two apart. */
+#define VNET_CSUM_TCP	16u
+#define VNET_CSUM_UDP	6u
+
+/*
+ * Whether the device can cut up a frame of @total bytes whose first @len are at @f,
+ * as the caller says; its headers are among them.
+ */
+static inline bool vnet__gso_ok(const struct vnet *v, const uint8_t *f, uint32_t len, uint32_t total, uint16_t csum_start,
+				uint16_t csum_offset, uint16_t gso_bytes, uint16_t hdr_bytes)
+{
+	const bool six = f[12] == 0x86 && f[13] == 0xdd;
+
+	if (hdr_bytes > len || hdr_bytes >= total || csum_start < VNET_ETH_BYTES + 20 || csum_start >= hdr_bytes)
+		return false;
+	if (csum_offset == VNET_CSUM_TCP)
+		return hdr_bytes >= csum_start + 20 && (six ? v->tx_tso6 : v->tx_tso);
+	return csum_offset == VNET_CSUM_UDP && hdr_bytes == csum_start + 8 && v->tx_uso &&
+	       total - hdr_bytes <= (uint32_t)gso_bytes * VNET_USO_MAX;
+}
+
+/* gso_type, hdr_len and gso_size of such a frame, where the first eight bytes of the header have them. */
+static inline uint64_t vnet__gso_word(const uint8_t *f, uint16_t csum_offset, uint16_t gso_bytes, uint16_t hdr_bytes)
+{
+	uint64_t type = csum_offset == VNET_CSUM_UDP ? VIRTIO_NET_HDR_GSO_UDP_L4 :
+			f[12] == 0x86 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+
+	return type << 8 | (uint64_t)hdr_bytes << 16 | (uint64_t)gso_bytes << 32;
 }
 
 static inline void vnet__spare(struct vnet *v, unsigned int buf)

@@ -77,6 +77,44 @@ static uint64_t wanted_features(const struct vnet_opts *o)
 	return mask & ~(o->features_off & ~(1ULL << VIRTIO_F_VERSION_1));
 }
 
+/* Features that are left out although offered and wanted, for want of another one. */
+static const char *needs(const struct vnet *v, unsigned int bit)
+{
+	const bool csum = nomdrv_dev_has(v->root, VIRTIO_NET_F_CSUM);
+
+	switch (bit) {
+	case VIRTIO_NET_F_HOST_TSO4:
+	case VIRTIO_NET_F_HOST_TSO6:
+	case VIRTIO_NET_F_HOST_USO:
+		return csum ? NULL : "needs VIRTIO_NET_F_CSUM, which is not negotiated";
+	case VIRTIO_NET_F_GUEST_TSO4:
+	case VIRTIO_NET_F_GUEST_TSO6:
+	case VIRTIO_NET_F_GUEST_USO4:
+	case VIRTIO_NET_F_GUEST_USO6:
+		return "needs VIRTIO_NET_F_MRG_RXBUF and _GUEST_CSUM, which are not both negotiated";
+	}
+	return NULL;
+}
+
+const char *vnet_feature_reason(const struct vnet *v, unsigned int bit)
+{
+	const char *lacks;
+	unsigned int i;
+
+	if (bit < 64 && v->features >> bit & 1)
+		return "negotiated";
+	if (bit >= 64 || !(v->root->offered >> bit & 1))
+		return "the device does not offer it";
+	for (i = 0; i < vnet_nr_features && vnet_features_table[i].bit != bit; i++)
+		;
+	if (i == vnet_nr_features || vnet_features_table[i].use == VNET_FEATURE_NO)
+		return "the driver does not use it";
+	lacks = needs(v, bit);
+	if (!(v->wanted >> bit & 1))
+		return "the application did not ask for it, or forbade it";
+	return lacks ? lacks : "it does not go together with what else the device offers";
+}
+
 static bool offers(const struct nomdrv_dev *dev, uint64_t wanted, unsigned int bit)
 {
 	return (dev->offered & wanted) >> bit & 1;
@@ -152,13 +190,16 @@ int vnet__negotiate(struct vnet *v, const struct vnet_opts *o)
 	uint64_t wanted = wanted_features(o);
 	int err;
 
+	v->wanted = wanted;
 	/* A device that cuts a frame up has to sum the pieces (5.1.3.1). */
 	if (!offers(v->root, wanted, VIRTIO_NET_F_CSUM))
-		wanted &= ~(1ULL << VIRTIO_NET_F_HOST_TSO4 | 1ULL << VIRTIO_NET_F_HOST_TSO6);
+		wanted &= ~(1ULL << VIRTIO_NET_F_HOST_TSO4 | 1ULL << VIRTIO_NET_F_HOST_TSO6 |
+			    1ULL << VIRTIO_NET_F_HOST_USO);
 	/* Large frames come with partial sums, and in many buffers: ours hold 2 KiB. */
 	if (!offers(v->root, wanted, VIRTIO_NET_F_GUEST_CSUM) ||
 	    !offers(v->root, wanted, VIRTIO_NET_F_MRG_RXBUF))
-		wanted &= ~(1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6);
+		wanted &= ~(1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6 |
+			    1ULL << VIRTIO_NET_F_GUEST_USO4 | 1ULL << VIRTIO_NET_F_GUEST_USO6);
 	if (!offers(v->root, wanted, VIRTIO_NET_F_CTRL_VQ))
 		wanted &= ~CTRL_FEATURES;
 	/* The request to announce is a bit of the status. */
@@ -181,10 +222,13 @@ int vnet__negotiate(struct vnet *v, const struct vnet_opts *o)
 	v->tx_csum = nomdrv_dev_has(v->root, VIRTIO_NET_F_CSUM);
 	v->tx_tso = nomdrv_dev_has(v->root, VIRTIO_NET_F_HOST_TSO4);
 	v->tx_tso6 = nomdrv_dev_has(v->root, VIRTIO_NET_F_HOST_TSO6);
+	v->tx_uso = nomdrv_dev_has(v->root, VIRTIO_NET_F_HOST_USO);
 	v->rx_mrg = nomdrv_dev_has(v->root, VIRTIO_NET_F_MRG_RXBUF);
 	v->rx_gso = (uint8_t)(1u << VIRTIO_NET_HDR_GSO_NONE |
 		nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_TSO4) << VIRTIO_NET_HDR_GSO_TCPV4 |
-		nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_TSO6) << VIRTIO_NET_HDR_GSO_TCPV6);
+		nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_TSO6) << VIRTIO_NET_HDR_GSO_TCPV6 |
+		(nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_USO4) ||
+		 nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_USO6)) << VIRTIO_NET_HDR_GSO_UDP_L4);
 	v->rx_csum_mask = nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_CSUM) ?
 		VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID : 0;
 	v->tx_frame_max = v->mtu + VNET_ETH_BYTES + 4;

@@ -23,27 +23,11 @@ static inline bool csum_valid(const struct vnet *v, uint32_t len, uint16_t start
 	return !start || (v->tx_csum && (uint32_t)start + offset + 2 <= len);
 }
 
-/* TCP over IPv6 by its Ethernet type; the caller's headers have that much. */
-static inline bool is_ipv6(const struct vnet_tx *tx)
-{
-	const uint8_t *type = (const uint8_t *)tx->seg[0].addr + 12;
-
-	return type[0] == 0x86 && type[1] == 0xdd;
-}
-
-/* Whether the device can cut the frame up as the caller says. */
-static bool tso_valid(const struct vnet *v, const struct vnet_tx *tx, uint32_t total)
-{
-	return tx->csum_start && tx->hdr_bytes >= VNET_ETH_BYTES + 20 + 20 &&
-	       tx->hdr_bytes == tx->seg[0].len && tx->hdr_bytes < total &&
-	       tx->csum_start < tx->hdr_bytes && (is_ipv6(tx) ? v->tx_tso6 : v->tx_tso);
-}
-
 /* struct virtio_net_hdr_v1 in two stores: it lies at a multiple of 2 only. */
 static inline void write_hdr(struct vnet *v, uint8_t *p, uint16_t csum_start, uint16_t csum_offset,
-			     uint64_t tso)
+			     uint64_t gso)
 {
-	uint64_t first = (uint64_t)csum_start << 48 | tso;
+	uint64_t first = (uint64_t)csum_start << 48 | gso;
 	uint32_t second = csum_offset;
 
 	if (csum_start) {
@@ -52,14 +36,6 @@ static inline void write_hdr(struct vnet *v, uint8_t *p, uint16_t csum_start, ui
 	}
 	memcpy(p, &first, sizeof(first));
 	memcpy(p + 8, &second, sizeof(second));
-}
-
-/* gso_type, hdr_len and gso_size where write_hdr() puts them. */
-static inline uint64_t tso_word(const struct vnet_tx *tx)
-{
-	uint64_t type = is_ipv6(tx) ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
-
-	return type << 8 | (uint64_t)tx->hdr_bytes << 16 | (uint64_t)tx->tso_bytes << 32;
 }
 
 _Static_assert(offsetof(struct virtio_net_hdr_v1, flags) == 0 &&
@@ -122,13 +98,13 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 {
 	struct virtq *r = &v->txq;
 	const struct vnet_seg *seg = tx->seg;
-	const bool tso = tx->tso_bytes;
+	const bool gso = tx->gso_bytes;
 	unsigned int nr_seg = tx->nr_seg, need = 1, head, tail, d, i;
 	uint32_t total = 0, first = 0;
 	uint8_t *buf;
 
 	/* First everything that can be wrong, then act. */
-	if (!nr_seg || nr_seg > (tso ? VNET_TSO_SEG_MAX : VNET_TX_SEG_MAX))
+	if (!nr_seg || nr_seg > (gso ? VNET_TSO_SEG_MAX : VNET_TX_SEG_MAX))
 		return -EINVAL;
 	if (seg[0].len <= VNET_TX_INLINE_BYTES)
 		first = seg[0].len;
@@ -144,9 +120,11 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 			return -EINVAL;
 		need += pieces(v, seg[i].addr, len);
 	}
-	if (total < VNET_ETH_BYTES || total > (tso ? VNET_TSO_MAX_BYTES : v->tx_frame_max) ||
+	if (total < VNET_ETH_BYTES || total > (gso ? VNET_TSO_MAX_BYTES : v->tx_frame_max) ||
 	    need > r->size || !csum_valid(v, total, tx->csum_start, tx->csum_offset) ||
-	    (tso && !tso_valid(v, tx, total)))
+	    (gso && !(tx->hdr_bytes == seg[0].len &&
+		      vnet__gso_ok(v, seg[0].addr, seg[0].len, total, tx->csum_start, tx->csum_offset,
+				   tx->gso_bytes, tx->hdr_bytes))))
 		return -EINVAL;
 	if (need > r->nr_free) {
 		v->stats.tx_full++;
@@ -155,7 +133,8 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 
 	head = tail = packed ? vpacked_id(r) : r->free_head;
 	buf = vnet__tx_buf(v, head);
-	write_hdr(v, buf, tx->csum_start, tx->csum_offset, tso ? tso_word(tx) : 0);
+	write_hdr(v, buf, tx->csum_start, tx->csum_offset,
+		  gso ? vnet__gso_word(seg[0].addr, tx->csum_offset, tx->gso_bytes, tx->hdr_bytes) : 0);
 	if (first)
 		memcpy(buf + VNET_HDR_BYTES, seg[0].addr, first);
 	d = put_piece(v, head, packed ? r->avail_idx : head, buf, VNET_HDR_BYTES + first, need == 1,
@@ -172,7 +151,8 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 	}
 	v->stats.tx_packets++;
 	v->stats.tx_bytes += total;
-	v->stats.tx_tso += tso;
+	if (gso)
+		++*(tx->csum_offset == VNET_CSUM_UDP ? &v->stats.tx_uso : &v->stats.tx_tso);
 	return 0;
 }
 

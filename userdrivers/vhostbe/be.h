@@ -6,6 +6,15 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
+#ifndef VIRTIO_NET_F_HOST_USO	/* headers older than Linux 6.2 */
+#define VIRTIO_NET_F_GUEST_USO4	54
+#define VIRTIO_NET_F_GUEST_USO6	55
+#define VIRTIO_NET_F_HOST_USO	56
+#endif
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
 #include "vhost_user_msg.h"
 #include "vhostbe.h"
 
@@ -79,7 +88,7 @@ struct be_used {
 
 /* Where frames go; each returns whether the frame was taken (false: try later). */
 struct be_port_ops {
-	bool cuts;		/* takes frames that are still to be cut up */
+	bool cuts;		/* takes frames of TCP that are still to be cut up */
 	bool (*tx)(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, uint8_t *frame,
 		   uint32_t len);
 	/* Where the next frame goes, BE_HDR_BYTES of header before it, for tx() to find there;
@@ -111,6 +120,7 @@ struct vhostbe {
 	void *port_arg;
 	int port_fd;
 	bool own_port_fd;
+	bool port_cuts_udp;	/* it takes frames of UDP that are still to be cut up, too */
 	struct be_frame *fifo, **fifo_tail;
 	unsigned int fifo_len;
 	uint8_t bounce[BE_HDR_BYTES + VHOSTBE_FRAME_MAX];

@@ -18,6 +18,8 @@
 			 BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | \
 			 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | \
 			 BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | \
+			 BIT(VIRTIO_NET_F_HOST_USO) | \
+			 BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6) | \
 			 BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_CTRL_VQ) | \
 			 BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | \
 			 BIT(VIRTIO_NET_F_CTRL_VLAN) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | \
@@ -165,7 +167,7 @@ static int to_port(struct vhostbe *be, const struct virtio_net_hdr_v1 *hdr, uint
 	const struct virtio_net_hdr_v1 plain = { .num_buffers = 0 };
 	unsigned int i, n;
 
-	if (!hdr->gso_type || be->port->cuts)
+	if (!hdr->gso_type || (hdr->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 ? be->port_cuts_udp : be->port->cuts))
 		return be->port->tx(be, hdr, frame, len);
 	n = be_tso_pieces(hdr, len);
 	if (be->fifo_len + n > BE_FIFO_FRAMES)
@@ -207,6 +209,7 @@ static int transmit(struct vhostbe *be, struct be_ring *r)
 	memcpy(&hdr, to, BE_HDR_BYTES);
 	if ((hdr.gso_type == VIRTIO_NET_HDR_GSO_TCPV4 && !(be->features & BIT(VIRTIO_NET_F_HOST_TSO4))) ||
 	    (hdr.gso_type == VIRTIO_NET_HDR_GSO_TCPV6 && !(be->features & BIT(VIRTIO_NET_F_HOST_TSO6))) ||
+	    (hdr.gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 && !(be->features & BIT(VIRTIO_NET_F_HOST_USO))) ||
 	    (hdr.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) ||
 	    (hdr.flags && !(be->features & BIT(VIRTIO_NET_F_CSUM)))) {
 		be_fail(be, "header flags 0x%x, gso 0x%x were not negotiated", hdr.flags, hdr.gso_type);

@@ -13,6 +13,11 @@
 #include <unistd.h>
 #include <linux/if_tun.h>
 
+#ifndef TUN_F_USO4		/* headers older than Linux 6.2 */
+#define TUN_F_USO4	0x20
+#define TUN_F_USO6	0x40
+#endif
+#define USO_RX	(1ULL << VIRTIO_NET_F_GUEST_USO4 | 1ULL << VIRTIO_NET_F_GUEST_USO6)
 #define BURST	64	/* frames taken from a descriptor in one step */
 
 bool vhostbe_csum_complete(void *frame, size_t len, uint16_t csum_start, uint16_t csum_offset)
@@ -107,6 +112,7 @@ void be_set_port(struct vhostbe *be, const struct be_port_ops *ops, int fd, bool
 		close(be->port_fd);
 	be_fifo_clear(be);
 	be->port = ops;
+	be->port_cuts_udp = false;
 	be->port_fd = fd;
 	be->own_port_fd = own;
 }
@@ -218,6 +224,8 @@ static void tap_features(struct vhostbe *be)
 			offload |= TUN_F_TSO4;
 		if (be->features & (1ULL << VIRTIO_NET_F_GUEST_TSO6))
 			offload |= TUN_F_TSO6;
+		if ((be->features & USO_RX) == USO_RX)	/* the kernel knows both together only */
+			offload |= TUN_F_USO4 | TUN_F_USO6;
 	}
 	if (ioctl(be->port_fd, TUNSETOFFLOAD, offload))
 		be_fail(be, "the TAP interface refuses offloads 0x%x", offload);
@@ -248,6 +256,12 @@ int vhostbe_port_tap(struct vhostbe *be, const char *ifname)
 		return err;
 	}
 	be_set_port(be, &be_port_tap, fd, true);
+	/* Linux cuts up datagrams, and joins them, from 6.2 on: else we do the one, and offer the other to nobody. */
+	be->port_cuts_udp = !ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6);
+	if (!be->port_cuts_udp)
+		be->offered &= ~USO_RX;
+	else if (ioctl(fd, TUNSETOFFLOAD, 0))
+		be->port_cuts_udp = false;
 	if (be->has_features)
 		tap_features(be);
 	return 0;

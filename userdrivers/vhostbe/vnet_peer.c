@@ -242,7 +242,7 @@ int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 {
 	int err;
 
-	if (tx->tso_bytes)
+	if (tx->gso_bytes)
 		return -EINVAL;		/* not among the features */
 	if (tx->cookie && v->nr_done == TX_ROOM)
 		return -EAGAIN;
@@ -333,6 +333,11 @@ uint64_t vnet_features(const struct vnet *v)
 	return FEATURE(VIRTIO_F_VERSION_1) | FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_GUEST_CSUM);
 }
 
+const char *vnet_feature_reason(const struct vnet *v, unsigned int bit)
+{
+	return bit < 64 && vnet_features(v) >> bit & 1 ? "negotiated" : "not used at this end of the rings";
+}
+
 int vnet_error(const struct vnet *v, const char **reason_out)
 {
 	if (reason_out)
@@ -400,6 +405,8 @@ int vnet_peer_create(struct vhostbe *be, const uint8_t mac[6], struct vnet **out
 		v->free[v->nr_free++] = (uint16_t)(SLOTS - 1 - i);
 	be_set_port(be, &port_peer, -1, false);
 	be->port_arg = v;
+	/* A stack at this end takes datagrams one by one, where they are put for it. */
+	be->offered &= ~FEATURE(VIRTIO_NET_F_HOST_USO);
 	vhostbe_busy(be, true);
 	*out = v;
 	return 0;

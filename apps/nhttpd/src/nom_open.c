@@ -24,7 +24,7 @@
 #include <string.h>
 #include <syslog.h>
 
-#define LARGE_RECEIVE (1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4)
+#define LARGE_RECEIVE (1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6)
 
 /* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
 bool nom_emulated_cpu(void)

@@ -30,6 +30,7 @@ static const struct econ_option table[] = {
 	  "nom: PCI function, or the socket of a vhost-user back-end: hosted, no lease ($NOM_DEVICE)", 0, 0 },
 	{ "cpu", 'c', ECON_OPT_INT, OPT(cpu), "N", "linux: stay on this core; nom: the reserved core to lease ($NOM_CPU; -1: any)", -1, 4095 },
 	{ "w-us", 'w', ECON_OPT_INT, OPT(w_us), "N", "nom: the batching delay W (0)", 0, 100000 },
+	{ "large-receive", 0, ECON_OPT_FLAG, OPT(large_receive), NULL, "native: the device may join datagrams that it receives", 0, 0 },
 	{ "poll", 0, ECON_OPT_FLAG, OPT(poll), NULL, "nom: never sleep", 0, 0 },
 	{ "irq", 0, ECON_OPT_FLAG, OPT(irq), NULL, "nom: sleep as soon as there is nothing to do", 0, 0 },
 	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom: without work for so long, sleep (10000)", 1, 10000000 },
@@ -168,6 +169,8 @@ static int check(struct options *o)
 		return usage_error("--stack nom needs --device: a PCI function (lspci -D) or unix:PATH");
 	if (stack == STACK_NOM && !o->ip)
 		return usage_error("--stack nom needs --ip ADDR/LEN");
+	if (o->large_receive && (stack == STACK_LINUX || tier == TIER_RAW))
+		return usage_error("--large-receive is for --stack nom --tier native: a raw answer lies in the buffer of its request");
 	if (stack == STACK_NOM && tier == TIER_RAW && !strcmp(o->ip, "dhcp"))
 		return usage_error("--ip dhcp needs the stack: --tier native");
 	return EXIT_OK;

@@ -34,6 +34,8 @@ static const struct {
 	[M_INTERRUPTS] = { "interrupts", "interrupts", NOMUX_COUNTER },
 	[M_RX_BAD] = { "rx_bad", "packets", NOMUX_COUNTER },
 	[M_RESTARTS] = { "restarts", "restarts", NOMUX_COUNTER },
+	[M_TX_LONG] = { "tx_long", "frames", NOMUX_COUNTER },
+	[M_TX_JOINED] = { "tx_joined", "answers", NOMUX_COUNTER },
 	[M_STACK_DROPS] = { "stack.drops", "packets", NOMUX_COUNTER },
 	[M_DELAY_RX] = { "delay_max_rx", "ns", NOMUX_GAUGE },
 };

@@ -7,12 +7,15 @@
 #include <nomdrv/vnet.h>
 #include <nomux/core.h>
 #include <nomux/ctx.h>
+#include <nomux/log.h>
 
 #include <linux/nom.h>
+#include <linux/virtio_net.h>
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 
 int nom_open_core(struct server *srv, struct nomux_core **core_out)
 {
@@ -57,6 +60,8 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 
 	/* the raw tier allocates nothing: the driver's own buffers are all it needs */
 	opts.arena_bytes = srv->opt.tier == TIER_RAW ? 4096 : 0;
+	if (srv->opt.large_receive)
+		opts.features_on = 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_USO4 | 1ULL << VIRTIO_NET_F_GUEST_USO6;
 	if (hosted) {
 		ret = vnet_open_vhost_user(device + 5, &opts, vnet_out);
 	} else {
@@ -66,6 +71,9 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out)
 	}
 	switch (ret) {
 	case 0:
+		if (srv->opt.large_receive && !(vnet_features(*vnet_out) & 1ULL << VIRTIO_NET_F_GUEST_USO4))
+			nomux_log(LOG_NOTICE, "nomudp: --large-receive: no datagrams come joined (VIRTIO_NET_F_GUEST_USO4: %s)",
+				  vnet_feature_reason(*vnet_out, VIRTIO_NET_F_GUEST_USO4));
 		return EXIT_OK;
 	case -ENOENT:
 	case -ENODEV:

@@ -29,7 +29,7 @@ enum exit_status {
 struct options {
 	const char *stack_word, *tier_word, *ip, *device, *name, *pause_word;
 	int64_t port, cpu, idle_us, busy_poll_us, w_us, arp_per_s, icmp_per_s;
-	bool poll, irq, help;
+	bool poll, irq, help, large_receive;
 	enum stack stack;
 	enum tier tier;
 	enum idle idle;

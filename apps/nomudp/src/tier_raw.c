@@ -8,11 +8,13 @@
 
 #include <nomdrv/vnet.h>
 #include <nomstack/raw.h>
+#include <nomux/log.h>
 
 #include <linux/virtio_net.h>
 
 #include <errno.h>
 #include <string.h>
+#include <syslog.h>
 
 static struct nomstack_raw *raw;
 static struct answerer answerer;
@@ -68,6 +70,9 @@ static int raw_open(struct server *srv, struct vnet *v)
 		die_message("cannot open the raw tier: %s", strerror(-ret));
 		return ret == -ENOMEM ? EXIT_NO_MEMORY : EXIT_DEVICE;
 	}
+	if (!(vnet_features(v) & 1ull << VIRTIO_NET_F_HOST_USO))
+		nomux_log(LOG_NOTICE, "nomudp: each answer leaves as a frame of its own (VIRTIO_NET_F_HOST_USO: %s)",
+			  vnet_feature_reason(v, VIRTIO_NET_F_HOST_USO));
 	nomstack_frame_announce(announcement, &answerer.self);
 	nomstack_raw_send(raw, announcement, sizeof(announcement));
 	return EXIT_OK;
@@ -128,6 +133,8 @@ static void raw_show(struct server *srv)
 	metric_set(m, M_RX_BATCHES, s->batches);
 	metric_set(m, M_TX_BATCHES, s->announcements);
 	metric_set(m, M_DELAY_RX, s->delay_max_ns);
+	metric_set(m, M_TX_LONG, s->tx_long);
+	metric_set(m, M_TX_JOINED, s->tx_joined);
 	for (unsigned i = NOMSTACK_FRAME_SHORT; i < NOMSTACK_FRAME_KINDS; i++)
 		metric_set(m, M_KIND + i - NOMSTACK_FRAME_SHORT, a->kind[i]);
 }

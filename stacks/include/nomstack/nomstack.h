@@ -41,8 +41,8 @@ struct nomstack_conn;
  * struct nomstack_opts - how to open a stack
  * @sz: sizeof(struct nomstack_opts); growth of the structure is by size
  * @vnet: the device (borrowed: nomstack_close() leaves it open); opened with
- *	VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4 in &vnet_opts.features_on, it joins
- *	what it receives: much cheaper for much at a time
+ *	VIRTIO_NET_F_MRG_RXBUF and _GUEST_TSO4 (IPv6: _TSO6) in
+ *	&vnet_opts.features_on, it joins what it receives: much cheaper for much at a time
  * @ip4: "ADDRESS/PREFIX", for example "10.0.0.2/24", or "dhcp"
  *	or NULL: no IPv4 (@ip6 must be given then)
  * @gateway: default gateway, or NULL for none (ignored with DHCP)

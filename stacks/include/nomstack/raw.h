@@ -26,6 +26,10 @@
  * input has ended.  There is none of transmission: answers are made of a batch, and
  * leave when it ends, together.
  *
+ * Where the device cuts up datagrams (VIRTIO_NET_F_HOST_USO), answers of one batch
+ * that follow each other, to one peer and of one size, leave as one frame; on the
+ * wire they are what they are without.
+ *
  * Threads: everything here belongs to the thread that polls.
  */
 #ifndef NOMSTACK_RAW_H
@@ -150,7 +154,7 @@ NOMSTACK_API void nomstack_raw_idle_done(struct nomstack_raw *r);
 NOMSTACK_API int nomstack_raw_restart(struct nomstack_raw *r);
 
 /**
- * nomstack_raw_knobs - the table of live knobs: "w_us" and "batch_max"
+ * nomstack_raw_knobs - the table of live knobs: "w_us", "batch_max" and "uso_max"
  * @nr_out: number of entries
  */
 NOMSTACK_API const struct nomstack_knob *nomstack_raw_knobs(unsigned *nr_out);
@@ -171,12 +175,14 @@ NOMSTACK_API int nomstack_raw_knob_get(const struct nomstack_raw *r, const char 
  *	a device that stopped
  * @ring_full: answers lost because the device does not take any
  * @announcements: batches that queued something
+ * @tx_long: frames for the device to cut up, and @tx_joined the answers in them
  * @delay_max_ns: longest time that the oldest frame of a batch was held, from the
  *	poll that saw it first
  */
 struct nomstack_raw_stats {
 	uint64_t batches, frames, answers, dropped, refused, ring_full, announcements;
 	uint64_t delay_max_ns;
+	uint64_t tx_long, tx_joined;
 };
 
 /** nomstack_raw_stats - the live counters */

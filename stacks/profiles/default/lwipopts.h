@@ -98,7 +98,7 @@
 #define LWIP_TCP_PREDICTION		1	/* nomstack_rx.c looks for such segments */
 #endif
 #ifndef LWIP_TCP_TSO
-#define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 */
+#define LWIP_TCP_TSO			1	/* where the device has HOST_TSO4 or _TSO6 */
 #endif
 #define LWIP_TCP_PMTU			1	/* RFC 1191, 8201; what is too long is cut as for TSO */
 #ifndef TCP_PMTU_SETS

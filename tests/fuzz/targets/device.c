@@ -66,6 +66,7 @@ const uint8_t *vnet_mac(const struct vnet *v) { return (const uint8_t *)"\x52\x5
 unsigned int vnet_mtu(const struct vnet *v) { return 1500; }
 const char *vnet_no_large_receive(const struct vnet *v) { return "not asked for"; }
 uint64_t vnet_features(const struct vnet *v) { return v->features; }
+const char *vnet_feature_reason(const struct vnet *v, unsigned int bit) { return "of a test's device"; }
 unsigned int vnet_rx_pending(const struct vnet *v) { return v->tail - v->head; }
 unsigned int vnet_rx_size(const struct vnet *v) { return BUFS; }
 void *vnet_rx_priv(struct vnet *v, uint16_t id) { return priv[id]; }
@@ -151,8 +152,9 @@ int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr, ui
 
 int vnet_tx(struct vnet *v, const struct vnet_tx *tx)
 {
-	FUZZ_ASSERT(tx->nr_seg <= (tx->tso_bytes ? VNET_TSO_SEG_MAX : VNET_TX_SEG_MAX));
-	FUZZ_ASSERT(!tx->tso_bytes || v->features & 1ull << VIRTIO_NET_F_HOST_TSO4);
+	FUZZ_ASSERT(tx->nr_seg <= (tx->gso_bytes ? VNET_TSO_SEG_MAX : VNET_TX_SEG_MAX));
+	FUZZ_ASSERT(!tx->gso_bytes || v->features & (((const uint8_t *)tx->seg[0].addr)[12] == 0x86 ?
+		    1ull << VIRTIO_NET_F_HOST_TSO6 : 1ull << VIRTIO_NET_F_HOST_TSO4));
 	return queue(v, tx->seg, tx->nr_seg, tx->cookie);
 }
 

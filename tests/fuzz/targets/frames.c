@@ -133,7 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = { data, size };
 	unsigned options = take8(&in);
 	struct nomstack *s = fuzz_open((options & OPT_CSUM ? 1ull << VIRTIO_NET_F_CSUM : 0) |
-				       (options & OPT_TSO ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 : 0),
+				       (options & OPT_TSO ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6 : 0),
 				       options & OPT_DHCP, options & OPT_IP6_AUTO ? "auto" :
 				       options & OPT_IP6 ? "fd00::2/64" : NULL);
 

@@ -23,7 +23,7 @@ $(B)/fuzz/bin/$(1): $$(FZ_OBJS_$(1)) $(call libs,$(3))
 DEPS += $$(FZ_OBJS_$(1))
 endef
 
-FZ_STACK := $(addprefix $(FZ_DIR)/,device.c app.c) $(filter-out %_raw.c,$(NOMSTACK_SRCS)) $(LWIP_SRCS)
+FZ_STACK := $(addprefix $(FZ_DIR)/,device.c app.c) $(filter-out %_raw.c %_run.c,$(NOMSTACK_SRCS)) $(LWIP_SRCS)
 FZ_STACK_CPP := $(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -I$(FZ_DIR)
 ifneq ($(CLANG),)
 $(eval $(call fuzz_target,frames,$(FZ_STACK),,,$(FZ_STACK_CPP)))

@@ -160,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct input in = { bytes, size };
 	unsigned options = take8(&in);
 	struct nomstack *s = fuzz_open((options & 1 ? 1ull << VIRTIO_NET_F_CSUM : 0) |
-				       (options & 2 ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 : 0), false, NULL);
+				       (options & 2 ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6 : 0), false, NULL);
 
 	for (unsigned i = 0; i < NR_PEERS; i++) {
 		peers[i] = (struct peer){ .port = (uint16_t)(5000 + i), .seq = 0xffffff00u + i * 100 };

@@ -39,6 +39,13 @@
 extern "C" {
 #endif
 
+/* Of virtio 1.3 (5.1.3), for headers of a system that is older than Linux 6.2. */
+#ifndef VIRTIO_NET_F_GUEST_USO4
+#define VIRTIO_NET_F_GUEST_USO4	54
+#define VIRTIO_NET_F_GUEST_USO6	55
+#define VIRTIO_NET_F_HOST_USO	56
+#endif
+
 struct nomdrv_dev;
 struct nomux_core;
 struct nomux_ctx;
@@ -50,6 +57,7 @@ struct vnet;
 #define VNET_RX_LARGE_MAX_BYTES	65593	/* longest frame then: 65,535 bytes behind Ethernet, VLAN and IPv6 headers */
 #define VNET_TX_SEG_MAX		16	/* segments of one frame */
 #define VNET_TSO_SEG_MAX	64	/* segments of a frame that the device cuts up */
+#define VNET_USO_MAX		64	/* datagrams that the device cuts from a frame; Linux has long taken no more */
 #define VNET_TSO_MAX_BYTES	65549	/* such a frame: 65,535 bytes of IP behind an Ethernet header */
 #define VNET_TX_INLINE_BYTES	116	/* a first segment up to here is copied */
 #define VNET_MTU_DEFAULT	1500
@@ -77,6 +85,8 @@ struct vnet;
  *	VIRTIO_NET_F_GUEST_TSO4, _TSO6: and be as long as
  *	VNET_RX_LARGE_MAX_BYTES, many TCP segments in one; they need MRG_RXBUF
  *	and GUEST_CSUM and are left out without.
+ *	VIRTIO_NET_F_GUEST_USO4, _USO6: the same with UDP datagrams of one size,
+ *	the last of which may be shorter, for who splits them again.
  *	VIRTIO_NET_F_CTRL_VQ: a control queue, which the other CTRL features and
  *	VIRTIO_NET_F_GUEST_ANNOUNCE need.  With VIRTIO_NET_F_CTRL_VLAN a device
  *	drops tagged frames until vnet_vlan() lets them in.
@@ -259,6 +269,15 @@ unsigned int vnet_mtu(const struct vnet *v);
 /** vnet_features - negotiated feature bits */
 uint64_t vnet_features(const struct vnet *v);
 
+/**
+ * vnet_feature_reason - why a feature is in use or not
+ * @v: the interface
+ * @bit: its number, VIRTIO_NET_F_...
+ *
+ * Return: a few words for people: "negotiated", "the device does not offer it", ...
+ */
+const char *vnet_feature_reason(const struct vnet *v, unsigned int bit);
+
 /** vnet_link_up - link state at the last vnet_check(); true where unknown */
 bool vnet_link_up(const struct vnet *v);
 
@@ -373,7 +392,7 @@ bool vnet_dma_contains(const struct vnet *v, const void *p, size_t bytes);
 
 #define VNET_RX_CSUM_OK	(1u << 0)	/* transport checksum verified, or partial from the same host: do not check it */
 #define VNET_RX_MORE	(1u << 1)	/* the frame goes on in the next struct; MRG_RXBUF only */
-#define VNET_RX_LARGE	(1u << 2)	/* several TCP segments in one; GUEST_TSO4 or _TSO6 only */
+#define VNET_RX_LARGE	(1u << 2)	/* several TCP segments in one, or UDP datagrams; GUEST_TSO4, _TSO6, _USO4 or _USO6 only */
 
 /**
  * struct vnet_rx - one received frame, or with MRG_RXBUF a part of one
@@ -424,7 +443,7 @@ unsigned int vnet_rx_size(const struct vnet *v);
 unsigned int vnet_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned int max);
 
 /**
- * vnet_rx_gso_bytes - payload of the segments that a large frame is made of
+ * vnet_rx_gso_bytes - payload of the segments or datagrams that a large frame is made of
  * @rx: a first part with VNET_RX_LARGE, not yet released
  *
  * To tell how many segments to acknowledge.  The device's word for it, read
@@ -474,11 +493,12 @@ struct vnet_seg {
  *	frame; 0: no offload.  Needs VIRTIO_NET_F_CSUM in vnet_features().
  * @csum_offset: where the sum goes, from @csum_start; the caller has put the
  *	pseudo header's sum there
- * @tso_bytes: 0, or TCP payload per packet: the device cuts the frame into as
- *	many TCP packets as that makes (virtio 1.2, 5.1.6.2).  Needs
- *	VIRTIO_NET_F_HOST_TSO4, for IPv6 _TSO6, @csum_start, and lengths and pseudo header of
- *	the whole; nr_seg may be VNET_TSO_SEG_MAX, the length VNET_TSO_MAX_BYTES
- * @hdr_bytes: with @tso_bytes: Ethernet, IP and TCP header together
+ * @gso_bytes: 0, or payload per packet: the device cuts the frame into as many
+ *	packets as that makes (virtio 1.3, 5.1.6.2): of TCP where @csum_offset is 16,
+ *	of UDP where it is 6.  Needs VIRTIO_NET_F_HOST_TSO4, for IPv6 _TSO6, for UDP
+ *	_USO; @csum_start; and lengths and pseudo header of the whole.  nr_seg may be
+ *	VNET_TSO_SEG_MAX, the length VNET_TSO_MAX_BYTES; of UDP VNET_USO_MAX datagrams
+ * @hdr_bytes: with @gso_bytes: Ethernet, IP and TCP or UDP header together
  * @cookie: handed to the function given to vnet_tx_reap(); NULL: none wanted
  *
  * A first part of up to VNET_TX_INLINE_BYTES (protocol headers) is copied beside the
@@ -489,7 +509,7 @@ struct vnet_tx {
 	const struct vnet_seg *seg;
 	unsigned int nr_seg;
 	uint16_t csum_start, csum_offset;
-	uint16_t tso_bytes, hdr_bytes;
+	uint16_t gso_bytes, hdr_bytes;
 	void *cookie;
 };
 
@@ -532,6 +552,33 @@ int vnet_tx_copy(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg
  */
 int vnet_tx_turn(struct vnet *v, uint16_t id, uint32_t len, uint16_t csum_start,
 		 uint16_t csum_offset, void *cookie);
+
+/**
+ * struct vnet_turn - a part of a frame in received buffers
+ * @id: a buffer held since vnet_rx_burst()
+ * @at: where the part begins, in bytes from where the received frame did
+ * @len: its bytes, at least 1; up to VNET_FRAME_MAX_BYTES - @at
+ */
+struct vnet_turn {
+	uint16_t id, at;
+	uint32_t len;
+};
+
+/**
+ * vnet_tx_turn_cut - send received buffers back as one frame for the device to cut up
+ * @v: the interface
+ * @part: its parts; the first begins with all headers, at 0
+ * @nr: 1 to VNET_USO_MAX
+ * @csum_start, @csum_offset, @gso_bytes, @hdr_bytes: as in &struct vnet_tx
+ * @cookie: as in vnet_tx_turn(), once for all: the buffers stay held until it has come
+ *
+ * Takes a descriptor for each part, and no more.  The frame may exceed the MTU, up to
+ * VNET_TSO_MAX_BYTES.
+ *
+ * Return: as vnet_tx().
+ */
+int vnet_tx_turn_cut(struct vnet *v, const struct vnet_turn *part, unsigned int nr, uint16_t csum_start,
+		     uint16_t csum_offset, uint16_t gso_bytes, uint16_t hdr_bytes, void *cookie);
 
 /**
  * vnet_tx_reap - collect what the device has sent
@@ -696,7 +743,8 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @interrupts: interrupts seen
  * @rx_csum_ok: frames with VNET_RX_CSUM_OK
  * @tx_csum_offload: frames whose sum was left to the device
- * @tx_tso: frames that were left to the device to cut up
+ * @tx_tso: frames that were left to the device to cut up into TCP packets
+ * @tx_uso: the same into UDP datagrams
  * @restarts: of vnet_restart(), successful ones
  * @rx_merged: frames of more than one buffer
  * @rx_large: frames with VNET_RX_LARGE
@@ -718,7 +766,7 @@ struct vnet_stats {
 	uint64_t rx_merged, rx_large;
 	uint64_t config_interrupts, commands;
 	uint64_t auto_sleeps, auto_refused, auto_timeouts, auto_asleep_ns, auto_spin_ns;
-	uint64_t tx_turned;
+	uint64_t tx_turned, tx_uso;
 };
 
 /** vnet_stats - the live counters */
