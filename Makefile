@@ -18,6 +18,7 @@ WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 OPT      := -O2 -g -fno-strict-aliasing -fno-omit-frame-pointer -fvisibility=hidden -fPIC
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 INCLUDES := -Ilibnomux/include -Iuserdrivers/include -Istacks/include -Iecond/include \
+	    -Iapps/lib/include \
 	    -Inom-kmod/include/uapi -isystem $(HDR)
 CPPFLAGS := -D_GNU_SOURCE $(INCLUDES)
 CFLAGS   := $(CSTD) $(WARN) $(OPT)

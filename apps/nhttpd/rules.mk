@@ -8,10 +8,10 @@ NHTTPD_CORE := $(addprefix $(NHTTPD_DIR)/,http_date.c http_parse.c http_reply.c 
 # made from the first one's symbols).  The code is the same, instruction by instruction,
 # and is optimised across libraries as the first one is.  lwIP leaves out what has a
 # macro of its name (lwip_itoa() and the like): those are pure, and the first copy's.
-NHTTPD_CORE_SRCS := $(addprefix $(NHTTPD_DIR)/,net_nom.c nom_idle.c nom_knobs.c nom_link.c nom_open_stack.c)
+NHTTPD_CORE_SRCS := $(addprefix $(NHTTPD_DIR)/,net_nom.c nom_idle.c nom_knobs.c nom_link.c nom_open_stack.c nom_share.c)
 NHTTPD_SRCS := $(NHTTPD_CORE) $(NHTTPD_CORE_SRCS) $(addprefix $(NHTTPD_DIR)/,busy_poll.c conn.c cores.c house.c main.c \
-	metrics.c net_linux.c nom_open.c options.c price.c server.c)
-NHTTPD_LIBS := nomstack lwip nomdrv nomux econ
+	metrics.c net_linux.c net_linux_open.c net_linux_send.c nom_open.c options.c post.c price.c server.c)
+NHTTPD_LIBS := nomapp nomstack lwip nomdrv nomux econ
 
 NHTTPD_COPIED := $(NHTTPD_CORE_SRCS) $(LWIP_SRCS) $(NOMSTACK_SRCS) $(NOMDRV_SRCS)
 NHTTPD_COPY := $(patsubst %.c,$(B)/core1/o/%.o,$(NHTTPD_COPIED))
@@ -48,9 +48,12 @@ $(eval $(call nom_prog,nhttpd-blackbox,$(NHTTPD_BLACKBOX),,))
 # How long a server takes to acknowledge: tests/system/nhttpd_w.sh.
 $(eval $(call nom_prog,ack-time,tests/tools/ack_time.c,,))
 
+# Makes a device say that it needs a reset: tests/scripts/nhttpd_cores.
+$(eval $(call nom_prog,device-status,tests/tools/device_status.c,,))
+
 $(eval $(call nom_unit,test_http_parse,tests/unit/test_http_parse.c $(NHTTPD_DIR)/http_parse.c,,))
 $(eval $(call nom_unit,test_http_site,tests/unit/test_http_site.c $(NHTTPD_CORE),nomux,))
 $(eval $(call nom_unit,test_http_reply,tests/unit/test_http_reply.c $(NHTTPD_CORE),nomux,))
 $(eval $(call nom_unit,test_http_conn,tests/unit/test_http_conn.c $(NHTTPD_CORE) \
-	$(addprefix $(NHTTPD_DIR)/,conn.c metrics.c options.c server.c),nomux,))
-$(eval $(call nom_unit,test_http_options,tests/unit/test_http_options.c $(NHTTPD_DIR)/options.c,,))
+	$(addprefix $(NHTTPD_DIR)/,conn.c metrics.c options.c server.c),nomapp nomux,))
+$(eval $(call nom_unit,test_http_options,tests/unit/test_http_options.c $(NHTTPD_DIR)/options.c,nomapp,))

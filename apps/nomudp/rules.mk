@@ -2,8 +2,8 @@
 # nomudp: the program, the same under sanitizers, its unit tests.
 
 NOMUDP_DIR := apps/nomudp/src
-NOMUDP_SRCS := $(addprefix $(NOMUDP_DIR)/,answer.c main.c metrics.c net_linux.c net_nom.c nom_open.c peers.c tier_native.c tier_raw.c)
-NOMUDP_LIBS := nomstack lwip nomdrv nomux econtool
+NOMUDP_SRCS := $(addprefix $(NOMUDP_DIR)/,answer.c main.c metrics.c net_linux.c net_nom.c peers.c tier_native.c tier_raw.c)
+NOMUDP_LIBS := nomapp nomstack lwip nomdrv nomux econtool
 
 $(eval $(call nom_prog,nomudp,$(NOMUDP_SRCS),$(NOMUDP_LIBS),))
 

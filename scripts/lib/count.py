@@ -40,15 +40,15 @@ class CountError(Exception):
     """The plugin cannot be used; the text says what to do."""
 
 
-def usable_plugin():
+def usable_plugin(name="tcg-count"):
     """The plugin build that the installed QEMU takes: tried, as version numbers have surprised before.
 
     Newest interface first: QEMU refuses what is newer than itself, but may take
     an older number although a call has changed meanwhile.
     """
-    files = sorted((initramfs.BUILD / "plugin").glob("tcg-count-[0-9].so"), reverse=True)
+    files = sorted((initramfs.BUILD / "plugin").glob(f"{name}-[0-9].so"), reverse=True)
     if not files:
-        raise CountError("build/plugin/tcg-count-*.so is not built: run `make plugin`")
+        raise CountError(f"build/plugin/{name}-*.so is not built: run `make plugin`")
     said = ""
     for file in files:
         command = ["qemu-system-x86_64", "-M", "none", "-accel", "tcg", "-display", "none", "-nodefaults", "-monitor", "stdio",

@@ -6,15 +6,16 @@ from one to the other: nhttpd takes it from the in-tree driver for nom and gives
 it back when it ends.
 """
 import json
-import signal
 import subprocess
 import time
 
 import guest as g
+import guestserver
 import links
 import tuning
+from guestserver import ServerError, address, on_nom
 
-ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80		# on the first device
+PORT = 80
 PATH = "/index.html"
 SINK = "/up"		# takes uploads, and throws them away
 ROOT = "/srv/www"
@@ -26,7 +27,6 @@ PRICE_S = 5
 # times as long in the guest as natively (emulation_factor() measures it anew).
 TIME_SCALE = {"kvm": 1, "tcg": 16}
 LINUX_CPU, NOM_CPU = 0, 1
-START_S = 20
 
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, core 0",
@@ -39,16 +39,8 @@ VARIANTS = {
 DEFAULT_VARIANTS = ("linux-default", "nom")
 
 
-class ServerError(Exception):
-    """The server does not run; the text says why."""
-
-
 def check_built():
-    for name in ("nhttpd", "nomctl", "priced"):
-        if not (g.BUILD / "bin" / name).is_file():
-            raise ServerError(f"build/bin/{name} is not built: run `make user`")
-    if not (g.BUILD / "nom.ko").is_file():
-        raise ServerError("build/nom.ko is not built: run `make module`")
+    guestserver.check_built("nhttpd", "nomctl", "priced")
 
 
 def prepare(guest, file_bytes):
@@ -95,27 +87,6 @@ def write_price(guest, dollars):
     guest.capture(f"cat > {PRICES}.new && mv {PRICES}.new {PRICES}", stdin=text.encode())
 
 
-def on_nom(variant):
-    return variant.startswith("nom")
-
-
-def address(nic):
-    """The guest's, on its nic-th device (scripts/netns)."""
-    return f"10.0.{nic}.2"
-
-
-def settle_device(nic):
-    """A shell command that leaves no device but the nic-th an address; -1: none."""
-    keep = f"eth{nic}"
-    return f"for d in /sys/class/net/eth*; do d=${{d##*/}}; [ $d = {keep} ] || {{ ip addr flush dev $d; ip link set $d down; }}; done"
-
-
-def in_tree_commands(nic, setting):
-    """Gives the nic-th device its address and a setting of the in-tree stack."""
-    device = f"eth{nic}"
-    return f"{settle_device(nic)}; ip addr replace {address(nic)}/{PREFIX} dev {device} && ip link set {device} up && {tuning.commands(setting, device)}"
-
-
 def per_request(variant, counts, stat, requests):
     """What a request cost, of a counting boot.
 
@@ -159,14 +130,6 @@ def per_request(variant, counts, stat, requests):
     }
 
 
-def stack_settings(guest, app):
-    """Of an application's private stack, as text: profile, knobs, what the device was asked for."""
-    tuned = json.loads(guest.capture(["nomctl", "tune", app, "--json"], timeout=20))
-    facts = json.loads(guest.capture(["nomctl", "stat", app, "--dump", "--json", "--watch-ms", "0"], timeout=20))["dump"]
-    return {"profile": tuned["profile"], "knobs": " ".join(f"{k['name']}={k['value']}" for k in tuned["knobs"]),
-            "device": f"features 0x{facts['stack']['features']} mtu {facts['stack']['mtu']}"}
-
-
 def serving_vcpu(variant):
     return NOM_CPU if on_nom(variant) else LINUX_CPU
 
@@ -175,74 +138,31 @@ def url(path=PATH, nic=0):
     return f"http://{address(nic)}:{PORT}{path}"
 
 
-class Server:
+class Server(guestserver.GuestServer):
     """nhttpd in the guest for the length of a with block."""
+
+    name = "nhttpd"
 
     def __init__(self, guest, variant, file_bytes, tuned=None, path=PATH, link=None, sink=False, nic=0):
         """tuned: a setting of the in-tree stack; link: a tap if not said; sink: take uploads to SINK; nic: number of the device."""
-        self.guest, self.variant, self.file_bytes = guest, variant, file_bytes
-        self.tuning = tuned or (tuning.CLASSIC if variant == "linux-tuned" else tuning.DEFAULT)
-        self.path, self.url, self.nic = path, url(path, nic), nic
+        super().__init__(guest, variant, tuned or (tuning.CLASSIC if variant == "linux-tuned" else tuning.DEFAULT), nic)
+        self.file_bytes = file_bytes
+        self.path, self.url = path, url(path, nic)
         self.link = link or links.Tap()
         self.sink = sink
-        self.job, self.ran = None, []
 
     def priced(self):
         return self.variant == "nom-priced"
 
     def command(self):
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024", *(["--sink", SINK] if self.sink else [])]
-        if not on_nom(self.variant):
-            busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
-            return [*common, "--stack", "linux", "--cpu", str(LINUX_CPU), *busy]
-        nom = [*common, "--stack", "nom", "--device", self.guest.bdf(self.nic), "--ip", f"{address(self.nic)}/{PREFIX}", "--cpu", str(NOM_CPU)]
+        if not self.on_nom():
+            return [*common, *self.linux_options(LINUX_CPU)]
+        nom = [*common, *self.nom_options(NOM_CPU)]
         return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE] if self.priced() else nom
 
-    def __enter__(self):
-        if not on_nom(self.variant):
-            self.guest.capture(in_tree_commands(self.nic, self.tuning), timeout=20)
-        else:
-            self.guest.run(settle_device(-1), timeout=20)
-        self.ran = self.command()
-        self.job = self.guest.spawn(self.ran)
-        try:
-            end = time.monotonic() + START_S
-            while True:
-                self.check()
-                try:
-                    self.link.wait_until_served(address(self.nic), PORT, self.path, self.file_bytes, 2)
-                    return self
-                except links.LoadError as error:
-                    if time.monotonic() > end:
-                        raise ServerError(f"{error}; it printed:\n{self.guest.log_of(self.job)}") from None
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def check(self):
-        """ServerError when the process is gone."""
-        if not self.guest.running(self.job):
-            status = self.guest.wait(self.job, 1)
-            raise ServerError(f"nhttpd ended with status {g.exit_code(status)[0]}; it printed:\n{self.guest.log_of(self.job)}")
-
-    def stop(self):
-        if self.guest.alive() and self.job is not None:
-            self.guest.end(self.job, signal.SIGTERM)
-
-    def counters(self):
-        """Name -> value of the counters on the application's page."""
-        text = self.guest.capture(["nomctl", "stat", "nhttpd", "--json"], timeout=20)
-        return json.loads(text)
-
-    def settings(self):
-        """What it was started with and, of a private stack, what holds in it: profile, knobs, what the device was asked for."""
-        told = {"command": " ".join(self.ran)}
-        if on_nom(self.variant):
-            told.update(stack_settings(self.guest, "nhttpd"))
-        return told
+    def answers(self):
+        self.link.wait_until_served(address(self.nic), PORT, self.path, self.file_bytes, 2)
 
     def set_price(self, dollars):
         """Publish a price, and wait until a price-aware server has seen it."""
@@ -255,7 +175,7 @@ class Server:
                 raise ServerError(f"nhttpd has not seen the price of ${dollars}/Gb within {PRICE_S} s")
 
     def w_us(self):
-        return self.counters()["w_us"] if on_nom(self.variant) else None
+        return self.counters()["w_us"] if self.on_nom() else None
 
     def tune(self, w_us):
         self.guest.capture(["nomctl", "tune", "nhttpd", f"w_us={w_us}"], timeout=20)

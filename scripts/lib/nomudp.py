@@ -5,11 +5,9 @@ The variants differ in nothing but --stack and --tier, and the core.  The device
 moves from one to the other, as with nhttpd (lib/nhttpd.py).
 """
 import json
-import signal
 import subprocess
-import time
 
-import guest as g
+import guestserver
 import nhttpd
 import openload
 import tuning
@@ -18,7 +16,6 @@ from httpload import LoadError
 
 PORT, BYTES = 7000, 32
 TIMEOUT_MS = 500		# on an emulated machine whose cores others want, too
-START_S = 20
 
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, recvmmsg and sendmmsg, core 0",
@@ -28,16 +25,8 @@ VARIANTS = {
 }
 
 
-class ServerError(Exception):
-    """The responder does not run; the text says why."""
-
-
 def check_built():
-    for name in ("nomudp", "nomctl", "nom-load"):
-        if not (g.BUILD / "bin" / name).is_file():
-            raise ServerError(f"build/bin/{name} is not built: run `make user`")
-    if not (g.BUILD / "nom.ko").is_file():
-        raise ServerError("build/nom.ko is not built: run `make module`")
+    guestserver.check_built("nomudp", "nomctl", "nom-load")
 
 
 def is_nom(variant):
@@ -50,7 +39,7 @@ def side(variant):
 
 
 def url(nic=0):
-    return f"udp://{nhttpd.address(nic)}:{PORT}"
+    return f"udp://{guestserver.address(nic)}:{PORT}"
 
 
 def load(seconds, connections, rate=None, size=BYTES, nic=0):
@@ -67,63 +56,28 @@ def load(seconds, connections, rate=None, size=BYTES, nic=0):
     return json.loads(done.stdout)
 
 
-class Server:
+class Server(guestserver.GuestServer):
     """nomudp in the guest for the length of a with block."""
 
+    name = "nomudp"
+
     def __init__(self, guest, variant, tuned=None, w_us=0, nic=0):
-        self.guest, self.variant, self.w_us, self.nic = guest, variant, w_us, nic
-        self.tuning = tuned or tuning.DEFAULT
-        self.job, self.ran = None, []
+        super().__init__(guest, variant, tuned or tuning.DEFAULT, nic)
+        self.w_us = w_us
 
     def command(self):
         common = ["nomudp", "--port", str(PORT)]
-        if not is_nom(self.variant):
-            busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
-            return [*common, "--stack", "linux", "--cpu", str(nhttpd.LINUX_CPU), *busy]
-        return [*common, "--stack", "nom", "--tier", "native" if self.variant == "nom-native" else "raw", "--device", self.guest.bdf(self.nic),
-                "--ip", f"{nhttpd.address(self.nic)}/{nhttpd.PREFIX}", "--cpu", str(nhttpd.NOM_CPU), *(["--w-us", str(self.w_us)] if self.w_us else [])]
+        if not self.on_nom():
+            return [*common, *self.linux_options(nhttpd.LINUX_CPU)]
+        return [*common, *self.nom_options(nhttpd.NOM_CPU), "--tier", "native" if self.variant == "nom-native" else "raw",
+                *(["--w-us", str(self.w_us)] if self.w_us else [])]
 
-    def __enter__(self):
-        if is_nom(self.variant):
-            self.guest.run(nhttpd.settle_device(-1), timeout=20)
-        else:
-            self.guest.capture(nhttpd.in_tree_commands(self.nic, self.tuning), timeout=20)
-        self.ran = self.command()
-        self.job = self.guest.spawn(self.ran)
-        try:
-            end = time.monotonic() + START_S
-            while True:
-                self.check()
-                try:
-                    load(0.2, 1, nic=self.nic)
-                    return self
-                except LoadError as error:
-                    if time.monotonic() > end:
-                        raise ServerError(f"{error}; it printed:\n{self.guest.log_of(self.job)}") from None
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def check(self):
-        """ServerError when the process is gone."""
-        if not self.guest.running(self.job):
-            status = self.guest.wait(self.job, 1)
-            raise ServerError(f"nomudp ended with status {g.exit_code(status)[0]}; it printed:\n{self.guest.log_of(self.job)}")
-
-    def stop(self):
-        if self.guest.alive() and self.job is not None:
-            self.guest.end(self.job, signal.SIGTERM)
+    def answers(self):
+        load(0.2, 1, nic=self.nic)
 
     def settings(self):
         """What it was started with and, where it has knobs, how they stand."""
-        if not is_nom(self.variant):
+        if not self.on_nom():
             return {"command": " ".join(self.ran), "knobs": self.tuning.text()}
-        tuned = json.loads(self.guest.capture(["nomctl", "tune", "nomudp", "--json"], timeout=20))
+        tuned = json.loads(self.guest.capture(["nomctl", "tune", self.name, "--json"], timeout=20))
         return {"command": " ".join(self.ran), "knobs": " ".join(f"{k['name']}={k['value']}" for k in tuned["knobs"])}
-
-    def counters(self):
-        """Name -> value of the counters on the application's page."""
-        return json.loads(self.guest.capture(["nomctl", "stat", "nomudp", "--json"], timeout=20))

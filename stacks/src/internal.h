@@ -159,6 +159,7 @@ struct nomstack {
 	bool tap;			/* frames are looked at: nomstack_tap.c */
 	bool ip4;			/* else there is no address of IPv4, and there will be none */
 	bool dhcp;
+	bool follows;			/* the addresses are another stack's */
 	bool nagle;			/* for all connections */
 	uint32_t keepalive_ms;		/* likewise; 0: none */
 	uint32_t icmp_per_s;		/* ICMP messages sent on average; 0: none */
@@ -204,8 +205,8 @@ static inline void nomstack__count_size(uint64_t *bins, unsigned n)
 }
 
 /* nomstack_rx.c, nomstack_tx.c */
-/* nomstack_share.c: tell of a frame that says where a neighbour is */
-void nomstack__share(struct nomstack *s, const uint8_t *f, uint32_t len);
+/* nomstack_share.c: pass on what concerns other stacks; true: them alone */
+bool nomstack__share(struct nomstack *s, struct pbuf *p);
 void nomstack__rx_frame(struct nomstack *s, const struct vnet_rx *rx);
 void nomstack__rx_bulk(struct nomstack *s, const struct vnet_rx *rx, unsigned nr);
 void nomstack__rx_free(struct pbuf *p);
@@ -294,6 +295,8 @@ void nomstack__ip6_start(struct nomstack *s);
 void nomstack__ip6_started(struct nomstack *s);
 bool nomstack__ip6_routed(struct nomstack *s, const ip6_addr_t *dest);
 bool nomstack__ip6_ready(struct nomstack *s);
+void nomstack__ip6_config(struct nomstack *s, struct nomstack_config *out);
+void nomstack__ip6_follow(struct nomstack *s, const struct nomstack_config *c);
 bool nomstack__frame_tcp(const uint8_t *f, unsigned len, struct frame_tcp *out);
 struct tcp_pcb *nomstack__frame_pcb(const struct frame_tcp *t, bool received);
 

@@ -84,8 +84,9 @@ void nomstack__ip6_start(struct nomstack *s)
 {
 	if (!s->ip6.on)
 		return;
-	netif_create_ip6_linklocal_address(&s->netif, 1);
-	if (s->ip6.has_addr && !ip6_addr_cmp(&s->ip6.addr, netif_ip6_addr(&s->netif, 0)))
+	if (!s->follows)
+		netif_create_ip6_linklocal_address(&s->netif, 1);
+	if (!s->follows && s->ip6.has_addr && !ip6_addr_cmp(&s->ip6.addr, netif_ip6_addr(&s->netif, 0)))
 		netif_add_ip6_address(&s->netif, &s->ip6.addr, NULL);
 	netif_set_ip6_autoconfig_enabled(&s->netif, s->ip6.autoconf);
 }
@@ -93,7 +94,7 @@ void nomstack__ip6_start(struct nomstack *s)
 /* It is up, whereupon lwIP would ask for routers. */
 void nomstack__ip6_started(struct nomstack *s)
 {
-	if (!s->ip6.autoconf)
+	if (!s->ip6.autoconf || s->follows)
 		s->netif.rs_count = 0;
 }
 
@@ -165,4 +166,46 @@ bool nomstack__ip6_ready(struct nomstack *s)
 	/* a fixed one that is link-local itself */
 	return s->ip6.has_addr && ip6_addr_islinklocal(&s->ip6.addr) &&
 	       ip6_addr_isvalid(netif_ip6_addr_state(&s->netif, 0));
+}
+
+_Static_assert(LWIP_IPV6_NUM_ADDRESSES <= NOMSTACK_MAX_IP6, "more addresses than can be told");
+
+void nomstack__ip6_config(struct nomstack *s, struct nomstack_config *out)
+{
+	unsigned i;
+
+	for (i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
+		u8_t state = netif_ip6_addr_state(&s->netif, i);
+
+		if (!ip6_addr_isvalid(state))
+			continue;
+		nomstack__addr_from_lwip(netif_ip_addr6(&s->netif, i), &out->ip6[i]);
+		out->ip6[i].prefix = PREFIX_BITS;
+		out->ip6[i].state = state_of(state);
+		out->ip6_fixed |= (uint32_t)!!netif_ip6_addr_isstatic(&s->netif, i) << i;
+	}
+}
+
+/* What is told ends when it is told: no lifetime of it runs out here. */
+void nomstack__ip6_follow(struct nomstack *s, const struct nomstack_config *c)
+{
+	struct netif *n = &s->netif;
+	ip_addr_t ip;
+	s8_t i;
+
+	for (i = 0; s->ip6.on && i < LWIP_IPV6_NUM_ADDRESSES; i++) {
+		if (nomstack__addr_to_lwip(&c->ip6[i], &ip) || !IP_IS_V6_VAL(ip)) {
+			netif_ip6_addr_set_state(n, i, IP6_ADDR_INVALID);
+			continue;
+		}
+		ip6_addr_assign_zone(ip_2_ip6(&ip), IP6_UNICAST, n);
+		if (!ip6_addr_cmp(ip_2_ip6(&ip), netif_ip6_addr(n, i))) {
+			netif_ip6_addr_set_state(n, i, IP6_ADDR_INVALID);
+			netif_ip6_addr_set(n, i, ip_2_ip6(&ip));
+		}
+		netif_ip6_addr_set_valid_life(n, i, c->ip6_fixed >> i & 1 ? IP6_ADDR_LIFE_STATIC : IP6_ADDR_LIFE_INFINITE);
+		netif_ip6_addr_set_pref_life(n, i, IP6_ADDR_LIFE_INFINITE);
+		netif_ip6_addr_set_state(n, i, c->ip6[i].state == NOMSTACK_ADDR_DEPRECATED ? IP6_ADDR_DEPRECATED :
+					 IP6_ADDR_PREFERRED);
+	}
 }

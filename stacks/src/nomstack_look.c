@@ -69,7 +69,7 @@ static int make_file(struct look *l)
 	return lock_life(l->fd);
 }
 
-int nomstack_look_open(struct nomstack *s)
+int nomstack_look_open(struct nomstack *s, unsigned nr)
 {
 	struct look *l;
 	char temp[48];
@@ -77,6 +77,8 @@ int nomstack_look_open(struct nomstack *s)
 
 	if (s->look)
 		return -EBUSY;
+	if (nr >= NOMSTACK_LK_STACKS_MAX)
+		return -EINVAL;
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
@@ -84,7 +86,10 @@ int nomstack_look_open(struct nomstack *s)
 	l->rtt = mmap(NULL, RTT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (l->rtt == MAP_FAILED)
 		goto err_free;
-	snprintf(l->path, sizeof(l->path), NOMSTACK_LK_PATH_FMT, (int)getpid());
+	if (nr)
+		snprintf(l->path, sizeof(l->path), NOMSTACK_LK_PATH_NR_FMT, (int)getpid(), nr);
+	else
+		snprintf(l->path, sizeof(l->path), NOMSTACK_LK_PATH_FMT, (int)getpid());
 	snprintf(temp, sizeof(temp), "/dev/shm/.nom-%d.look-XXXXXX", (int)getpid());
 	l->fd = mkostemp(temp, O_CLOEXEC);	/* mode 0600 */
 	if (l->fd < 0) {

@@ -103,7 +103,8 @@ static void the_stack(struct facts *f)
 	nomstack_address(s, &ip4, &prefix);
 	text(f, "address", "%s/%u", ip4addr_ntoa_r(netif_ip4_addr(&s->netif), ip, sizeof(ip)), prefix);
 	text(f, "gateway", "%s", ip4addr_ntoa_r(netif_ip4_gw(&s->netif), ip, sizeof(ip)));
-	text(f, "address_from", "%s", s->dhcp ? "dhcp" : "fixed");
+	text(f, "address_from", "%s", s->dhcp ? "dhcp" : s->follows ? "another stack" : "fixed");
+	number(f, "device_restarts", vnet_stats(s->v)->restarts, "restarts");
 	addresses6(f);
 	text(f, "mac", MAC_FMT, MAC_ARG(mac));
 	text(f, "device", "%s", vnet_error(s->v, &reason) && reason ? reason : "running");

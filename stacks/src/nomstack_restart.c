@@ -12,6 +12,17 @@ int nomstack_restart(struct nomstack *s)
 	int err = vnet_restart(s->v, nomstack__tx_done, s);
 
 	if (!err)
-		s->rx_unposted = 0;	/* it has posted all there were */
+		nomstack_restart_end(s);
 	return err;
+}
+
+void nomstack_restart_begin(struct nomstack *s)
+{
+	vnet_stop(s->v);
+	nomstack__tx_reap(s);
+}
+
+void nomstack_restart_end(struct nomstack *s)
+{
+	s->rx_unposted = 0;	/* the driver has posted all there were */
 }

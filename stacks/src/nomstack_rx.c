@@ -183,8 +183,10 @@ static inline void input(struct nomstack *s, struct pbuf *p)
 	/* What it says is lost, or here in part, must not look busy. */
 	if (unlikely(s->zc_outstanding))
 		nomstack__tx_reap(s);
-	if (unlikely(s->share_fn))
-		nomstack__share(s, p->payload, p->len);
+	if (unlikely(s->share_fn) && nomstack__share(s, p)) {
+		pbuf_free(p);
+		return;
+	}
 	if (unlikely(!s->ip6.on && p->len >= IP_AT && !memcmp((const uint8_t *)p->payload + 12, "\x86\xdd", 2))) {
 		s->st.drop_proto++;
 		pbuf_free(p);

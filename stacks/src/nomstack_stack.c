@@ -98,7 +98,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	rc = nomstack__ip6_parse(&opts, &ip6);
 	if (rc)
 		return rc;
-	if (opts.ip4 && strcmp(opts.ip4, "dhcp")) {
+	if (opts.ip4 && strcmp(opts.ip4, "dhcp") && !opts.follows) {
 		rc = parse_prefix(opts.ip4, &addr, &mask);
 		if (rc)
 			return rc;
@@ -115,6 +115,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 		return -ENOMEM;
 	s->v = opts.vnet;
 	s->ip4 = opts.ip4;
+	s->follows = opts.follows;
 	s->ip6 = ip6;
 	s->ring_size = vnet_rx_size(s->v);
 	s->tx_size = vnet_tx_room(s->v);
@@ -184,7 +185,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	nomstack__ip6_start(s);
 	netif_set_up(&s->netif);
 	nomstack__ip6_started(s);
-	if (opts.ip4 && !strcmp(opts.ip4, "dhcp")) {
+	if (opts.ip4 && !strcmp(opts.ip4, "dhcp") && !opts.follows) {
 		s->dhcp = true;
 		if (dhcp_start(&s->netif) != ERR_OK) {
 			nomstack_close(s);

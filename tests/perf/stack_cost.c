@@ -188,7 +188,7 @@ static int look_open(const char *how)
 
 	look_kind = !strcmp(how, "trace") ? NOMSTACK_ASK_TRACE : !strcmp(how, "rtt") ? NOMSTACK_ASK_RTT :
 		    !strcmp(how, "table") ? NOMSTACK_ASK_CONNS : 0;
-	if (nomstack_look_open(stack))
+	if (nomstack_look_open(stack, 0))
 		return -1;
 	snprintf(path, sizeof(path), NOMSTACK_LK_PATH_FMT, (int)getpid());
 	fd = open(path, O_RDWR);

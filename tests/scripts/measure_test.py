@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/lib"))
 import count  # noqa: E402
+import guestserver  # noqa: E402
 import hostload  # noqa: E402
 import httpload  # noqa: E402
 import nhttpd  # noqa: E402
@@ -139,7 +140,7 @@ def columns_of_defaults_have_no_options_of_taste():
     assert options(nhttpd.Server(Guest, "nom-priced", 175)) - where == {"--policy", "--terms", "--table"}
     second = nhttpd.Server(Guest, "nom", 175, nic=1)
     assert "10.0.1.2/24" in second.command() and "0000:00:11.0" in second.command() and second.url.startswith("http://10.0.1.2:")
-    assert "dev eth1 &&" in nhttpd.in_tree_commands(1, tuning.DEFAULT) and "ethtool -K eth1" in nhttpd.in_tree_commands(1, tuning.DEFAULT)
+    assert "dev eth1 &&" in guestserver.in_tree_commands(1, tuning.DEFAULT) and "ethtool -K eth1" in guestserver.in_tree_commands(1, tuning.DEFAULT)
 
 
 @tap.test

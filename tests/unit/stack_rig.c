@@ -88,6 +88,11 @@ void rig_open_both(struct rig *r, const char *ip4, const char *ip6, const char *
 	open_opts(r, (struct nomstack_opts){ .ip4 = ip4, .ip6 = ip6, .gateway6 = gateway6 }, features, 256);
 }
 
+void rig_open_follower(struct rig *r)
+{
+	open_opts(r, (struct nomstack_opts){ .ip4 = "dhcp", .ip6 = "auto", .follows = true }, 0, 256);
+}
+
 void rig_open6(struct rig *r, uint64_t features)
 {
 	struct rig_frame f;

@@ -88,6 +88,7 @@ void rig_open(struct rig *r, const char *ip4, uint64_t features);
 void rig_open_opts(struct rig *r, const char *ip4, uint64_t features, unsigned tx_ring);
 void rig_open6(struct rig *r, uint64_t features);	/* 10.0.0.2/24 and RIG_IP6/64, which is ready */
 void rig_open_both(struct rig *r, const char *ip4, const char *ip6, const char *gateway6, uint64_t features);
+void rig_open_follower(struct rig *r);	/* both versions; has the addresses that it is told */
 void rig_close(struct rig *r);
 void rig_run(struct rig *r, unsigned ms);	/* time passes, 1 ms a poll */
 void rig_arp(struct rig *r, uint32_t ip, const uint8_t mac[6]);	/* the peer announces itself */

@@ -109,7 +109,7 @@ static struct nomctl_look *open_look(void)
 {
 	struct nomctl_look *l = NULL;
 
-	assert_int_equal(nomctl_look_open(getpid(), &l), 0);
+	assert_int_equal(nomctl_look_open(getpid(), 0, &l), 0);
 	return l;
 }
 
@@ -117,7 +117,7 @@ static void refuses(int err)
 {
 	struct nomctl_look *l = NULL;
 
-	assert_int_equal(nomctl_look_open(getpid(), &l), err);
+	assert_int_equal(nomctl_look_open(getpid(), 0, &l), err);
 	assert_null(l);
 }
 

@@ -69,7 +69,7 @@ static void begin_with(uint64_t features)
 	else
 		rig_open(&rig, "10.0.0.2/24", features);
 	assert_int_equal(nomstack_tcp_listen(rig.s, PORT, 200, &ops, NULL), 0);
-	assert_int_equal(nomstack_look_open(rig.s), 0);
+	assert_int_equal(nomstack_look_open(rig.s, 0), 0);
 	fd = open(path(), O_RDWR);
 	assert_true(fd >= 0);
 	assert_int_equal(fstat(fd, &st), 0);
@@ -182,7 +182,7 @@ static void connect_port(uint16_t port)
 static void test_look_is_offered_once_and_goes_with_the_stack(void **state)
 {
 	begin();
-	assert_int_equal(nomstack_look_open(rig.s), -EBUSY);
+	assert_int_equal(nomstack_look_open(rig.s, 0), -EBUSY);
 	end();
 	begin();	/* and again */
 	end();

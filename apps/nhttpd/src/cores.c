@@ -8,19 +8,22 @@
  * connections: the device, by a hash where it can.
  *
  * This thread is the first core's and starts the others.  The first that fails ends
- * all of them.
+ * all of them; a device that fails is begun again when all have let go of it.
  */
 #include "cores.h"
 
 #include "house.h"
 #include "nom_open.h"
+#include "post.h"
 #include "price.h"
 #include "server.h"
 
 #include <nomdrv/vnet.h>
+#include <nomux/clock.h>
 #include <nomux/core.h>
 #include <nomux/log.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,23 +31,16 @@
 #include <unistd.h>
 
 #define WAIT_US 1000
-#define SLOTS 16	/* neighbours that may wait to be heard of; a power of two */
+#define RESTART_NS 5000000000ULL	/* a core looks at the device once a second */
 
 /* The copies of net_nom_run(), as rules.mk names them. */
 int net_nom_run_core1(struct server *srv);
 
 static int (*const run[NHTTPD_CORES])(struct server *srv) = { net_nom_run, net_nom_run_core1 };
 
-/* Frames from one core to another: one writer, one reader. */
-struct post {
-	_Alignas(64) uint32_t put;	/* the writer's; released after the slot */
-	_Alignas(64) uint32_t taken;	/* the reader's; released when it is done with the slot */
-	uint8_t len[SLOTS];
-	uint8_t frame[SLOTS][NEIGHBOUR_BYTES];
-};
-
 struct cores {
 	struct server *srv[NHTTPD_CORES];
+	struct options opt[NHTTPD_CORES];
 	struct server *all;
 	struct vnet *vnet;
 	unsigned nr;
@@ -52,9 +48,18 @@ struct cores {
 	_Atomic int failed;		/* exit status of the first that did */
 	pthread_t thread[NHTTPD_CORES];
 	struct post post[NHTTPD_CORES][NHTTPD_CORES];	/* from, to */
-};
 
-/* ------------------------------------------------------------- neighbours --- */
+	/* the first core writes; odd: it is being written (config_gen) */
+	_Alignas(64) uint32_t config_gen;
+	struct nomstack_config config;
+
+	/* beginning the device again */
+	_Alignas(64) _Atomic bool restarting;
+	pthread_mutex_t lock;		/* of what follows */
+	unsigned serving, arrived, round;
+	int result;
+	bool hopeless;			/* somebody has given up: nobody restarts it any more */
+};
 
 static void wake(struct server *srv)
 {
@@ -64,40 +69,137 @@ static void wake(struct server *srv)
 		fn(srv);
 }
 
+static void wake_others(struct server *srv)
+{
+	struct cores *c = srv->cores;
+
+	for (unsigned i = 0; i < c->nr; i++)
+		if (i != srv->core_nr)
+			wake(c->srv[i]);
+}
+
+bool cores_over(struct server *srv)
+{
+	return atomic_load(&srv->cores->failed) || atomic_load(&srv->stop);
+}
+
+/* --------------------------------------------------- frames and addresses --- */
+
 void cores_tell(struct server *srv, const void *frame, uint32_t len)
 {
 	struct cores *c = srv->cores;
 
-	for (unsigned to = 0; to < c->nr; to++) {
-		struct post *p = &c->post[srv->core_nr][to];
-		uint32_t put = p->put;
-
-		if (to == srv->core_nr || len > NEIGHBOUR_BYTES ||
-		    put - __atomic_load_n(&p->taken, __ATOMIC_ACQUIRE) == SLOTS)
-			continue;
-		memcpy(p->frame[put % SLOTS], frame, len);
-		p->len[put % SLOTS] = (uint8_t)len;
-		__atomic_store_n(&p->put, put + 1, __ATOMIC_RELEASE);
-		wake(c->srv[to]);
-	}
+	for (unsigned to = 0; to < c->nr; to++)
+		if (to != srv->core_nr && post_put(&c->post[srv->core_nr][to], frame, len))
+			wake(c->srv[to]);
 }
 
 uint32_t cores_hear(struct server *srv, void *frame)
 {
 	struct cores *c = srv->cores;
+	uint32_t len = 0;
 
-	for (unsigned from = 0; from < c->nr; from++) {
-		struct post *p = &c->post[from][srv->core_nr];
-		uint32_t taken = p->taken, len;
+	for (unsigned from = 0; !len && from < c->nr; from++)
+		len = post_take(&c->post[from][srv->core_nr], frame);
+	return len;
+}
 
-		if (taken == __atomic_load_n(&p->put, __ATOMIC_ACQUIRE))
-			continue;
-		len = p->len[taken % SLOTS];
-		memcpy(frame, p->frame[taken % SLOTS], len);
-		__atomic_store_n(&p->taken, taken + 1, __ATOMIC_RELEASE);
-		return len;
+void cores_publish(struct server *srv, const struct nomstack_config *config)
+{
+	struct cores *c = srv->cores;
+
+	__atomic_store_n(&c->config_gen, c->config_gen + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);	/* odd before the words; pairs with the reader's fence */
+	memcpy(&c->config, config, sizeof(c->config));
+	__atomic_store_n(&c->config_gen, c->config_gen + 1, __ATOMIC_RELEASE);
+	wake_others(srv);
+}
+
+bool cores_config(struct server *srv, uint32_t *gen, struct nomstack_config *out)
+{
+	struct cores *c = srv->cores;
+	uint32_t before = __atomic_load_n(&c->config_gen, __ATOMIC_ACQUIRE);
+
+	if (before == *gen || before & 1)
+		return false;
+	memcpy(out, &c->config, sizeof(*out));
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);	/* the words before the number; pairs with the writer's */
+	if (__atomic_load_n(&c->config_gen, __ATOMIC_RELAXED) != before)
+		return false;		/* the next look gets them */
+	*gen = before;
+	return true;
+}
+
+/* -------------------------------------------------------- a device anew --- */
+
+bool cores_restarting(struct server *srv)
+{
+	return atomic_load_explicit(&srv->cores->restarting, memory_order_relaxed);
+}
+
+/* The lock is held.  True: this round is over. */
+static bool round_over(struct cores *c, unsigned round)
+{
+	if (c->round != round || c->hopeless)
+		return true;
+	if (c->arrived < c->serving)
+		return false;
+	c->result = vnet_restart(c->vnet, NULL, NULL);	/* the stacks have taken back what it had */
+	c->arrived = 0;
+	c->round++;
+	atomic_store(&c->restarting, false);
+	return true;
+}
+
+int cores_restart(struct server *srv)
+{
+	struct cores *c = srv->cores;
+	uint64_t end_ns = nomux_now_ns() + RESTART_NS;
+	unsigned round;
+	bool over;
+	int ret;
+
+	pthread_mutex_lock(&c->lock);
+	round = c->round;
+	c->arrived++;
+	pthread_mutex_unlock(&c->lock);
+	atomic_store(&c->restarting, true);
+	wake_others(srv);
+	for (;;) {
+		pthread_mutex_lock(&c->lock);
+		over = round_over(c, round);
+		ret = c->hopeless ? -ECANCELED : c->result;
+		if (!over && (atomic_load(&c->failed) || nomux_now_ns() >= end_ns)) {
+			over = c->hopeless = true;
+			ret = atomic_load(&c->failed) ? -ECANCELED : -ETIMEDOUT;
+		}
+		pthread_mutex_unlock(&c->lock);
+		if (over)
+			return ret;
+		usleep(WAIT_US);
 	}
-	return 0;
+}
+
+void cores_leave(struct server *srv)
+{
+	struct cores *c = srv->cores;
+
+	pthread_mutex_lock(&c->lock);
+	c->serving--;		/* who waits for this one looks again by itself */
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool cores_stay(struct server *srv)
+{
+	struct cores *c = srv->cores;
+	bool stay;
+
+	if (srv->core_nr || atomic_load(&srv->stop) == STOP_NOW || atomic_load(&c->failed))
+		return false;
+	pthread_mutex_lock(&c->lock);
+	stay = c->serving > 1;
+	pthread_mutex_unlock(&c->lock);
+	return stay;
 }
 
 /* ------------------------------------------------------- beginning and end --- */
@@ -108,6 +210,9 @@ int cores_ready(struct server *srv, const char *urls, const char *profile)
 	char where[384], large[96];
 	int n;
 
+	pthread_mutex_lock(&c->lock);
+	c->serving++;
+	pthread_mutex_unlock(&c->lock);
 	atomic_fetch_add(&c->ready, 1);
 	while (atomic_load(&c->ready) < c->nr) {
 		if (atomic_load(&c->failed))
@@ -154,7 +259,10 @@ static int make_server(struct cores *c, unsigned i)
 	struct server *srv = &servers[i], *all = c->all;
 	int ret;
 
-	srv->opt = all->opt;
+	/* The whole number is a promise about memory as well: each core has its share of it. */
+	c->opt[i] = *all->opt;
+	c->opt[i].max_connections = (all->opt->max_connections + c->nr - 1) / c->nr;
+	srv->opt = &c->opt[i];
 	srv->lim = all->lim;
 	srv->idle_ns = all->idle_ns;
 	srv->date_s = -1;
@@ -198,6 +306,7 @@ int cores_run(struct server *all)
 	int ret;
 
 	c.all = all;
+	pthread_mutex_init(&c.lock, NULL);
 	ret = open_all(&c);
 	if (!ret) {
 		for (; !ret && started < c.nr; started++)

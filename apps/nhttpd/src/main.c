@@ -26,6 +26,7 @@ int main(int argc, char **argv)
 	char err[512];
 	int ret;
 
+	app_begin("nhttpd");
 	if (argc == 2 && !strcmp(argv[1], "--version")) {
 		printf("nhttpd, stack profile %s\n", nomstack_profile());
 		return EXIT_OK;

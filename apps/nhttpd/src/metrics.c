@@ -2,18 +2,12 @@
 /* metrics.c - the counters and knobs nomctl sees, for both stacks */
 #include "metrics.h"
 
-#include <nomux/page.h>
-
 #include <stdio.h>
 #include <string.h>
 
 _Static_assert(NR_KNOBS <= 64, "given_mask has a bit for each knob");
 
-static const struct {
-	const char *name;
-	const char *unit;
-	enum nomux_counter_kind kind;
-} table[NR_METRICS] = {
+static const struct app_counter table[NR_METRICS] = {
 	[M_REQUESTS] = { "http.requests", "requests", NOMUX_COUNTER },
 	[M_BYTES] = { "http.bytes", "bytes", NOMUX_COUNTER },
 	[M_2XX] = { "http.2xx", "responses", NOMUX_COUNTER },
@@ -63,37 +57,26 @@ static const struct {
 
 int metrics_open(struct metrics *m, const char *app_name)
 {
-	int ret, err;
+	int ret;
 
 	memset(m, 0, sizeof(*m));
-	for (unsigned i = 0; i < NR_METRICS; i++)
-		m->word[i] = &m->private_word[i];
+	app_counters_private(m->word, m->private_word, NR_METRICS);
 	for (unsigned i = 0; i < NR_KNOBS; i++)
 		m->knob[i] = -1;
 	ret = nomux_page_create(app_name, &m->page);
-	for (unsigned i = 0; !ret && i < NR_METRICS; i++) {
-		err = nomux_page_counter(m->page, table[i].name, table[i].unit, table[i].kind, &m->word[i]);
-		if (err)
-			return err;
-	}
-	return ret;
+	return ret ? ret : app_counters_show(m->page, "", table, NR_METRICS, m->word);
 }
 
 int metrics_open_core(struct metrics *m, struct metrics *all, unsigned core)
 {
-	char name[32];
-	int err = 0;
+	char prefix[16];
 
 	memset(m, 0, sizeof(*m));
-	for (unsigned i = 0; i < NR_METRICS; i++)
-		m->word[i] = &m->private_word[i];
+	app_counters_private(m->word, m->private_word, NR_METRICS);
 	memcpy(m->knob, all->knob, sizeof(m->knob));
 	m->page = core ? NULL : all->page;
-	for (unsigned i = 0; all->page && !err && i < NR_METRICS; i++) {
-		snprintf(name, sizeof(name), "core%u.%s", core, table[i].name);
-		err = nomux_page_counter(all->page, name, table[i].unit, table[i].kind, &m->word[i]);
-	}
-	return err;
+	snprintf(prefix, sizeof(prefix), "core%u.", core);
+	return all->page ? app_counters_show(all->page, prefix, table, NR_METRICS, m->word) : 0;
 }
 
 void metrics_sum(struct metrics *all, struct metrics *const *cores, unsigned nr)
@@ -113,8 +96,7 @@ void metrics_sum(struct metrics *all, struct metrics *const *cores, unsigned nr)
 
 void metrics_close(struct metrics *m)
 {
-	for (unsigned i = 0; i < NR_METRICS; i++)
-		m->word[i] = &m->private_word[i];
+	app_counters_private(m->word, m->private_word, NR_METRICS);
 	nomux_page_destroy(m->page);
 	m->page = NULL;
 }

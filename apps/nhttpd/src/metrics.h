@@ -9,6 +9,8 @@
 #ifndef NHTTPD_METRICS_H
 #define NHTTPD_METRICS_H
 
+#include <nomapp/counters.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -80,17 +82,17 @@ void metrics_show_knob(struct metrics *m, enum knob_id id, int64_t value);
 
 static inline void metric_add(struct metrics *m, enum metric i, uint64_t n)
 {
-	__atomic_store_n(m->word[i], *m->word[i] + n, __ATOMIC_RELAXED);
+	app_counter_add(m->word[i], n);
 }
 
 static inline void metric_set(struct metrics *m, enum metric i, uint64_t v)
 {
-	__atomic_store_n(m->word[i], v, __ATOMIC_RELAXED);
+	app_counter_set(m->word[i], v);
 }
 
 static inline uint64_t metric_get(const struct metrics *m, enum metric i)
 {
-	return __atomic_load_n(m->word[i], __ATOMIC_RELAXED);
+	return app_counter_get(m->word[i]);
 }
 
 #endif

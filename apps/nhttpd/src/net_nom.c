@@ -7,11 +7,7 @@
  * (--device unix:PATH): the same code as an ordinary process on a vhost-user
  * back-end.
  *
- * The loop makes no system call while there is work.  Its idle turns look at
- * two things only, the receive ring and the stack's next deadline, so that
- * whatever touches a packet lies between the markers BUSY_BEGIN and BUSY_END:
- * NOPs that tell an instruction counter (scripts/tcg-count) work from waiting.
- * A busy stretch ends with a poll that found nothing, and that poll counts.
+ * The loop makes no system call while there is work; <nomapp/loop.h> has its marks.
  */
 #include "net_nom.h"
 
@@ -23,6 +19,7 @@
 #include "server.h"
 #include "site.h"
 
+#include <nomapp/loop.h>
 #include <nomdrv/vnet.h>
 #include <nomstack/look.h>
 #include <nomstack/nomstack.h>
@@ -36,9 +33,6 @@
 #include <sys/eventfd.h>
 #include <syslog.h>
 #include <unistd.h>
-
-#define BUSY_BEGIN() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x10,0x4d,0x4f,0x4e" ::: "memory")
-#define BUSY_END() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x11,0x4d,0x4f,0x4e" ::: "memory")
 
 #define JOINED_MAX 65535		/* bytes that come in one go */
 #define TICK_NS 1000000ULL
@@ -197,15 +191,6 @@ static void bury(void)
 	}
 }
 
-static void hear_neighbours(struct server *srv)
-{
-	uint8_t frame[NEIGHBOUR_BYTES];
-	uint32_t len;
-
-	while ((len = cores_hear(srv, frame)))
-		nomstack_neighbour(nom.stack, frame, len);
-}
-
 /* Once a millisecond.  Return: true when the loop shall end. */
 static bool tick(struct server *srv, uint64_t now_ns)
 {
@@ -221,8 +206,10 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	}
 	if (metrics_knobs_changed(&srv->m))
 		nom_take_knobs(srv);
-	if (srv->cores)
-		hear_neighbours(srv);
+	if (srv->cores) {
+		nom_share_tick(srv, now_ns);
+		end = end && !cores_stay(srv);
+	}
 	nom.looked_at = nomstack_look(nom.stack);
 	if (now_ns >= nom.next_stats_ns) {
 		nom.next_stats_ns = now_ns + STATS_NS;
@@ -262,21 +249,10 @@ static bool work(struct server *srv, uint64_t now_ns)
 	return end;
 }
 
-/*
- * With W > 0 the stack lets a batch go a little before its delay ends, since
- * the next look might come too late: be there in time.
- */
 static bool due(uint64_t turn_ns, uint64_t *next_ns_out)
 {
-	uint64_t next_ns = nomstack_next_ns(nom.stack);
-
-	*next_ns_out = next_ns;
-	if (!nom.w_us)
-		return next_ns == 0;
-	nom.gap_ns -= nom.gap_ns / 64;
-	if (turn_ns > nom.gap_ns)
-		nom.gap_ns = turn_ns;
-	return next_ns <= 2 * nom.gap_ns;
+	*next_ns_out = nomstack_next_ns(nom.stack);
+	return app_due(*next_ns_out, nom.w_us, turn_ns, &nom.gap_ns);
 }
 
 static void loop(struct server *srv)
@@ -356,11 +332,6 @@ static int setup(struct server *srv)
 	return server_load_site(srv, mem[0], mem[1], bytes);
 }
 
-static void on_neighbour(void *arg, const void *frame, uint32_t len)
-{
-	cores_tell(arg, frame, len);
-}
-
 /* "http://10.0.0.2:80/, http://[fd00::2]:80/": all addresses, ready or about to be. */
 static void list_addresses(const struct server *srv, char *buf, size_t n)
 {
@@ -384,8 +355,7 @@ static int start(struct server *srv)
 
 	nom_offer_knobs(srv);
 	nom_link_open(srv);
-	/* A process has one such file: nomctl looks at the first core's stack. */
-	ret = srv->core_nr ? 0 : nomstack_look_open(nom.stack);
+	ret = nomstack_look_open(nom.stack, srv->core_nr);
 	if (ret)
 		nomux_log(LOG_WARNING, "nhttpd: nomctl cannot look at the stack: no file in /dev/shm: %s", strerror(-ret));
 	price_read(srv);
@@ -412,7 +382,7 @@ static int start(struct server *srv)
 	list_addresses(srv, urls, sizeof(urls));
 	nom_large_text(srv, nom.vnet, large, sizeof(large));
 	if (srv->cores) {
-		nomstack_on_neighbour(nom.stack, on_neighbour, srv);
+		nom.joined = true;
 		return cores_ready(srv, urls, nomstack_profile());
 	}
 	if (nom.core)
@@ -443,6 +413,8 @@ static void teardown(struct server *srv)
 		/* The device is all cores', and closed when the last has gone. */
 		vnet_irq_unbind(nom.vnet);
 		vnet_config_unbind(nom.vnet);
+		if (nom.joined)
+			cores_leave(srv);
 	} else {
 		vnet_close(nom.vnet);
 	}
@@ -463,7 +435,7 @@ int net_nom_run(struct server *srv)
 	nom.wake_fd = -1;
 	nom.wake_event = nom.price_event = nom.irq_event = nom.config_event = -1;
 	nom.idle_us = srv->opt->idle == IDLE_IRQ ? 0 : srv->opt->idle_us;
-	nom.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !nom_emulated_cpu());
+	nom.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !app_emulated_cpu());
 	srv->net = &nom_ops;
 	ret = setup(srv);
 	if (!ret)

@@ -4,7 +4,8 @@
  *
  * net_nom.c has connections and the loop, nom_knobs.c knobs and counters,
  * nom_idle.c sleep and what ends it, nom_link.c the device's health and its link,
- * nom_open.c how core, device and stack are had.  All of it is one thread's.
+ * nom_share.c what several cores have in common, nom_open.c how core, device and stack
+ * are had.  All of it is one thread's.
  */
 #ifndef NHTTPD_NET_NOM_H
 #define NHTTPD_NET_NOM_H
@@ -28,6 +29,7 @@ struct vnet;
  * @w_said: that the stack refuses W; @looked_at: somebody looks at the stack
  * @gap_ns: how far turns of the loop lie apart, decaying maximum
  * @idle_us: longest time to poll without work
+ * @config_gen: of the addresses that the first core has told; @joined: the other cores count on this one
  */
 struct nom_net {
 	struct nomux_core *core;
@@ -42,7 +44,9 @@ struct nom_net {
 	uint64_t w_us;
 	uint64_t gap_ns;
 	uint64_t idle_us;
-	uint64_t next_tick_ns, next_stats_ns, next_check_ns;
+	uint64_t next_tick_ns, next_stats_ns, next_check_ns, next_config_ns;
+	uint32_t config_gen;
+	bool joined;
 };
 
 extern struct nom_net nom;
@@ -65,6 +69,10 @@ void nom_idle_bounds(void);
  * and for @max_ns at most.  Return: it slept, or tried to.
  */
 bool nom_idle(struct server *srv, uint64_t now_ns, uint64_t max_ns);
+
+/* nom_share.c, of several cores: pass frames on; take what others passed on, tell or hear of addresses. */
+void nom_share_open(struct server *srv);
+void nom_share_tick(struct server *srv, uint64_t now_ns);
 
 /* nom_link.c: hear of the link and of requests to announce; before the first tick. */
 void nom_link_open(struct server *srv);

@@ -9,6 +9,7 @@
  */
 #include "net_nom.h"
 
+#include "cores.h"
 #include "server.h"
 
 #include <nomdrv/vnet.h>
@@ -44,7 +45,8 @@ static void on_event(unsigned int what, void *arg)
 		metric_set(&srv->m, M_LINK_UP, up);
 		metric_add(&srv->m, M_LINK_CHANGES, 1);
 	}
-	if ((what & VNET_EVENT_ANNOUNCE) || ((what & VNET_EVENT_LINK) && up))
+	/* Several cores have one address: the first one's. */
+	if (!srv->core_nr && ((what & VNET_EVENT_ANNOUNCE) || ((what & VNET_EVENT_LINK) && up)))
 		announce(srv);
 	if (what & VNET_EVENT_ANNOUNCE) {
 		ret = vnet_announce_ack(nom.vnet);
@@ -62,13 +64,27 @@ void nom_link_open(struct server *srv)
 	vnet_on_event(nom.vnet, on_event, srv);
 }
 
+/* Of several cores none may begin the device again under the others. */
+static int restart(struct server *srv)
+{
+	int ret;
+
+	if (!srv->cores)
+		return nomstack_restart(nom.stack);
+	nomstack_restart_begin(nom.stack);
+	ret = cores_restart(srv);
+	if (!ret)
+		nomstack_restart_end(nom.stack);
+	return ret;
+}
+
 bool nom_link_tick(struct server *srv, uint64_t now_ns)
 {
 	const char *reason = "no reason given";
 	char why[160];
 
 	if (!vnet_config_changed(nom.vnet)) {
-		if (now_ns < nom.next_check_ns)
+		if (now_ns < nom.next_check_ns && !(srv->cores && cores_restarting(srv)))
 			return true;
 		vnet_check(nom.vnet);
 	}
@@ -76,8 +92,7 @@ bool nom_link_tick(struct server *srv, uint64_t now_ns)
 	if (!vnet_error(nom.vnet, &reason))
 		return true;
 	snprintf(why, sizeof(why), "%s", reason);	/* the next try has its own */
-	/* Of several cores none may begin the device again under the others. */
-	if (!srv->cores && !nomstack_restart(nom.stack))
+	if (!restart(srv))
 		return true;
 	die_message("--device %s: the device failed: %s", srv->opt->device, why);
 	return false;

@@ -8,7 +8,6 @@
 #ifndef NHTTPD_NOM_OPEN_H
 #define NHTTPD_NOM_OPEN_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 struct nomstack;
@@ -24,9 +23,6 @@ int nom_open_device(struct server *srv, struct vnet **vnet_out);
 
 /* nom_open_stack - bring up TCP/IP; with DHCP, wait for an address */
 int nom_open_stack(struct server *srv, struct vnet *vnet, struct nomstack **stack_out);
-
-/* nom_emulated_cpu - is this QEMU's translator, where PAUSE costs microseconds? */
-bool nom_emulated_cpu(void);
 
 /* nom_large_text - "large receive on", or "... off (why)": @buf, of @n bytes, 96 are enough */
 const char *nom_large_text(const struct server *srv, const struct vnet *vnet, char *buf, size_t n);

@@ -2,6 +2,8 @@
 /* options.c - the command line, from one table: parsing, ranges, --help */
 #include "options.h"
 
+#include <nomapp/app.h>
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,7 +42,7 @@ static const struct option_def {
 	{ "cores", "N", NUMBER, NOM, AT(cores), 1, NHTTPD_CORES, 1,
 	  "leased cores, each with a stack, a queue pair of the device and connections of its own" },
 	{ "max-connections", "N", NUMBER, BOTH, AT(max_connections), 1, 65536, 1024,
-	  "connections at once; others are told 503" },
+	  "connections at once, an equal share for each core; others are told 503" },
 	{ "idle-timeout-s", "N", NUMBER, BOTH, AT(idle_timeout_s), 1, 3600, 30,
 	  "between requests, for a whole header block, and without progress of an answer" },
 	{ "drain-timeout-s", "N", NUMBER, BOTH, AT(drain_timeout_s), 0, 3600, 5,
@@ -110,20 +112,6 @@ static void help(void)
 	printf("  %-32s this text\n\nSIGTERM drains and ends, SIGHUP reads the files again.  See nhttpd(1).\n", "--help");
 }
 
-static int choice(const char *words, const char *value)
-{
-	size_t n = strlen(value);
-
-	for (int i = 0; *words; i++) {
-		size_t len = strcspn(words, "|");
-
-		if (len == n && !memcmp(words, value, n))
-			return i;
-		words += len + (words[len] == '|');
-	}
-	return -1;
-}
-
 static int set(struct options *opt, const struct option_def *d, const char *value, char *err, size_t n)
 {
 	int64_t *number = (int64_t *)((char *)opt + d->at);
@@ -138,7 +126,7 @@ static int set(struct options *opt, const struct option_def *d, const char *valu
 		*number = d->min;
 		return 0;
 	case CHOICE:
-		v = choice(d->arg, value);
+		v = app_choice(d->arg, value);
 		if (v < 0)
 			return bad(err, n, "--%s %s: must be one of %s", d->name, value, d->arg);
 		break;
@@ -171,17 +159,12 @@ static int check(const struct options *opt, const uint8_t *given, char *err, siz
 	if (opt->cores > 1 && !strncmp(opt->device, "unix:", 5))
 		return bad(err, n, "--cores %lld: hosted mode has one queue pair; give a PCI function to --device",
 			   (long long)opt->cores);
-	if (opt->cores > 1 && opt->ip6 && strcmp(opt->ip6, "off"))
-		return bad(err, n, "--cores %lld: IPv6 is served by one core only; leave --ip6 away", (long long)opt->cores);
-	if (opt->cores > 1 && (!opt->ip || !strcmp(opt->ip, "dhcp")))
-		return bad(err, n, "--cores %lld: the cores share an address, and none of them can ask for it: give --ip ADDR/LEN",
-			   (long long)opt->cores);
 	if (opt->cores > 1 && opt->cpu >= 0)
 		return bad(err, n, "--cpu names one core, --cores leases any: give one of them");
 	if (opt->line_bytes > opt->header_bytes)
 		return bad(err, n, "--line-bytes %lld is more than --header-bytes %lld, which it is part of",
 			   (long long)opt->line_bytes, (long long)opt->header_bytes);
-	if (opt->policy && choice("penalty|refund|bonus", opt->policy) < 0)
+	if (opt->policy && app_choice("penalty|refund|bonus", opt->policy) < 0)
 		return bad(err, n, "--policy %s: must be one of penalty|refund|bonus", opt->policy);
 	if (here == NOM && opt->w_us >= 0 && opt->table)
 		return bad(err, n, "--w-us fixes W, --table lets it be picked: give one of them");

@@ -9,24 +9,12 @@
 #include <nomux/log.h>
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 #include <unistd.h>
 
 #define SWEEP_NS 250000000ULL
-
-void die_message(const char *fmt, ...)
-{
-	char line[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "nhttpd: %s\n", line);
-}
 
 void server_announce(struct server *srv, const char *where)
 {

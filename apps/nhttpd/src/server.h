@@ -17,6 +17,8 @@
 #include "metrics.h"
 #include "options.h"
 
+#include <nomapp/app.h>
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,20 +31,6 @@ struct nomux_core;
 struct price;
 struct site;
 struct vnet;
-
-/* Exit statuses, documented in nhttpd(1). */
-enum {
-	EXIT_OK = 0,
-	EXIT_OTHER = 1,		/* memory, descriptors, threads */
-	EXIT_USAGE = 2,
-	EXIT_ROOT = 3,		/* root missing, unreadable or too big */
-	EXIT_ADDRESS = 4,	/* port in use, address not ours, no DHCP lease */
-	EXIT_DEVICE = 5,	/* device unknown, busy, unsuitable or broken */
-	EXIT_NO_NOM = 6,	/* kernel without nom, or no access to /dev/nom */
-	EXIT_NO_CORE = 7,
-	EXIT_NO_MEMORY = 8,	/* reserved memory */
-	EXIT_ECON = 9,		/* table, terms or ledger file */
-};
 
 enum stop { STOP_NO, STOP_DRAIN, STOP_NOW };
 
@@ -111,9 +99,6 @@ int net_linux_run(struct server *srv);
 int net_nom_run(struct server *srv);
 /* cores.c: the same on options.cores leased cores; counters and page are @all's. */
 int cores_run(struct server *all);
-
-/* Messages for people: one line, "nhttpd: ..."; LOG_* levels through nomux_log */
-void die_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Says on standard output that requests are answered, and where; once. */
 void server_announce(struct server *srv, const char *where);

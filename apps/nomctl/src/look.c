@@ -99,7 +99,7 @@ static int check_header(struct nomctl_look *l, pid_t pid, uint64_t bytes)
 	return 0;
 }
 
-int nomctl_look_open(pid_t pid, struct nomctl_look **out)
+int nomctl_look_open(pid_t pid, unsigned nr, struct nomctl_look **out)
 {
 	struct nomctl_look *l = calloc(1, sizeof(*l));
 	uint64_t bytes;
@@ -108,7 +108,10 @@ int nomctl_look_open(pid_t pid, struct nomctl_look **out)
 
 	if (!l)
 		return -ENOMEM;
-	snprintf(path, sizeof(path), NOMSTACK_LK_PATH_FMT, (int)pid);
+	if (nr)
+		snprintf(path, sizeof(path), NOMSTACK_LK_PATH_NR_FMT, (int)pid, nr);
+	else
+		snprintf(path, sizeof(path), NOMSTACK_LK_PATH_FMT, (int)pid);
 	l->fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (l->fd < 0) {
 		err = errno == ELOOP ? -EPROTO : -errno;
@@ -142,6 +145,27 @@ void nomctl_look_close(struct nomctl_look *l)
 	free(l->window);
 	free(l->ring);
 	free(l);
+}
+
+int nomctl_looks_open(pid_t pid, struct nomctl_looks *out)
+{
+	int err = 0;
+
+	for (out->nr = 0; out->nr < NOMSTACK_LK_STACKS_MAX; out->nr++) {
+		err = nomctl_look_open(pid, out->nr, &out->of[out->nr]);
+		if (err)
+			break;
+	}
+	if (!err || (err == -ENOENT && out->nr))
+		return 0;
+	nomctl_looks_close(out);
+	return err;
+}
+
+void nomctl_looks_close(struct nomctl_looks *l)
+{
+	while (l->nr)
+		nomctl_look_close(l->of[--l->nr]);
 }
 
 /* --------------------------------------------------------- questions --- */

@@ -21,13 +21,24 @@ struct nomctl_look;
 /**
  * nomctl_look_open - open an application's look file
  * @pid: its process
+ * @nr: which of its stacks: 0, and one more for each further core
  * @out: give back with nomctl_look_close()
  *
  * Return: 0, -ENOENT (it offers none, or is dead), -EACCES, -EPROTO
  * (malformed, or of another version), -ENOMEM.
  */
-int nomctl_look_open(pid_t pid, struct nomctl_look **out);
+int nomctl_look_open(pid_t pid, unsigned nr, struct nomctl_look **out);
 void nomctl_look_close(struct nomctl_look *l);
+
+/* All stacks of an application. */
+struct nomctl_looks {
+	unsigned nr;
+	struct nomctl_look *of[NOMSTACK_LK_STACKS_MAX];
+};
+
+/* nomctl_looks_open - one or more; as nomctl_look_open() for the first */
+int nomctl_looks_open(pid_t pid, struct nomctl_looks *out);
+void nomctl_looks_close(struct nomctl_looks *l);
 
 /* Does it still live?  Its lock tells, which the kernel drops with the process. */
 bool nomctl_look_alive(const struct nomctl_look *l);

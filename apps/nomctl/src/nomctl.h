@@ -114,10 +114,10 @@ json_t *nomctl_apps(void);
 
 /* ---------------------------------------------------------- stat_stack.c --- */
 
-struct nomctl_look;
+struct nomctl_looks;
 
-/* The look at an application's stack, by name or process id; exit code, message said. */
-int nomctl_app_look(const char *app, struct nomctl_look **look_out, pid_t *pid_out);
+/* The look at an application's stacks, by name or process id; exit code, message said. */
+int nomctl_app_look(const char *app, struct nomctl_looks *out, pid_t *pid_out);
 
 /* The message and exit code for -errno of look.h's functions. */
 int nomctl_look_fail(int err, const char *app);
@@ -136,7 +136,7 @@ struct nomctl_sections {
 };
 
 /* Ask and print; exit code. */
-int nomctl_stat_stack(struct nomctl_look *look, const char *app, const struct nomctl_sections *want, bool json);
+int nomctl_stat_stack(const struct nomctl_looks *looks, const char *app, const struct nomctl_sections *want, bool json);
 
 /* --------------------------------------------------------- stat_leases.c --- */
 

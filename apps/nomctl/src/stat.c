@@ -165,17 +165,17 @@ static bool asked(void)
 
 static int run_sections(const char *app)
 {
-	struct nomctl_look *look;
+	struct nomctl_looks looks;
 	pid_t pid;
 	int ret;
 
 	if (values.interval_s)
 		return nomctl_fail(ECON_EXIT_USAGE, "stat: --interval is for counters, not for parts of the stack");
-	ret = nomctl_app_look(app, &look, &pid);
+	ret = nomctl_app_look(app, &looks, &pid);
 	if (ret)
 		return ret;
-	ret = nomctl_stat_stack(look, app, &values.want, values.json);
-	nomctl_look_close(look);
+	ret = nomctl_stat_stack(&looks, app, &values.want, values.json);
+	nomctl_looks_close(&looks);
 	return ret;
 }
 
@@ -183,14 +183,14 @@ static int run_sections(const char *app)
 static int add_sections(const char *app, pid_t pid)
 {
 	struct nomctl_sections want = values.want;
-	struct nomctl_look *look;
-	int ret = nomctl_look_open(pid, &look);
+	struct nomctl_looks looks;
+	int ret = nomctl_looks_open(pid, &looks);
 
 	if (ret)
 		return ret == -ENOENT ? ECON_EXIT_OK : nomctl_look_fail(ret, app);
 	want.queues = want.drops = want.few = true;
-	ret = nomctl_stat_stack(look, app, &want, false);
-	nomctl_look_close(look);
+	ret = nomctl_stat_stack(&looks, app, &want, false);
+	nomctl_looks_close(&looks);
 	return ret;
 }
 

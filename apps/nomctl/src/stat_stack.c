@@ -56,9 +56,16 @@ static const char *address(uint32_t ip, const uint32_t rest[3], uint16_t port, b
 
 /* ---------------------------------------------------------------- facts --- */
 
+struct fact {
+	unsigned core;
+	struct nomstack_lk_fact fact;
+};
+
 struct facts {
-	struct nomstack_lk_fact *of;
+	struct fact *of;
 	size_t nr, room;
+	unsigned core;		/* whose are coming */
+	bool several;		/* cores */
 };
 
 /* Others wrote it: terminated, printable, no tabs. */
@@ -81,7 +88,8 @@ static int keep_fact(const void *row, void *arg)
 		if (!all->of)
 			abort();
 	}
-	f = &all->of[all->nr++];
+	all->of[all->nr].core = all->core;
+	f = &all->of[all->nr++].fact;
 	memcpy(f, row, sizeof(*f));
 	clean(f->group, sizeof(f->group));
 	clean(f->name, sizeof(f->name));
@@ -114,11 +122,12 @@ static bool is_any(const char *group)
 
 static void print_facts(const struct facts *all, bool (*wanted)(const char *), bool zeroes, const char *what)
 {
-	struct nomctl_table *t = nomctl_table_create("part\tname\t>value\tunit");
+	struct nomctl_table *t = nomctl_table_create(all->several ? "core\tpart\tname\t>value\tunit" : "part\tname\t>value\tunit");
+	char core[16] = "";
 	size_t nr = 0, left_out = 0;
 
 	for (size_t i = 0; i < all->nr; i++) {
-		const struct nomstack_lk_fact *f = &all->of[i];
+		const struct nomstack_lk_fact *f = &all->of[i].fact;
 
 		if (!wanted(f->group))
 			continue;
@@ -129,10 +138,12 @@ static void print_facts(const struct facts *all, bool (*wanted)(const char *), b
 		nr++;
 		if (is_histogram(f->group) && !f->value)
 			continue;
+		if (all->several)
+			snprintf(core, sizeof(core), "%u\t", all->of[i].core);
 		if (f->is_text)
-			nomctl_table_row(t, "%s\t%s\t%s\t", f->group, f->name, f->text);
+			nomctl_table_row(t, "%s%s\t%s\t%s\t", core, f->group, f->name, f->text);
 		else
-			nomctl_table_row(t, "%s\t%s\t%" PRIu64 "\t%s", f->group, f->name, f->value, f->unit);
+			nomctl_table_row(t, "%s%s\t%s\t%" PRIu64 "\t%s", core, f->group, f->name, f->value, f->unit);
 	}
 	printf("\n");
 	nomctl_table_print(t, nr ? stdout : NULL);
@@ -142,22 +153,38 @@ static void print_facts(const struct facts *all, bool (*wanted)(const char *), b
 		printf("(and %zu that are 0)\n", left_out);
 }
 
-/* {"rx0": {"size": 256, ...}, ...} */
-static json_t *facts_json(const struct facts *all, bool (*wanted)(const char *))
+/* The object of that name in @parent, made when it is not there. */
+static json_t *object_in(json_t *parent, const char *name)
+{
+	json_t *o = json_object_get(parent, name);
+
+	if (!o) {
+		o = json_object();
+		json_object_set_new(parent, name, o);
+	}
+	return o;
+}
+
+/*
+ * {"rx0": {"size": 256, ...}, ...}, or all of @only; of several cores
+ * {"core0": {"rx0": ...}, "core1": ...}
+ */
+static json_t *facts_json(const struct facts *all, bool (*wanted)(const char *), const char *only)
 {
 	json_t *root = json_object();
+	char core[16];
 
 	for (size_t i = 0; i < all->nr; i++) {
-		const struct nomstack_lk_fact *f = &all->of[i];
-		json_t *group;
+		const struct nomstack_lk_fact *f = &all->of[i].fact;
+		json_t *group = root;
 
 		if (!wanted(f->group))
 			continue;
-		group = json_object_get(root, f->group);
-		if (!group) {
-			group = json_object();
-			json_object_set_new(root, f->group, group);
-		}
+		snprintf(core, sizeof(core), "core%u", all->of[i].core);
+		if (all->several)
+			group = object_in(group, core);
+		if (!only)
+			group = object_in(group, f->group);
 		json_object_set_new(group, f->name, f->is_text ? json_string(f->text) : json_integer((json_int_t)f->value));
 	}
 	return root;
@@ -169,11 +196,13 @@ struct conns {
 	struct nomctl_table *table;	/* for people */
 	json_t *list;			/* for programs */
 	size_t nr, most;		/* all there are; rows wanted */
+	unsigned core;			/* whose are coming */
+	bool several;			/* cores */
 };
 
 static const char *const flag_names[] = { NULL, "paused", "speaks", "recovery", NULL };
 
-static int conn_json(const struct nomstack_lk_conn *c, json_t *list)
+static int conn_json(const struct nomstack_lk_conn *c, const struct conns *all)
 {
 	char local[ADDRESS_TEXT], remote[ADDRESS_TEXT];
 	bool six = c->flags & NOMSTACK_LK_F_IP6;
@@ -199,18 +228,23 @@ static int conn_json(const struct nomstack_lk_conn *c, json_t *list)
 	for (unsigned i = 0; i < sizeof(flag_names) / sizeof(flag_names[0]); i++)
 		if (flag_names[i])
 			json_object_set_new(o, flag_names[i], json_boolean(c->flags & 1u << i));
-	return json_array_append_new(list, o);
+	if (all->several)
+		json_object_set_new(o, "core", json_integer(all->core));
+	return json_array_append_new(all->list, o);
 }
 
-static void conn_row(const struct nomstack_lk_conn *c, struct nomctl_table *t)
+static void conn_row(const struct nomstack_lk_conn *c, const struct conns *all)
 {
-	char local[ADDRESS_TEXT], remote[ADDRESS_TEXT], rtt[32] = "-", w[32], flags[64] = "";
+	struct nomctl_table *t = all->table;
+	char core[16] = "", local[ADDRESS_TEXT], remote[ADDRESS_TEXT], rtt[32] = "-", w[32], flags[64] = "";
 	bool listens = c->state == NOMSTACK_LK_LISTEN, six = c->flags & NOMSTACK_LK_F_IP6;
 
 	address(c->local_ip, six ? c->local_ip6 : NULL, c->local_port, listens, local, sizeof(local));
 	address(c->remote_ip, six ? c->remote_ip6 : NULL, c->remote_port, listens, remote, sizeof(remote));
+	if (all->several)
+		snprintf(core, sizeof(core), "%u\t", all->core);
 	if (listens) {
-		nomctl_table_row(t, "LISTEN\t%s\t%s\t%u\t%u", local, remote, c->recv_q, c->send_q);
+		nomctl_table_row(t, "%sLISTEN\t%s\t%s\t%u\t%u", core, local, remote, c->recv_q, c->send_q);
 		return;
 	}
 	if (c->flags & NOMSTACK_LK_F_RTT)
@@ -222,7 +256,7 @@ static void conn_row(const struct nomstack_lk_conn *c, struct nomctl_table *t)
 	for (unsigned i = 0; i < sizeof(flag_names) / sizeof(flag_names[0]); i++)
 		if (flag_names[i] && c->flags & 1u << i)
 			snprintf(flags + strlen(flags), sizeof(flags) - strlen(flags), "%s%s", *flags ? "," : "", flag_names[i]);
-	nomctl_table_row(t, "%s\t%s\t%s\t%u\t%u\t%u\t%u\t%s\t%u\t%u/%u\t%s\t%u\t%s", state_name(c->state), local, remote,
+	nomctl_table_row(t, "%s%s\t%s\t%s\t%u\t%u\t%u\t%u\t%s\t%u\t%u/%u\t%s\t%u\t%s", core, state_name(c->state), local, remote,
 			 c->recv_q, c->send_q, c->unacked, c->cwnd, rtt, c->rto_ms, c->retries, c->resent, w, c->idle_ms, flags);
 }
 
@@ -235,8 +269,8 @@ static int keep_conn(const void *row, void *arg)
 	if (all->nr++ >= all->most)
 		return 0;
 	if (all->list)
-		return conn_json(&c, all->list) ? -ENOMEM : 0;
-	conn_row(&c, all->table);
+		return conn_json(&c, all) ? -ENOMEM : 0;
+	conn_row(&c, all);
 	return 0;
 }
 
@@ -260,7 +294,7 @@ int nomctl_look_fail(int err, const char *app)
 	}
 }
 
-int nomctl_app_look(const char *app, struct nomctl_look **look_out, pid_t *pid_out)
+int nomctl_app_look(const char *app, struct nomctl_looks *out, pid_t *pid_out)
 {
 	struct nomux_peek *peek;
 	int ret = nomctl_app_open(app, &peek, pid_out);
@@ -268,7 +302,7 @@ int nomctl_app_look(const char *app, struct nomctl_look **look_out, pid_t *pid_o
 	if (ret)
 		return ret;
 	nomux_peek_close(peek);
-	ret = nomctl_look_open(*pid_out, look_out);
+	ret = nomctl_looks_open(*pid_out, out);
 	switch (ret) {
 	case 0:
 		return ECON_EXIT_OK;
@@ -307,45 +341,52 @@ static int print_sections_json(const struct nomctl_sections *want, const struct 
 	json_t *root = json_object();
 
 	if (want->dump)
-		json_object_set_new(root, "dump", facts_json(facts, is_any));
+		json_object_set_new(root, "dump", facts_json(facts, is_any, NULL));
 	if (want->queues)
-		json_object_set_new(root, "queues", facts_json(facts, is_queue));
-	if (want->drops) {
-		json_t *drops = facts_json(facts, is_drop);
-
-		json_object_set(root, "drops", json_object_get(drops, "drop"));
-		json_decref(drops);
-	}
+		json_object_set_new(root, "queues", facts_json(facts, is_queue, NULL));
+	if (want->drops)
+		json_object_set_new(root, "drops", facts_json(facts, is_drop, "drop"));
 	if (conns->list)
 		json_object_set(root, "connections", conns->list);
 	return nomctl_print_json(root);
 }
 
-int nomctl_stat_stack(struct nomctl_look *look, const char *app, const struct nomctl_sections *want, bool json)
+/* Let all stacks measure round trips for a while. */
+static int watch(const struct nomctl_looks *looks, const struct nomctl_sections *want)
 {
-	struct facts facts = { 0 };
-	struct conns conns = { .most = want->connections || want->dump || json ? SIZE_MAX : SHORT_TABLE };
+	struct timespec t = { want->watch_ms / 1000, (long)(want->watch_ms % 1000) * 1000000 };
 	int ret = 0;
 
-	if (want->connections || want->dump || want->few) {
-		struct timespec watch = { want->watch_ms / 1000, (long)(want->watch_ms % 1000) * 1000000 };
+	for (unsigned i = 0; !ret && i < looks->nr; i++)
+		ret = nomctl_look_ask(looks->of[i], NOMSTACK_ASK_RTT, 0, (unsigned)want->timeout_ms);
+	if (!ret)
+		nanosleep(&t, NULL);
+	return ret;
+}
 
-		if (json)
-			conns.list = json_array();
-		else
-			conns.table = nomctl_table_create(CONN_HEADS);
-		if (want->watch_ms) {
-			ret = nomctl_look_ask(look, NOMSTACK_ASK_RTT, 0, (unsigned)want->timeout_ms);
-			if (!ret)
-				nanosleep(&watch, NULL);
-		}
-		if (!ret)
-			ret = nomctl_look_rows(look, NOMSTACK_ASK_CONNS, sizeof(struct nomstack_lk_conn),
-					       (unsigned)want->timeout_ms, keep_conn, &conns);
+int nomctl_stat_stack(const struct nomctl_looks *looks, const char *app, const struct nomctl_sections *want, bool json)
+{
+	struct facts facts = { .several = looks->nr > 1 };
+	struct conns conns = { .most = want->connections || want->dump || json ? SIZE_MAX : SHORT_TABLE, .several = looks->nr > 1 };
+	bool with_conns = want->connections || want->dump || want->few;
+	unsigned timeout_ms = (unsigned)want->timeout_ms;
+	int ret = 0;
+
+	if (with_conns && json)
+		conns.list = json_array();
+	else if (with_conns)
+		conns.table = nomctl_table_create(conns.several ? "core\t" CONN_HEADS : CONN_HEADS);
+	if (with_conns && want->watch_ms)
+		ret = watch(looks, want);
+	for (unsigned i = 0; !ret && i < looks->nr; i++) {
+		conns.core = facts.core = i;
+		if (with_conns)
+			ret = nomctl_look_rows(looks->of[i], NOMSTACK_ASK_CONNS, sizeof(struct nomstack_lk_conn), timeout_ms,
+					       keep_conn, &conns);
+		if (!ret && (want->queues || want->drops || want->dump))
+			ret = nomctl_look_rows(looks->of[i], NOMSTACK_ASK_FACTS, sizeof(struct nomstack_lk_fact), timeout_ms,
+					       keep_fact, &facts);
 	}
-	if (!ret && (want->queues || want->drops || want->dump))
-		ret = nomctl_look_rows(look, NOMSTACK_ASK_FACTS, sizeof(struct nomstack_lk_fact), (unsigned)want->timeout_ms,
-				       keep_fact, &facts);
 	if (ret)
 		ret = nomctl_look_fail(ret, app);
 	else if (json)

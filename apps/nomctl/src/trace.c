@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* nomctl trace: frames of an application's stack into a capture file. */
+/* nomctl trace: frames of an application's stacks into a capture file. */
 #include "nomctl.h"
 #include "look.h"
+#include "merge.h"
 #include "pcap.h"
 
 #include <errno.h>
@@ -34,6 +35,8 @@ static const struct econ_option options[] = {
 
 #define ASK_AGAIN_NS	(NOMSTACK_LK_TAP_NS / 4)
 #define NAP_NS		2000000
+/* A stack puts a frame into its ring within a poll of seeing it; its core may be late by that. */
+#define SLACK_NS	50000000
 
 static volatile sig_atomic_t interrupted;
 
@@ -53,6 +56,7 @@ static uint64_t wall_offset_ns(void)
 
 struct writing {
 	struct pcap pcap;
+	struct merge merge;
 	uint64_t offset_ns;
 	int err;		/* of the file */
 };
@@ -71,33 +75,68 @@ static int write_frame(const struct nomstack_lk_frame *f, uint8_t *data, void *a
 	return values.count && w->pcap.frames == (uint64_t)values.count ? ENOUGH : 0;
 }
 
+/* Let it begin or go on, or (0 bytes) end: 0 or -errno of the first that fails. */
+static int ask_all(const struct nomctl_looks *looks, int64_t snap_bytes, int64_t timeout_ms)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < looks->nr; i++) {
+		int err = nomctl_look_ask(looks->of[i], NOMSTACK_ASK_TRACE, (uint64_t)snap_bytes, (unsigned)timeout_ms);
+
+		ret = ret ? ret : err;
+	}
+	return ret;
+}
+
+/* What is in the rings, into the file; of several stacks in the order of time, all of it with @last. */
+static int take(const struct nomctl_looks *looks, struct writing *w, bool last)
+{
+	uint64_t until_ns = last ? UINT64_MAX : nomctl_now_ns() - SLACK_NS;
+	int ret = 0;
+
+	if (looks->nr == 1)
+		return nomctl_look_frames(looks->of[0], write_frame, w);
+	for (unsigned i = 0; !ret && i < looks->nr; i++)
+		ret = nomctl_look_frames(looks->of[i], merge_add, &w->merge);
+	return ret ? ret : merge_take(&w->merge, until_ns, write_frame, w);
+}
+
 /* Until the count, the time, a signal, the application's end or an error: 0, ENOUGH or -errno. */
-static int follow(struct nomctl_look *l, struct writing *w)
+static int follow(const struct nomctl_looks *looks, struct writing *w)
 {
 	const struct timespec nap = { .tv_nsec = NAP_NS };
 	uint64_t began_ns = nomctl_now_ns(), asked_ns = began_ns, now_ns;
 	int ret;
 
 	for (;;) {
-		bool last = interrupted || !nomctl_look_alive(l);
+		bool alive = nomctl_look_alive(looks->of[0]), over, last;
 
-		ret = nomctl_look_frames(l, write_frame, w);
+		now_ns = nomctl_now_ns();
+		over = values.seconds && (double)(now_ns - began_ns) >= values.seconds * 1e9;
+		last = interrupted || !alive || over;
+		ret = take(looks, w, last);
 		if (ret)
 			return ret;
 		if (last)
-			return interrupted ? 0 : -ENOENT;
-		now_ns = nomctl_now_ns();
-		if (values.seconds && (double)(now_ns - began_ns) >= values.seconds * 1e9)
-			return 0;
+			return alive || interrupted ? 0 : -ENOENT;
 		if (now_ns - asked_ns >= ASK_AGAIN_NS) {
 			asked_ns = now_ns;
-			ret = nomctl_look_ask(l, NOMSTACK_ASK_TRACE, (uint64_t)values.snaplen, (unsigned)values.timeout_ms);
+			ret = ask_all(looks, values.snaplen, values.timeout_ms);
 			/* Late or crowded out: what is missing shows in the end. */
 			if (ret && ret != -ETIMEDOUT && ret != -EBUSY && ret != -ENOENT)
 				return ret;
 		}
 		nanosleep(&nap, NULL);
 	}
+}
+
+static uint64_t lost(const struct nomctl_looks *looks)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < looks->nr; i++)
+		n += nomctl_look_lost(looks->of[i]);
+	return n;
 }
 
 static int open_file(int *fd_out)
@@ -119,21 +158,21 @@ static int open_file(int *fd_out)
 	return ECON_EXIT_OK;
 }
 
-static void report(const struct writing *w, uint64_t lost)
+static void report(const struct writing *w, uint64_t nr_lost)
 {
 	FILE *out = w->pcap.fd == STDOUT_FILENO ? stderr : stdout;
 
 	if (values.json)
 		fprintf(out, "{\"frames\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"lost\": %" PRIu64 "}\n", w->pcap.frames,
-			w->pcap.bytes, lost);
+			w->pcap.bytes, nr_lost);
 	else
-		fprintf(out, "%" PRIu64 " frames, %" PRIu64 " lost\n", w->pcap.frames, lost);
+		fprintf(out, "%" PRIu64 " frames, %" PRIu64 " lost\n", w->pcap.frames, nr_lost);
 }
 
-static int trace_into(struct nomctl_look *l, const char *app, int fd)
+static int trace_into(const struct nomctl_looks *looks, const char *app, int fd)
 {
 	struct writing w = { .offset_ns = wall_offset_ns() };
-	int ret = nomctl_look_ask(l, NOMSTACK_ASK_TRACE, (uint64_t)values.snaplen, (unsigned)values.timeout_ms);
+	int ret = ask_all(looks, values.snaplen, values.timeout_ms);
 
 	if (ret)
 		return nomctl_look_fail(ret, app);
@@ -141,11 +180,12 @@ static int trace_into(struct nomctl_look *l, const char *app, int fd)
 	ret = pcap_begin(&w.pcap, fd, (uint32_t)values.snaplen);
 	w.err = ret;
 	if (!ret)
-		ret = follow(l, &w);
+		ret = follow(looks, &w);
+	merge_free(&w.merge);
 	/* It ends by itself soon, if this is not heard. */
 	if (ret != -ENOENT)
-		nomctl_look_ask(l, NOMSTACK_ASK_TRACE, 0, 200);
-	report(&w, nomctl_look_lost(l));
+		ask_all(looks, 0, 200);
+	report(&w, lost(looks));
 	if (w.err == -EPIPE)
 		return ECON_EXIT_OK;	/* who reads has had enough */
 	if (w.err)
@@ -159,16 +199,17 @@ static int trace_into(struct nomctl_look *l, const char *app, int fd)
 static int run_trace(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
-	struct nomctl_look *l;
+	struct nomctl_looks looks;
 	pid_t pid;
 	int ret, fd = -1;
 
 	if (!values.pcap)
 		return nomctl_fail(ECON_EXIT_USAGE, "trace: say where to write: --pcap FILE");
-	ret = nomctl_app_look(argv[0], &l, &pid);
+	ret = nomctl_app_look(argv[0], &looks, &pid);
 	if (ret)
 		return ret;
-	ret = nomctl_look_trace_begin(l);
+	for (unsigned i = 0; !ret && i < looks.nr; i++)
+		ret = nomctl_look_trace_begin(looks.of[i]);
 	if (ret) {
 		ret = nomctl_fail(ECON_EXIT_BUSY, "%s: somebody else traces it", argv[0]);
 		goto close_look;
@@ -179,11 +220,11 @@ static int run_trace(int argc, char **argv)
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
-	ret = trace_into(l, argv[0], fd);
+	ret = trace_into(&looks, argv[0], fd);
 	if (fd != STDOUT_FILENO && close(fd) && !ret)
 		ret = nomctl_fail(ECON_EXIT_FAILED, "--pcap %s: %s", values.pcap, strerror(errno));
 close_look:
-	nomctl_look_close(l);
+	nomctl_looks_close(&looks);
 	return ret;
 }
 

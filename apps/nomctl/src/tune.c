@@ -62,7 +62,7 @@ static int find_profile(const void *row, void *arg)
 static int ask_profile(pid_t pid, char profile[sizeof(((struct nomstack_lk_fact *)0)->text)])
 {
 	struct nomctl_look *look;
-	int ret = nomctl_look_open(pid, &look);
+	int ret = nomctl_look_open(pid, 0, &look);
 
 	if (ret)
 		return ret == -ENOENT ? 0 : ret;

@@ -9,11 +9,9 @@
 #include <nomux/ctx.h>
 #include <nomux/log.h>
 
-#include <cpuid.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +24,8 @@ static const struct econ_option table[] = {
 	{ "tier", 't', ECON_OPT_STRING, OPT(tier_word), "KIND", "nom: raw: frames (default); native: the private stack", 0, 0 },
 	{ "port", 'p', ECON_OPT_INT, OPT(port), "N", "UDP port (7000)", 1, 65535 },
 	{ "ip", 'i', ECON_OPT_STRING, OPT(ip), "ADDR[/LEN]", "nom: own address and prefix (required); linux: listen here only", 0, 0 },
-	{ "device", 'd', ECON_OPT_STRING, OPT(device), "BDF|unix:PATH",
-	  "nom: PCI function, or the socket of a vhost-user back-end: hosted, no lease ($NOM_DEVICE)", 0, 0 },
+	{ "device", 'd', ECON_OPT_STRING, OPT(device), "BDF|mmio:NAME|unix:PATH",
+	  "nom: PCI function, platform device, or the socket of a vhost-user back-end: hosted, no lease ($NOM_DEVICE)", 0, 0 },
 	{ "cpu", 'c', ECON_OPT_INT, OPT(cpu), "N", "linux: stay on this core; nom: the reserved core to lease ($NOM_CPU; -1: any)", -1, 4095 },
 	{ "w-us", 'w', ECON_OPT_INT, OPT(w_us), "N", "nom: the batching delay W (0)", 0, 100000 },
 	{ "large-receive", 0, ECON_OPT_FLAG, OPT(large_receive), NULL, "native: the device may join datagrams that it receives", 0, 0 },
@@ -43,17 +41,6 @@ static const struct econ_option table[] = {
 	{ "help", 'h', ECON_OPT_FLAG, OPT(help), NULL, "this text", 0, 0 },
 	{ NULL, 0, 0, 0, NULL, NULL, 0, 0 },
 };
-
-void die_message(const char *fmt, ...)
-{
-	char line[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "nomudp: %s\n", line);
-}
 
 void server_announce(struct server *srv, const char *where)
 {
@@ -89,37 +76,6 @@ int server_signals(struct server *srv)
 	return EXIT_OK;
 }
 
-/* An emulated CPU leaves its translated code for PAUSE, for microseconds. */
-static bool emulated_cpu(void)
-{
-	unsigned eax, ebx, ecx, edx;
-	char id[13] = "";
-
-	__cpuid(1, eax, ebx, ecx, edx);
-	if (!(ecx & (1u << 31)))
-		return false;
-	__cpuid(0x40000000, eax, ebx, ecx, edx);
-	memcpy(id, &ebx, 4);
-	memcpy(id + 4, &ecx, 4);
-	memcpy(id + 8, &edx, 4);
-	return !strcmp(id, "TCGTCGTCGTCG");
-}
-
-/* Which of @words, separated by '|', @word is; -1: none */
-static int choice(const char *words, const char *word)
-{
-	size_t n = strlen(word);
-
-	for (int i = 0; *words; i++) {
-		size_t len = strcspn(words, "|");
-
-		if (len == n && !memcmp(words, word, n))
-			return i;
-		words += len + (words[len] == '|');
-	}
-	return -1;
-}
-
 static int usage_error(const char *what)
 {
 	die_message("%s: see nomudp --help", what);
@@ -144,8 +100,8 @@ static int take_environment(struct options *o)
 
 static int check(struct options *o)
 {
-	int stack = choice("linux|nom", o->stack_word), tier = choice("raw|native", o->tier_word ? o->tier_word : "raw");
-	int pause = choice("auto|on|off", o->pause_word);
+	int stack = app_choice("linux|nom", o->stack_word), tier = app_choice("raw|native", o->tier_word ? o->tier_word : "raw");
+	int pause = app_choice("auto|on|off", o->pause_word);
 
 	if (stack < 0)
 		return usage_error("--stack must be linux or nom");
@@ -158,7 +114,7 @@ static int check(struct options *o)
 	o->stack = stack;
 	o->tier = tier;
 	o->idle = o->poll ? IDLE_POLL : o->irq ? IDLE_IRQ : IDLE_AUTO;
-	o->pause = pause == 1 || (pause == 0 && !emulated_cpu());
+	o->pause = pause == 1 || (pause == 0 && !app_emulated_cpu());
 	if (stack == STACK_LINUX && (o->tier_word || o->device || o->w_us || o->poll || o->irq))
 		return usage_error("--tier, --device, --w-us, --poll and --irq mean nothing with --stack linux");
 	if (stack == STACK_NOM && o->busy_poll_us)
@@ -166,7 +122,7 @@ static int check(struct options *o)
 	if (take_environment(o))
 		return EXIT_USAGE;
 	if (stack == STACK_NOM && !o->device)
-		return usage_error("--stack nom needs --device: a PCI function (lspci -D) or unix:PATH");
+		return usage_error("--stack nom needs --device: a PCI function (lspci -D), mmio:NAME or unix:PATH");
 	if (stack == STACK_NOM && !o->ip)
 		return usage_error("--stack nom needs --ip ADDR/LEN");
 	if (o->large_receive && (stack == STACK_LINUX || tier == TIER_RAW))
@@ -186,6 +142,7 @@ int main(int argc, char **argv)
 	sigset_t set;
 	int ret;
 
+	app_begin("nomudp");
 	ret = econ_options_parse(table, &srv.opt, argc - 1, argv + 1, 0, err, sizeof(err));
 	if (ret)
 		return usage_error(ret < 0 ? err : "it takes no operands");

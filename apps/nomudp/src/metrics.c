@@ -2,16 +2,10 @@
 /* metrics.c - the counters and knobs nomctl sees */
 #include "metrics.h"
 
-#include <nomux/page.h>
-
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-static const struct {
-	const char *name, *unit;
-	enum nomux_counter_kind kind;
-} table[M_KIND] = {
+static const struct app_counter table[M_KIND] = {
 	[M_REQUESTS] = { "udp.requests", "requests", NOMUX_COUNTER },
 	[M_BYTES] = { "udp.bytes", "bytes", NOMUX_COUNTER },
 	[M_BAD] = { "udp.bad", "datagrams", NOMUX_COUNTER },
@@ -42,29 +36,22 @@ static const struct {
 
 int metrics_open(struct metrics *m, const char *app_name)
 {
+	struct app_counter kinds[NR_METRICS - M_KIND];
 	int ret;
 
 	memset(m, 0, sizeof(*m));
-	for (unsigned i = 0; i < NR_METRICS; i++)
-		m->word[i] = &m->private_word[i];
+	app_counters_private(m->word, m->private_word, NR_METRICS);
+	for (unsigned i = 0; i < NR_METRICS - M_KIND; i++)
+		kinds[i] = (struct app_counter){ nomstack_frame_kind_name(i + NOMSTACK_FRAME_SHORT), "frames", NOMUX_COUNTER };
 	ret = nomux_page_create(app_name, &m->page);
-	for (unsigned i = 0; !ret && i < NR_METRICS; i++) {
-		char name[32];
-
-		if (i < M_KIND) {
-			ret = nomux_page_counter(m->page, table[i].name, table[i].unit, table[i].kind, &m->word[i]);
-			continue;
-		}
-		snprintf(name, sizeof(name), "drop.%s", nomstack_frame_kind_name(i - M_KIND + NOMSTACK_FRAME_SHORT));
-		ret = nomux_page_counter(m->page, name, "frames", NOMUX_COUNTER, &m->word[i]);
-	}
-	return ret;
+	if (!ret)
+		ret = app_counters_show(m->page, "", table, M_KIND, m->word);
+	return ret ? ret : app_counters_show(m->page, "drop.", kinds, NR_METRICS - M_KIND, m->word + M_KIND);
 }
 
 void metrics_close(struct metrics *m)
 {
-	for (unsigned i = 0; i < NR_METRICS; i++)
-		m->word[i] = &m->private_word[i];
+	app_counters_private(m->word, m->private_word, NR_METRICS);
 	nomux_page_destroy(m->page);
 	m->page = NULL;
 }

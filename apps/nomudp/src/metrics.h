@@ -9,6 +9,7 @@
 #ifndef NOMUDP_METRICS_H
 #define NOMUDP_METRICS_H
 
+#include <nomapp/counters.h>
 #include <nomstack/frame.h>
 
 enum metric {
@@ -45,12 +46,12 @@ bool metrics_take(struct metrics *m, unsigned i, int64_t *value_out);
 
 static inline void metric_set(struct metrics *m, enum metric i, uint64_t v)
 {
-	__atomic_store_n(m->word[i], v, __ATOMIC_RELAXED);
+	app_counter_set(m->word[i], v);
 }
 
 static inline void metric_add(struct metrics *m, enum metric i, uint64_t n)
 {
-	metric_set(m, i, *m->word[i] + n);
+	app_counter_add(m->word[i], n);
 }
 
 #endif

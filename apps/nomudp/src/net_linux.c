@@ -13,7 +13,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -67,20 +66,6 @@ static int open_socket(struct server *srv, int *fd_out)
 	}
 	*fd_out = fd;
 	return EXIT_OK;
-}
-
-static int pin(int64_t cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return EXIT_OK;
-	CPU_ZERO(&set);
-	CPU_SET((size_t)cpu, &set);
-	if (!sched_setaffinity(0, sizeof(set), &set))
-		return EXIT_OK;
-	die_message("--cpu %d: %s", (int)cpu, strerror(errno));
-	return EXIT_OTHER;
 }
 
 static void send_all(struct server *srv, int fd, unsigned nr)
@@ -158,7 +143,7 @@ int net_linux_run(struct server *srv)
 		return ret;
 	ret = server_signals(srv);
 	if (!ret)
-		ret = pin(srv->opt.cpu);
+		ret = app_pin((int)srv->opt.cpu);
 	if (!ret) {
 		snprintf(where, sizeof(where), "udp://%s:%d/", srv->opt.ip ? srv->opt.ip : "0.0.0.0", (int)srv->opt.port);
 		server_announce(srv, where);

@@ -5,14 +5,12 @@
  * In a guest with nom a PCI function through VFIO, the data thread on a leased core;
  * hosted (--device unix:PATH) an ordinary process on a vhost-user back-end.
  *
- * As in nhttpd, whatever touches a frame lies between BUSY_BEGIN and BUSY_END: NOPs
- * that tell an instruction counter (scripts/tcg-count) work from waiting.  A busy
- * stretch ends with a poll that found nothing, and that poll counts.
+ * <nomapp/loop.h> has what its loop shares with nhttpd's.
  */
-#include "nom_open.h"
 #include "server.h"
 #include "tier.h"
 
+#include <nomapp/loop.h>
 #include <nomdrv/vnet.h>
 #include <nomux/clock.h>
 #include <nomux/core.h>
@@ -20,15 +18,14 @@
 #include <nomux/notify.h>
 #include <nomux/upcall.h>
 
+#include <linux/virtio_net.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 #include <time.h>
-
-#define BUSY_BEGIN() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x10,0x4d,0x4f,0x4e" ::: "memory")
-#define BUSY_END() __asm__ __volatile__(".byte 0x0f,0x1f,0x80,0x11,0x4d,0x4f,0x4e" ::: "memory")
 
 #define TICK_NS 1000000ULL
 #define SHOW_NS 10000000ULL
@@ -196,21 +193,10 @@ static void idle_sleep(struct server *srv, uint64_t max_ns)
 		nomux_unmask(net.core);
 }
 
-/*
- * With W above 0 frames may be held, and are let go a little before their delay ends,
- * since the next look might come too late: be there in time.
- */
 static bool is_due(uint64_t now_ns, uint64_t turn_ns, uint64_t *next_ns_out)
 {
-	uint64_t next_ns = net.tier->next_ns(now_ns);
-
-	*next_ns_out = next_ns;
-	if (!net.w_us)
-		return !next_ns;
-	net.gap_ns -= net.gap_ns / 64;
-	if (turn_ns > net.gap_ns)
-		net.gap_ns = turn_ns;
-	return next_ns <= 2 * net.gap_ns;
+	*next_ns_out = net.tier->next_ns(now_ns);
+	return app_due(*next_ns_out, net.w_us, turn_ns, &net.gap_ns);
 }
 
 static void loop(struct server *srv)
@@ -275,14 +261,17 @@ static int enter_core(struct server *srv)
 
 static int setup(struct server *srv)
 {
-	int ret;
+	/* the raw tier allocates nothing: the driver's own buffers are all it needs */
+	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = srv->opt.tier == TIER_RAW ? 4096 : 0 };
+	int ret = app_hosted(srv->opt.device) ? EXIT_OK : app_open_core(&srv->nomux, (int)srv->opt.cpu, 0, NULL, &net.core);
 
-	if (strncmp(srv->opt.device, "unix:", 5)) {
-		ret = nom_open_core(srv, &net.core);
-		if (ret)
-			return ret;
-	}
-	ret = nom_open_device(srv, &net.v);
+	if (srv->opt.large_receive)
+		opts.features_on = 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_USO4 | 1ULL << VIRTIO_NET_F_GUEST_USO6;
+	if (!ret)
+		ret = app_open_device(srv->nomux, srv->opt.device, &opts, 0, NULL, &net.v);
+	if (!ret && srv->opt.large_receive && !(vnet_features(net.v) & 1ULL << VIRTIO_NET_F_GUEST_USO4))
+		nomux_log(LOG_NOTICE, "nomudp: --large-receive: no datagrams come joined (VIRTIO_NET_F_GUEST_USO4: %s)",
+			  vnet_feature_reason(net.v, VIRTIO_NET_F_GUEST_USO4));
 	if (!ret)
 		ret = server_signals(srv);
 	if (!ret)

@@ -9,19 +9,13 @@
 
 #include "metrics.h"
 
+#include <nomapp/app.h>
+
 #include <stdatomic.h>
 
 enum stack { STACK_LINUX, STACK_NOM };
 enum tier { TIER_RAW, TIER_NATIVE };
 enum idle { IDLE_AUTO, IDLE_POLL, IDLE_IRQ };
-
-/* nhttpd(1)'s, as far as they exist here. */
-enum exit_status {
-	EXIT_OK = 0, EXIT_OTHER = 1, EXIT_USAGE = 2,
-	EXIT_ADDRESS = 4,	/* cannot listen there */
-	EXIT_DEVICE = 5,
-	EXIT_NO_NOM = 6, EXIT_NO_CORE = 7, EXIT_NO_MEMORY = 8,
-};
 
 /**
  * struct options - the command line; see main.c
@@ -46,9 +40,6 @@ struct server {
 /* net_linux.c, net_nom.c: serve until stopped; an exit status */
 int net_linux_run(struct server *srv);
 int net_nom_run(struct server *srv);
-
-/* One line on standard error, "nomudp: ..." */
-void die_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Says on standard output that requests are answered, and where. */
 void server_announce(struct server *srv, const char *where);

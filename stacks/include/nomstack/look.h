@@ -21,14 +21,15 @@ extern "C" {
 /**
  * nomstack_look_open - offer a stack to be looked at
  * @s: the stack
+ * @nr: which of the process's stacks it is: 0, 1, ...
  *
- * Makes /dev/shm/nom-<pid>.look (mode 0600, 1.1 MiB), removed by
+ * Makes /dev/shm/nom-<pid>.look, or nom-<pid>-<nr>.look from 1 on (mode 0600, 1.1 MiB), removed by
  * nomstack_close().  Set-up time: makes system calls.
  *
- * Return: 0, -EBUSY (it is offered), -ENOSPC or another -errno of /dev/shm: the
+ * Return: 0, -EBUSY (it is offered), -EINVAL (@nr), -ENOSPC or another -errno of /dev/shm: the
  * stack works without.
  */
-NOMSTACK_API int nomstack_look_open(struct nomstack *s);
+NOMSTACK_API int nomstack_look_open(struct nomstack *s, unsigned nr);
 
 /**
  * nomstack_look - answer a question, if there is one

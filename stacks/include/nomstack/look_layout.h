@@ -39,6 +39,8 @@
 #define NOMSTACK_LK_MAGIC	0x4b4c4d4e	/* "NMLK" */
 #define NOMSTACK_LK_VERSION	1
 #define NOMSTACK_LK_PATH_FMT	"/dev/shm/nom-%d.look"
+#define NOMSTACK_LK_PATH_NR_FMT	"/dev/shm/nom-%d-%u.look"	/* of a process's further stacks, from 1 on */
+#define NOMSTACK_LK_STACKS_MAX	64u
 
 #define NOMSTACK_LK_WINDOW	(32u << 10)
 #define NOMSTACK_LK_RING	(1u << 20)

@@ -53,6 +53,9 @@ struct nomstack_conn;
  * @ip6: "ADDRESS/64", for example "fd00::2/64", or "auto": by router advertisements
  *	(RFC 4862), besides a link-local address; or NULL: no IPv6, its frames are dropped
  * @gateway6: router of a fixed IPv6 address, or NULL for none; not with "auto"
+ * @follows: another stack is behind the same address and has it (its own options say
+ *	how): this one asks for none, tests none and announces none, and is told by
+ *	nomstack_follow().  @ip4 and @ip6 then only tell which versions there are.
  */
 struct nomstack_opts {
 	size_t sz;
@@ -64,6 +67,7 @@ struct nomstack_opts {
 	void *now_arg;
 	const char *ip6;
 	const char *gateway6;
+	bool follows;
 };
 
 /**
@@ -102,6 +106,20 @@ NOMSTACK_API void nomstack_close(struct nomstack *s);
 NOMSTACK_API int nomstack_restart(struct nomstack *s);
 
 /**
+ * nomstack_restart_begin - what nomstack_restart() does before, for a device of several stacks
+ * @s: the stack
+ *
+ * Stops the queue pair, whereby the device is stopped, and takes back what it had.  When
+ * all stacks have done so and none is polled, one thread calls vnet_restart() for the
+ * first pair, whose callback gets nothing of theirs any more; after its success each
+ * calls nomstack_restart_end().
+ */
+NOMSTACK_API void nomstack_restart_begin(struct nomstack *s);
+
+/* nomstack_restart_end - the device runs again: go on */
+NOMSTACK_API void nomstack_restart_end(struct nomstack *s);
+
+/**
  * nomstack_wait_address - poll until the interface has an address
  * @s: the stack
  * @timeout_ms: give up after this long, 0: look once
@@ -131,24 +149,6 @@ NOMSTACK_API int nomstack_address(struct nomstack *s, uint32_t *ip4_be_out, unsi
  */
 NOMSTACK_API int nomstack_announce(struct nomstack *s);
 
-/** typedef nomstack_neighbour_fn - @frame tells where a neighbour is; called within nomstack_poll() */
-typedef void (*nomstack_neighbour_fn)(void *arg, const void *frame, uint32_t len);
-
-/**
- * nomstack_on_neighbour - several stacks behind one address: what must be passed on
- *
- * @fn gets ARP's answers and announcements as they are received, for nomstack_neighbour()
- * of the other stacks; NULL: nobody.
- */
-NOMSTACK_API void nomstack_on_neighbour(struct nomstack *s, nomstack_neighbour_fn fn, void *arg);
-
-/**
- * nomstack_neighbour - learn from a frame that another stack received
- *
- * Between two polls.  Return: 0, -EINVAL (no such frame), -ENOMEM.
- */
-NOMSTACK_API int nomstack_neighbour(struct nomstack *s, const void *frame, uint32_t len);
-
 /* state of an address of ours */
 enum {
 	NOMSTACK_ADDR_TENTATIVE = 1,	/* not used yet: it is being found out whether others have it */
@@ -157,6 +157,8 @@ enum {
 	NOMSTACK_ADDR_DUPLICATE,	/* somebody else has it: not used */
 };
 
+#define NOMSTACK_MAX_IP6 7
+#define NOMSTACK_MAX_ADDRESSES (1 + NOMSTACK_MAX_IP6)
 #define NOMSTACK_ADDR_TEXT 46	/* bytes that an address takes as text, with its NUL */
 
 /**
@@ -201,7 +203,57 @@ NOMSTACK_API char *nomstack_addr_text(const struct nomstack_addr *a, char *buf, 
  */
 NOMSTACK_API unsigned nomstack_addresses(struct nomstack *s, struct nomstack_addr *out, unsigned max);
 
-#define NOMSTACK_MAX_ADDRESSES 8
+/*
+ * Several stacks behind one address: nomstack_share.c.  One has the addresses, the
+ * others follow it.
+ */
+
+#define NOMSTACK_SHARE_BYTES 1514	/* longest frame that is passed on */
+
+/** typedef nomstack_neighbour_fn - @frame concerns other stacks, too; called within nomstack_poll() */
+typedef void (*nomstack_neighbour_fn)(void *arg, const void *frame, uint32_t len);
+
+/**
+ * nomstack_on_neighbour - what must be passed on to the other stacks
+ *
+ * @fn gets what the device hands to one queue pair whoever it is for, for
+ * nomstack_neighbour() of the other stacks: ARP's answers and announcements, neighbour
+ * and router advertisements and redirects, ICMP's errors, DHCP's answers (for the stack
+ * that asked).  Questions are not passed on: each would be answered by all.  NULL: nobody.
+ */
+NOMSTACK_API void nomstack_on_neighbour(struct nomstack *s, nomstack_neighbour_fn fn, void *arg);
+
+/**
+ * nomstack_neighbour - take a frame that another stack received
+ *
+ * Between two polls; callbacks may run.  It is checked as one from the wire is.
+ * Return: 0, -EINVAL (too short or long), -ENOMEM.
+ */
+NOMSTACK_API int nomstack_neighbour(struct nomstack *s, const void *frame, uint32_t len);
+
+/**
+ * struct nomstack_config - the addresses that an interface has, and how it routes
+ * @ip4_be: 0: none (yet)
+ * @mask_be, @gateway_be: with it
+ * @ip6_fixed: bit i: @ip6[i] was given by hand
+ * @ip6: by place; family 0: none there that can be used
+ */
+struct nomstack_config {
+	uint32_t ip4_be, mask_be, gateway_be, ip6_fixed;
+	struct nomstack_addr ip6[NOMSTACK_MAX_IP6];
+};
+
+/* nomstack_config - as it is now; equal ones are equal to the byte */
+NOMSTACK_API void nomstack_config(struct nomstack *s, struct nomstack_config *out);
+
+/**
+ * nomstack_follow - have what another stack has
+ * @s: opened with &nomstack_opts.follows
+ * @c: of the other one
+ *
+ * Connections of an address that is gone are aborted, as they are there.  Between two polls.
+ */
+NOMSTACK_API void nomstack_follow(struct nomstack *s, const struct nomstack_config *c);
 
 /*
  * The loop.
