@@ -10,8 +10,8 @@ $(error NOMSTACK_PROFILE=$(NOMSTACK_PROFILE): no such profile; there are: \
 endif
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
-	addr.c announce.c batch.c chksum.c frame.c heap.c ip6.c knob.c look.c look_conns.c look_facts.c raw.c restart.c run.c rx.c \
-	segment.c share.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c uso.c)
+	addr.c announce.c batch.c chksum.c frag.c frame.c heap.c ip6.c knob.c look.c look_conns.c look_facts.c raw.c reass.c restart.c \
+	run.c rx.c segment.c share.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c uso.c)
 
 $(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -w))
 $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))
@@ -47,7 +47,7 @@ lwip: $(LWIP_TREE)/.stamp ## fetch lwIP and apply our patches
 
 # Unit tests: the stack with a clock and a peer of the tests' own, on a device of
 # the tests' own or (test_stack_vhost) on the real driver.
-STACK_TESTS := share tcp ip6 ip6_strangers profile timers short window cc limits hash udp batch csum malformed loss conform churn look
+STACK_TESTS := share reass frag tcp ip6 ip6_strangers profile timers short window cc limits hash udp batch csum malformed loss conform churn look
 STACK_RIG := tests/unit/stack_rig.c
 STACK_TEST_OBJS := $(patsubst %,$(B)/asan/o/tests/unit/%.o,stack_rig stack_rig_device stack_rig_vhost \
 	$(STACK_TESTS:%=test_stack_%) test_stack_vhost test_stack_tso test_stack_long test_stack_large \

@@ -16,7 +16,13 @@
 #error "LWIP_SINGLE_NETIF 0: a stack has one device: leave it 1"
 #endif
 #if IP_REASSEMBLY
-#error "IP_REASSEMBLY 1: lwIP keeps the list of fragments in the frames, where a device can write pointers: leave it 0"
+#error "IP_REASSEMBLY 1: lwIP keeps the list of fragments in the frames, where a device can write pointers: leave it 0, nomstack_reass.c does it"
+#endif
+#if NOMSTACK_REASS_DATAGRAMS < 0 || NOMSTACK_REASS_DATAGRAMS > 64
+#error "NOMSTACK_REASS_DATAGRAMS must be 0 (fragments are dropped) to 64: each fragment looks at all datagrams"
+#endif
+#if NOMSTACK_REASS_FRAGMENTS < 2 || NOMSTACK_REASS_FRAGMENTS > 8192
+#error "NOMSTACK_REASS_FRAGMENTS must be 2 to 8192, as many as a packet has blocks of 8 bytes"
 #endif
 #if !LWIP_CHECKSUM_CTRL_PER_NETIF
 #error "LWIP_CHECKSUM_CTRL_PER_NETIF 0: sums would be computed that the device offers to compute: leave it 1"

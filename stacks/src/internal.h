@@ -109,6 +109,15 @@ struct tso {
 	struct tso_batch batch[NOMSTACK__TSO_BATCHES];
 };
 
+/* nomstack_reass.c: datagrams that wait for their fragments */
+struct reass {
+	struct reass_slot *slots;	/* NOMSTACK_REASS_DATAGRAMS of them, or NULL */
+	unsigned max, share;	/* knobs: datagrams at a time, of one source */
+	uint64_t life_ns;		/* knob: how long one may wait */
+	bool timed;			/* a timer runs */
+	struct nomstack_fragments st;	/* but @held */
+};
+
 struct nomstack {
 	struct vnet *v;
 	uint64_t (*now_fn)(void *arg);
@@ -172,6 +181,7 @@ struct nomstack {
 	struct listener listeners[NOMSTACK_MAX_LISTENERS];
 	struct udp_bind udps[NOMSTACK_MAX_UDP];
 	struct ip6_config ip6;
+	struct reass reass;
 	struct nomstack_stats st;	/* but what nomstack_stats() knows from elsewhere */
 	struct nomstack_batches batches;
 	struct look *look;		/* NULL: not offered to be looked at */
@@ -245,6 +255,22 @@ static inline unsigned nomstack__tso_wanted(const struct pbuf *p)
 	if (p->len < NOMSTACK__PREDICT_MIN + 20 || f[12] != 0x86 || f[13] != 0xdd || f[20] != 6)
 		return 0;
 	return (unsigned)f[70] << 8 | f[71];
+}
+
+/* nomstack_reass.c, nomstack_frag.c: fragments, received and sent */
+int nomstack__reass_open(struct nomstack *s);
+void nomstack__reass_close(struct nomstack *s);
+void nomstack__reass_knobs(struct nomstack *s, unsigned max, unsigned share, uint64_t life_ns);
+bool nomstack__frag_wanted(const struct pbuf *p);
+err_t nomstack__tx_fragments(struct nomstack *s, const struct pbuf *p);
+uint32_t nomstack__frag_id(const uint8_t *dst, unsigned bytes);	/* nomstack_sys.c */
+
+/* A frame is in the transmit ring, not announced. */
+static inline err_t nomstack__tx_queued(struct nomstack *s)
+{
+	if (!s->tx_waiting++)
+		s->tx_since_ns = s->now_ns;
+	return ERR_OK;
 }
 
 /* nomstack_batch.c: the batching delay */

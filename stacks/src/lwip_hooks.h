@@ -27,6 +27,15 @@ struct netif;
 const ip6_addr_t *nomstack__ip6_gateway(struct netif *netif, const ip6_addr_t *dest);
 #define LWIP_HOOK_ND6_GET_GW nomstack__ip6_gateway
 
+/* Fragments of IP: NULL, or the datagram that this one made whole.  All of it is private
+ * memory then, @p was consumed. */
+struct pbuf;
+struct ip6_hdr;
+struct pbuf *nomstack__ip4_fragment(struct pbuf *p, struct netif *inp);
+struct pbuf *nomstack__ip6_fragment(struct pbuf *p, const struct ip6_hdr *ip6hdr);
+#define LWIP_HOOK_IP4_FRAGMENT nomstack__ip4_fragment
+#define LWIP_HOOK_IP6_FRAGMENT nomstack__ip6_fragment
+
 /* ns, of the poll that runs: when segments are sent and their acknowledgments seen. */
 u64_t nomstack__tcp_clock(void);
 #define LWIP_HOOK_TCP_CLOCK nomstack__tcp_clock

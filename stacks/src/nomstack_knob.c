@@ -13,11 +13,14 @@
 #include <string.h>
 
 #define US 1000
+#define NS_PER_S 1000000000u
 #define W_MAX_US 100000
 #define KEEPALIVE_MAX_S 86400
 #define ICMP_MAX 1000000
+#define REASS_MAX_S 60	/* RFC 1122, 3.3.2; RFC 8200, 4.5 */
+#define REASS_MIN (NOMSTACK_REASS_DATAGRAMS > 0)
 
-enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, NAGLE, KEEPALIVE_S, CC, ICMP_PER_S };
+enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, NAGLE, KEEPALIVE_S, CC, ICMP_PER_S, REASS_MAX, REASS_SHARE, REASS_S };
 
 /* Data that is held for W, its ACK delayed, and that held for W: RFC 9293, 3.8.6.3, allows half a second. */
 _Static_assert(TCP_FAST_INTERVAL + 2 * (W_MAX_US / 1000) <= 500, "a W that is too long for delayed acknowledgments");
@@ -49,6 +52,15 @@ static const struct nomstack_knob knobs[] = {
 	[ICMP_PER_S] = { "icmp_per_s", "1/s",
 		"echo replies and ICMP errors sent per second, bursts of a tenth of that; 0: none. Less is less work for floods",
 		0, ICMP_MAX, 1000 },
+	[REASS_MAX] = { "reass_max", "datagrams",
+		"datagrams that wait for their fragments, the oldest gives way to a new one; 0: fragments are dropped",
+		0, NOMSTACK_REASS_DATAGRAMS, NOMSTACK_REASS_DATAGRAMS },
+	[REASS_SHARE] = { "reass_share", "datagrams",
+		"of them, those of one source (IPv6: one /64): less is less for one attacker, more for many hosts behind one address",
+		REASS_MIN, NOMSTACK_REASS_DATAGRAMS, (NOMSTACK_REASS_DATAGRAMS + 1) / 2 },
+	[REASS_S] = { "reass_s", "s",
+		"how long a datagram waits for its fragments: more for slow paths, less for who loses many or is attacked",
+		1, REASS_MAX_S, 5 },
 };
 
 #define NR_KNOBS (sizeof(knobs) / sizeof(knobs[0]))
@@ -117,6 +129,15 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 	case ICMP_PER_S:
 		s->icmp_per_s = (uint32_t)v;
 		break;
+	case REASS_MAX:
+		nomstack__reass_knobs(s, (unsigned)v, s->reass.share, s->reass.life_ns);
+		break;
+	case REASS_SHARE:
+		nomstack__reass_knobs(s, s->reass.max, (unsigned)v, s->reass.life_ns);
+		break;
+	case REASS_S:
+		nomstack__reass_knobs(s, s->reass.max, s->reass.share, (uint64_t)v * NS_PER_S);
+		break;
 	}
 	return 0;
 }
@@ -157,6 +178,15 @@ int nomstack_knob_get(struct nomstack *s, const char *name, int64_t *out)
 		break;
 	case ICMP_PER_S:
 		*out = s->icmp_per_s;
+		break;
+	case REASS_MAX:
+		*out = s->reass.max;
+		break;
+	case REASS_SHARE:
+		*out = s->reass.share;
+		break;
+	case REASS_S:
+		*out = (int64_t)(s->reass.life_ns / NS_PER_S);
 		break;
 	}
 	return 0;

@@ -238,9 +238,11 @@ static void drops(struct facts *f)
 {
 	const struct stats_ *l = &lwip_stats;
 	struct nomstack *s = f->s;
+	struct nomstack_fragments fr;
 	struct nomstack_stats st;
 
 	nomstack_stats(s, &st);
+	nomstack_fragments(s, &fr);
 	number(f, "device.unusable", vnet_stats(s->v)->rx_bad, "packets");
 	number(f, "frame.too_long", s->st.drop_proto, "packets");
 	number(f, "frame.unknown_type", (uint64_t)l->link.drop + l->link.lenerr, "packets");
@@ -250,6 +252,17 @@ static void drops(struct facts *f)
 	number(f, "ip.checksum", l->ip.chkerr, "packets");
 	number(f, "ip6.malformed", st.ip6_bad - l->ip6.proterr, "packets");
 	number(f, "ip6.unknown_protocol", l->ip6.proterr, "packets");
+	number(f, "fragment.timed_out", fr.timed_out, "datagrams");
+	number(f, "fragment.gave_way", fr.gave_way, "datagrams");
+	number(f, "fragment.source_share", fr.source_share, "datagrams");
+	number(f, "fragment.overlap", fr.overlap, "datagrams");
+	number(f, "fragment.contradiction", fr.contradiction, "datagrams");
+	number(f, "fragment.too_many", fr.too_many, "datagrams");
+	number(f, "fragment.of_a_refused_one", fr.rest, "fragments");
+	number(f, "fragment.malformed", fr.malformed, "fragments");
+	number(f, "fragment.too_long", fr.too_long, "fragments");
+	number(f, "fragment.protocol", fr.protocol, "fragments");
+	number(f, "fragment.off", fr.off, "fragments");
 	number(f, "icmp.malformed", (uint64_t)l->icmp.lenerr + l->icmp.proterr, "packets");
 	number(f, "icmp.checksum", (uint64_t)l->icmp.chkerr + l->icmp6.chkerr, "packets");
 	number(f, "icmp6.malformed", (uint64_t)l->icmp6.lenerr + l->icmp6.proterr, "packets");
@@ -295,6 +308,19 @@ static void batching(struct facts *f)
 	number(f, "receive_batch_age", s->hold_nr ? s->now_ns - s->hold_since_ns : 0, "ns");
 	number(f, "transmit_batch_age", s->tx_waiting ? s->now_ns - s->tx_since_ns : 0, "ns");
 	number(f, "transmit_ring_met_full", s->tx_blocked, "");
+}
+
+static void fragments(struct facts *f)
+{
+	struct nomstack_fragments st;
+
+	nomstack_fragments(f->s, &st);
+	number(f, "held", st.held, "datagrams");
+	number(f, "received", st.received, "fragments");
+	number(f, "completed", st.completed, "datagrams");
+	number(f, "duplicates", st.duplicates, "fragments");
+	number(f, "dropped", st.dropped, "fragments");
+	number(f, "sent", st.sent, "fragments");
 }
 
 /* How the driver decides between polling and sleeping: vnet_auto(). */
@@ -379,6 +405,7 @@ static const struct {
 	{ "drop", drops },
 	{ "knob", knobs },
 	{ "batching", batching },
+	{ "fragments", fragments },
 	{ "idle", idling },
 	{ "arp", neighbours },
 	{ "nd", neighbours6 },

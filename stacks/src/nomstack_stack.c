@@ -122,6 +122,9 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	s->hold_cap = s->ring_size > NOMSTACK__BATCH_LIMIT ? s->ring_size : NOMSTACK__BATCH_LIMIT;
 	s->ooseq_share = s->ring_size / 4;
 	s->predict_min = NOMSTACK__PREDICT_MIN;
+	rc = nomstack__reass_open(s);
+	if (rc)
+		goto err_free;
 	s->hold = calloc(s->hold_cap, sizeof(*s->hold));
 	s->conns = calloc(NOMSTACK__MAX_CONNS, sizeof(*s->conns));
 	rc = -ENOMEM;
@@ -197,6 +200,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	return 0;
 
 err_free:
+	nomstack__reass_close(s);
 	free(s->conns);
 	free(s->hold);
 	free(s);
@@ -225,6 +229,7 @@ void nomstack_close(struct nomstack *s)
 	for (i = 0; i < 100000 && s->zc_outstanding; i++)
 		nomstack__tx_reap(s);
 	vnet_rx_flush(s->v);
+	nomstack__reass_close(s);
 	nomstack__heap_close();
 	nomstack__the = NULL;
 	free(s->conns);
@@ -392,14 +397,14 @@ void nomstack_stats(struct nomstack *s, struct nomstack_stats *out)
 	out->drop_arp = l->etharp.limited;
 	out->drop_nd = l->nd6.limited;
 	out->drop_icmp = (uint64_t)l->icmp.limited + l->icmp6.limited;
-	out->drop_fragment = (uint64_t)l->ip.limited + l->ip6.limited;
+	out->drop_fragment = (uint64_t)l->ip.limited + l->ip6.limited + s->reass.st.dropped;
 	out->drop_csum = (uint64_t)l->ip.chkerr + l->icmp.chkerr + l->icmp6.chkerr + l->udp.chkerr + l->tcp.chkerr;
 	out->drop_mem = (uint64_t)l->link.memerr + l->etharp.memerr + l->ip.memerr + l->icmp.memerr + l->ip6.memerr +
 			l->icmp6.memerr + l->nd6.memerr + l->mld6.memerr + l->udp.memerr + l->tcp.memerr +
 			nomstack__heap_failures();
 	out->ip_bad = (uint64_t)l->ip.lenerr + l->ip.chkerr + l->ip.opterr + l->ip.err + l->ip.proterr;
 	out->ip6_bad = (uint64_t)l->ip6.lenerr + l->ip6.opterr + l->ip6.err + l->ip6.proterr;
-	out->drop_proto = s->st.drop_proto + l->link.drop + l->link.lenerr + l->etharp.proterr + l->etharp.lenerr +
+	out->drop_proto = s->st.drop_proto + s->reass.st.dropped + l->link.drop + l->link.lenerr + l->etharp.proterr + l->etharp.lenerr +
 			  out->ip_bad - l->ip.chkerr + out->ip6_bad + l->icmp.lenerr + l->icmp.proterr +
 			  l->icmp6.lenerr + l->icmp6.proterr + l->nd6.lenerr + l->nd6.proterr + l->mld6.lenerr +
 			  l->mld6.proterr + l->udp.lenerr +

@@ -78,6 +78,20 @@ u32_t nomstack__tcp_isn(const ip_addr_t *local_ip, u16_t local_port, const ip_ad
 }
 
 /*
+ * The identification of a datagram that leaves in fragments, to an address of 4 or 16
+ * bytes.  RFC 7739: nobody else can guess it, and none comes again to the same address
+ * before all others have been.
+ */
+uint32_t nomstack__frag_id(const uint8_t *dst, unsigned bytes)
+{
+	static uint32_t counter;
+	uint64_t a[2] = { 0 };
+
+	memcpy(a, dst, bytes);
+	return (uint32_t)siphash(a[0], ~a[1]) + ++counter;
+}
+
+/*
  * The rate of ICMP messages, as a virtual queue that empties at the knob's pace and
  * holds a tenth of a second's worth: pings of a few pass, floods are thinned.
  */

@@ -8,7 +8,8 @@
  * pbuf is referenced until the device is done (lwIP looks at the reference
  * before it changes a segment for retransmission).  The border is
  * zc_min_bytes; profile.rst has the measurement.  Long ones of a connection
- * that follow each other may leave as one: nomstack_tso.c.
+ * that follow each other may leave as one: nomstack_tso.c.  A datagram longer than
+ * the MTU leaves in fragments: nomstack_frag.c.
  *
  * Checksum offload needs no patch: when the device has it, lwIP is told per
  * interface to leave TCP and UDP sums alone, and the pseudo header's sum is
@@ -108,13 +109,6 @@ void nomstack__tx_announce(struct nomstack *s)
 	vnet_tx_flush(s->v);
 }
 
-static inline err_t queued(struct nomstack *s)
-{
-	if (!s->tx_waiting++)
-		s->tx_since_ns = s->now_ns;
-	return ERR_OK;
-}
-
 /* The same as tx_short() below, for IPv6. */
 static __attribute__((noinline)) int tx_short6(struct nomstack *s, const struct pbuf *p)
 {
@@ -168,9 +162,11 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 	int tries, rc;
 
 	cut = s->tx_offload ? nomstack__tso_wanted(p) : 0;
+	if (unlikely(!cut && p->tot_len > s->netif.mtu + ETH_BYTES) && nomstack__frag_wanted(p))
+		return nomstack__tx_fragments(s, p);
 	for (tries = 0; (s->tso4 || s->tso6) && unlikely(s->tso.open || !copy || cut); tries++) {
 		if (nomstack__tso_add(s, p, cut))
-			return queued(s);
+			return nomstack__tx_queued(s);
 		if (likely(!cut))
 			break;
 		/* Only the device can cut it: make room, or wait for it. */
@@ -232,7 +228,7 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 		s->zc_outstanding++;
 		s->st.tx_zero_copy++;
 	}
-	return queued(s);
+	return nomstack__tx_queued(s);
 }
 
 /* netif->linkoutput: @p is a whole frame, borrowed. */
@@ -242,6 +238,6 @@ err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p)
 
 	/* Most frames are short and meet nothing that is open. */
 	if (likely(p->tot_len < s->zc_min_bytes && !p->next && !s->tso.open) && likely(!tx_short(s, p)))
-		return queued(s);
+		return nomstack__tx_queued(s);
 	return tx_any(s, p);
 }

@@ -7,14 +7,15 @@
 #include <errno.h>
 #include <string.h>
 
-#define UDP_MAX_BYTES (1500 - 28)
-#define UDP6_MAX_BYTES (1500 - 48)
+/* lwIP counts a frame in 16 bits, with Ethernet's header. */
+#define UDP_MAX_BYTES (UINT16_MAX - 14 - 28)
+#define UDP6_MAX_BYTES (UINT16_MAX - 14 - 48)
 
 static void on_udp(void *arg, struct udp_pcb *pcb, struct pbuf *p, const ip_addr_t *addr, u16_t port)
 {
 	struct udp_bind *u = arg;
 
-	/* One buffer holds a frame, so the chain has one link. */
+	/* One buffer holds a frame, and one all of a datagram's fragments: the chain has one link. */
 	if (u->fn) {
 		u->fn(u->s, u->arg, p->payload, p->len, ip4_addr_get_u32(ip_2_ip4(addr)), port);
 	} else {
@@ -80,15 +81,26 @@ int nomstack_udp_bind_any(struct nomstack *s, uint16_t port, nomstack_udp_any_fn
 static int send_to(struct nomstack *s, struct udp_bind *u, const ip_addr_t *addr, uint16_t port, const void *data,
 		   uint32_t len)
 {
+	u16_t offload = s->netif.chksum_flags;
 	struct pbuf *p;
 	err_t err;
 
-	p = pbuf_alloc(PBUF_TRANSPORT, (u16_t)len, PBUF_RAM);
-	if (!p)
-		return -ENOMEM;
-	memcpy(p->payload, data, len);
+	if (unlikely(len + (IP_IS_V6(addr) ? 48u : 28u) > s->netif.mtu)) {
+		/* Fragments are copied from where it lies, and no device sums up what it sees in parts. */
+		p = pbuf_alloc(PBUF_RAW, (u16_t)len, PBUF_REF);
+		if (!p)
+			return -ENOMEM;
+		p->payload = (void *)(uintptr_t)data;
+		s->netif.chksum_flags |= NETIF_CHECKSUM_GEN_UDP;
+	} else {
+		p = pbuf_alloc(PBUF_TRANSPORT, (u16_t)len, PBUF_RAM);
+		if (!p)
+			return -ENOMEM;
+		memcpy(p->payload, data, len);
+	}
 	s->tx_blocked = false;
 	err = udp_sendto(u->pcb, p, addr, port);
+	s->netif.chksum_flags = offload;
 	pbuf_free(p);
 	if (err == ERR_MEM && s->tx_blocked)
 		return -EAGAIN;

@@ -13,6 +13,9 @@
  * connection expects the short one, which must not be seen.  In the second run the device
  * vouches for the checksums and makes them.
  *
+ * What states a script led through is held against the table of RFC 9293's figure 5 in
+ * Documentation/testing.rst: each of its transitions must have been seen in the script that it names.
+ *
  * Strict by default: a segment of the stack that no line expects is a failure, and
  * so is data or an end of the connection that the application got and no line names.
  */
@@ -59,6 +62,8 @@ struct run {
 	bool close_on_fin;
 	bool offload;			/* the device does checksums */
 	bool six;			/* over IPv6 */
+	bool listens;			/* port 80 */
+	const char *state;		/* that the last line left; NULL: there is no connection */
 	struct seg seg;
 	bool have_seg;			/* seg came and no line has taken it yet */
 	const char *file;
@@ -547,6 +552,84 @@ static const char *state_now(void)
 	return pcb ? states[pcb->state] : "CLOSED";
 }
 
+/* ----------------------------------------------------------- transitions --- */
+
+#define TABLE "Documentation/testing.rst"
+#define TABLE_BEGIN ".. transitions of TCP, checked by test_stack_conform"
+#define MAX_SEEN 1024
+
+/* What was seen, in scripts that passed. */
+static struct seen {
+	const char *from, *to;
+	char file[64];
+} seen[MAX_SEEN];
+static unsigned nr_seen;
+
+static bool was_seen(const char *from, const char *to, const char *file)
+{
+	for (unsigned i = 0; i < nr_seen; i++)
+		if (!strcmp(seen[i].from, from) && !strcmp(seen[i].to, to) && !strcmp(seen[i].file, file))
+			return true;
+	return false;
+}
+
+static void note(const char *from, const char *to)
+{
+	const char *name = strrchr(t.file, '/');
+	struct seen *s = &seen[nr_seen];
+
+	if (was_seen(from, to, name ? name + 1 : t.file))
+		return;		/* on another way */
+	if (nr_seen == MAX_SEEN)
+		bad_line("more than %u changes of state in all scripts", MAX_SEEN);
+	s->from = from;
+	s->to = to;
+	snprintf(s->file, sizeof(s->file), "%s", name ? name + 1 : t.file);
+	nr_seen++;
+}
+
+/* A line was run: a listener stays what it is, the state is the connection's. */
+static void note_state(void)
+{
+	const char *now = state_now();
+
+	if (!strcmp(now, "CLOSED"))
+		now = NULL;
+	if (now == t.state)
+		return;
+	if (!t.state)
+		note(t.listens ? "LISTEN" : "CLOSED", now);
+	else
+		note(t.state, now ? now : t.listens && !strcmp(t.state, "SYN-RECEIVED") ? "LISTEN" : "CLOSED");
+	t.state = now;
+}
+
+/* Rows of three words, FROM TO SCRIPT; a script of "-" has its reason behind it. */
+static void test_transitions(void **state)
+{
+	char line[MAX_LINE], from[32], to[32], file[64];
+	unsigned rows = 0, bad = 0, rules = 0;
+	FILE *f = fopen(TABLE, "r");
+	bool inside = false;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) && rules < 3) {
+		if (!strncmp(line, TABLE_BEGIN, strlen(TABLE_BEGIN)))
+			inside = true;
+		rules += inside && !strncmp(line, "===", 3);
+		if (rules != 2 || sscanf(line, "%31s %31s %63s", from, to, file) != 3 || *line == '=')
+			continue;
+		rows++;
+		if (strcmp(file, "-") && !was_seen(from, to, file)) {
+			print_error("%s to %s was not seen in %s\n", from, to, file);
+			bad++;
+		}
+	}
+	fclose(f);
+	assert_int_equal(bad, 0);
+	assert_int_equal(rows, 21);	/* arrows of the figure, and its note 2 */
+}
+
 static const struct {
 	const char *name;
 	int err;
@@ -652,8 +735,12 @@ static void run_line(char *s)
 	} else if (!strcmp(s, "listen")) {
 		if (nomstack_tcp_listen(t.rig.s, PORT, 255, &ops, &t))
 			fail_line("listen");
+		t.listens = true;
+		note("CLOSED", "LISTEN");
 	} else if (!strcmp(s, "unlisten")) {
 		nomstack_tcp_unlisten(t.rig.s, PORT);
+		t.listens = false;
+		note("LISTEN", "CLOSED");
 	} else if (!strcmp(s, "refuse")) {
 		t.refuse = true;
 	} else if (!strcmp(s, "close on fin")) {
@@ -723,8 +810,10 @@ static void run_script(FILE *f, bool *deviation_out)
 		s = line + strspn(line, " \t");
 		if (!strncmp(s, "deviation ", 10))
 			*deviation_out = true;
-		else if (*s)
+		else if (*s) {
 			run_line(s);
+			note_state();
+		}
 	}
 	expect_none();
 	if (t.got || t.closed)
@@ -764,6 +853,7 @@ int main(int argc, char **argv)
 	glob_t found = { 0 };
 	size_t i, n = (size_t)argc - 1;
 	char **files = argv + 1, *runs;
+	bool all;
 	int rc;
 
 	if (!n) {
@@ -774,7 +864,8 @@ int main(int argc, char **argv)
 		n = found.gl_pathc;
 		files = found.gl_pathv;
 	}
-	tests = calloc(NR_KINDS * n, sizeof(*tests));
+	all = found.gl_pathc;		/* else nothing is said of what was not run */
+	tests = calloc(NR_KINDS * n + 1, sizeof(*tests));
 	runs = calloc(NR_KINDS * n, RUN_BYTES);
 	if (!tests || !runs)
 		return 1;
@@ -788,7 +879,8 @@ int main(int argc, char **argv)
 		tests[i] = (struct CMUnitTest){ .name = run + RUN_BYTES / 2, .test_func = test_script,
 						.initial_state = run + 1 };
 	}
-	rc = _cmocka_run_group_tests("conform", tests, NR_KINDS * n, NULL, NULL);
+	tests[i] = (struct CMUnitTest)cmocka_unit_test(test_transitions);
+	rc = _cmocka_run_group_tests("conform", tests, NR_KINDS * n + all, NULL, NULL);
 	free(runs);
 	free(tests);
 	globfree(&found);

@@ -11,7 +11,7 @@
 
 #define DHCP_MS 15000
 #define LOOK_MS 200
-#define DATAGRAM_MAX 1472
+#define DATAGRAM_MAX 65493	/* the longest that nomstack_udp_send() takes, in fragments */
 
 static struct nomstack *stack;
 static uint16_t port;

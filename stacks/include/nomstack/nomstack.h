@@ -535,7 +535,8 @@ NOMSTACK_API int nomstack_udp_bind_any(struct nomstack *s, uint16_t port, nomsta
  * @to: the address
  * @port: port, host byte order
  * @data: payload, copied
- * @len: its length, at most 1472 with IPv4 and 1452 with IPv6 (no fragmentation)
+ * @len: its length, at most 65493 with IPv4 and 65473 with IPv6; more than the MTU holds
+ *	leaves in fragments, all or none
  *
  * Return: as nomstack_udp_send(), and -EINVAL (no unicast address, or IPv6 from a port
  * of IPv4 only).
@@ -561,10 +562,10 @@ NOMSTACK_API int nomstack_udp_bind(struct nomstack *s, uint16_t port, nomstack_u
  * @ip4_be: address, network byte order
  * @port: port, host byte order
  * @data: payload, copied
- * @len: its length, at most 1472 (no fragmentation)
+ * @len: its length, at most 65493; more than the MTU holds (1472) leaves in fragments, all or none
  *
- * Return: 0, -ENOENT (port not bound), -EMSGSIZE, -ENETUNREACH, -ENOMEM,
- * -EAGAIN (ring full).
+ * Return: 0, -ENOENT (port not bound), -EMSGSIZE, -ENETUNREACH, -ENOMEM (also: more than
+ * 4 KiB to a neighbour whose address has to be asked for first), -EAGAIN (ring full).
  */
 NOMSTACK_API int nomstack_udp_send(struct nomstack *s, uint16_t local_port, uint32_t ip4_be, uint16_t port,
 				   const void *data, uint32_t len);
@@ -661,7 +662,7 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  * @drop_mem: packets or segments dropped for want of memory
  * @drop_proto: frames dropped as malformed, or of an unknown protocol
  * @ip_bad: of @drop_proto, those with a malformed IPv4 header
- * @ip6_bad: of @drop_proto, those with malformed or too many headers of IPv6, fragments included
+ * @ip6_bad: of @drop_proto, those with malformed or too many headers of IPv6
  * @arp_requests: ARP requests sent
  * @timers_run: protocol timers run
  * @ooseq_dropped: out-of-order segments dropped, so that a peer cannot hold
@@ -675,7 +676,7 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  * @drop_nd: the same as @drop_arp for IPv6's neighbours, and what routers announced or
  *	redirected that was not taken
  * @drop_icmp: echo requests not answered and errors not sent, for knob icmp_per_s
- * @drop_fragment: of @drop_proto, IP fragments, which are not put together
+ * @drop_fragment: of @drop_proto, IP fragments that became part of no datagram: nomstack_fragments()
  * @tx_long: frames that the device cut into segments, and @tx_joined the
  *	segments in them; @tx_packets and @tx_zero_copy count each segment
  */
@@ -691,6 +692,42 @@ struct nomstack_stats {
 	uint64_t drop_arp, drop_icmp, drop_fragment;
 	uint64_t drop_nd, ip6_bad;
 };
+
+/**
+ * struct nomstack_fragments - what became of IP fragments since nomstack_open()
+ * @held: datagrams that wait for fragments now (gauge)
+ * @received: fragments that came, of IPv4 and IPv6
+ * @dropped: fragments that became part of no datagram, whatever for. @received is
+ *	@dropped, those of datagrams that are held, and those of completed ones
+ * @completed: datagrams that were put together
+ * @timed_out: datagrams given up after reass_s
+ * @gave_way: datagrams given up for a newer one, at reass_max
+ * @source_share: datagrams given up for a newer one of their own source, at reass_share
+ * @overlap: datagrams refused because fragments overlapped, or were not twice the same
+ * @contradiction: datagrams refused for two ends, or data behind the end
+ * @too_many: datagrams refused for more fragments than the profile allows
+ * @duplicates: fragments that said again what had been said
+ * @rest: fragments of datagrams that had been refused
+ * @malformed: fragments without data, or whose length is none between two others
+ * @too_long: fragments that end behind the longest packet
+ * @protocol: fragments of something else than UDP and ICMP
+ * @off: fragments that came while reass_max was 0
+ * @sent: fragments sent
+ */
+struct nomstack_fragments {
+	uint64_t held, received, dropped, completed;
+	uint64_t timed_out, gave_way, source_share;
+	uint64_t overlap, contradiction, too_many;
+	uint64_t duplicates, rest, malformed, too_long, protocol, off;
+	uint64_t sent;
+};
+
+/**
+ * nomstack_fragments - read the counters of fragments
+ * @s: the stack
+ * @out: filled in
+ */
+NOMSTACK_API void nomstack_fragments(struct nomstack *s, struct nomstack_fragments *out);
 
 #define NOMSTACK_SIZE_BINS 16	/* no ring has more than 32768 */
 #define NOMSTACK_DELAY_BINS 18

@@ -40,9 +40,9 @@
 #define ARP_TABLE_SIZE			64
 #endif
 #ifndef IP_REASSEMBLY
-#define IP_REASSEMBLY			0	/* fragments are dropped: bounded work, no held buffers */
+#define IP_REASSEMBLY			0	/* lwIP's; ours is nomstack_reass.c */
 #endif
-#define IP_FRAG				0
+#define IP_FRAG				0	/* nomstack_frag.c */
 #ifndef LWIP_CHECKSUM_CTRL_PER_NETIF
 #define LWIP_CHECKSUM_CTRL_PER_NETIF	1	/* offload is the device's to offer */
 #endif
@@ -173,6 +173,15 @@
 #else
 #define MEMP_STATS			0
 #endif
+
+/* Fragments (nomstack_reass.c): datagrams at a time, 66 KiB each; pieces of one. */
+#ifndef NOMSTACK_REASS_DATAGRAMS
+#define NOMSTACK_REASS_DATAGRAMS	8
+#endif
+#ifndef NOMSTACK_REASS_FRAGMENTS
+#define NOMSTACK_REASS_FRAGMENTS	64
+#endif
+#define MEMP_NUM_SYS_TIMEOUT		(LWIP_NUM_SYS_TIMEOUT_INTERNAL + 1)	/* and their time */
 
 /* Live knobs: their values after nomstack_open(). */
 #ifndef NOMSTACK_W_US

@@ -22,5 +22,6 @@
 #define TCP_PMTU_SETS		2
 #define NOMSTACK_HEAP_BYTES	(512 << 10)
 #define NOMSTACK_TSO_MAX	16
+#define NOMSTACK_REASS_DATAGRAMS 0
 
 #include "../default/lwipopts.h"

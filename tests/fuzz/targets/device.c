@@ -186,7 +186,7 @@ static uint64_t clock_fn(void *arg)
 static void on_datagram(struct nomstack *s, void *arg, const void *data, uint32_t len, const struct nomstack_addr *from,
 			uint16_t port)
 {
-	nomstack_udp_send_to(s, 7, from, port, data, len < 1452 ? len : 1452);
+	nomstack_udp_send_to(s, 7, from, port, data, len < 65473 ? len : 65473);	/* more than the MTU: fragments */
 }
 
 static void arp_of_peer(void)
@@ -224,6 +224,11 @@ struct nomstack *fuzz_open(uint64_t features, bool dhcp, const char *ip6)
 
 void fuzz_close(struct nomstack *s)
 {
+	struct nomstack_fragments fr;
+
+	nomstack_fragments(s, &fr);
+	FUZZ_ASSERT(fr.held <= NOMSTACK_REASS_DATAGRAMS);
+	FUZZ_ASSERT(fr.received >= fr.dropped + 2 * fr.completed + fr.held);
 	fuzz_app_reset(NULL);
 	nomstack_close(s);
 	FUZZ_ASSERT(nomstack__heap_used() == 0);
