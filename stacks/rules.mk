@@ -22,7 +22,7 @@ $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))
 # the archives as well).  Vectorizing a handful of header words costs more than it saves.
 HOT_CFLAGS := -flto=auto -ffat-lto-objects -O3 -fomit-frame-pointer -fno-tree-slp-vectorize
 # The driver's rare cases stay calls: inlined, they would make its usual ones longer.
-HOT_SRCS := $(LWIP_SRCS) $(NOMSTACK_SRCS) $(filter-out %_packed.c,$(NOMDRV_SRCS))
+HOT_SRCS := $(LWIP_SRCS) $(NOMSTACK_SRCS) $(filter-out %_packed.c %_packet.c,$(NOMDRV_SRCS))
 $(call objs,$(HOT_SRCS)): private CFLAGS += $(HOT_CFLAGS)
 $(call objs,$(HOT_SRCS)): stacks/rules.mk
 

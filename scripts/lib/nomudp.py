@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """nomudp - run the responder of the comparison in a guest, and load it with datagrams
 
-The variants differ in nothing but --stack and --tier, and the core.  The device
+The variants differ in nothing but --stack, --device and --tier, and the core.  The device
 moves from one to the other, as with nhttpd (lib/nhttpd.py).
 """
 import json
@@ -20,6 +20,7 @@ TIMEOUT_MS = 500		# on an emulated machine whose cores others want, too
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, recvmmsg and sendmmsg, core 0",
     "linux-tuned": "the same with the best of the settings of scripts/lib/tuning.py, core 0",
+    "packet": "the raw tier's code over a packet socket with mapped rings: in-tree driver, kernel's interrupts, core 0",
     "nom-native": "private stack and driver, nomstack_udp_*(), reserved core 1",
     "nom": "raw tier: frames, answers in their place, reserved core 1",
 }
@@ -62,11 +63,13 @@ class Server(guestserver.GuestServer):
     name = "nomudp"
 
     def __init__(self, guest, variant, tuned=None, w_us=0, nic=0):
-        super().__init__(guest, variant, tuned or tuning.DEFAULT, nic)
+        super().__init__(guest, variant, tuned or (tuning.PACKET if variant == "packet" else tuning.DEFAULT), nic)
         self.w_us = w_us
 
     def command(self):
         common = ["nomudp", "--port", str(PORT)]
+        if self.on_packet():
+            return [*common, *self.packet_options(nhttpd.LINUX_CPU)]
         if not self.on_nom():
             return [*common, *self.linux_options(nhttpd.LINUX_CPU)]
         return [*common, *self.nom_options(nhttpd.NOM_CPU), "--tier", "native" if self.variant == "nom-native" else "raw",
@@ -77,7 +80,7 @@ class Server(guestserver.GuestServer):
 
     def settings(self):
         """What it was started with and, where it has knobs, how they stand."""
-        if not self.on_nom():
+        if not self.on_nom() and not self.on_packet():
             return {"command": " ".join(self.ran), "knobs": self.tuning.text()}
         tuned = json.loads(self.guest.capture(["nomctl", "tune", self.name, "--json"], timeout=20))
         return {"command": " ".join(self.ran), "knobs": " ".join(f"{k['name']}={k['value']}" for k in tuned["knobs"])}

@@ -18,7 +18,8 @@ of the server, and every column can have what serves it best in one and the same
 Left out, as telling nothing more: W swept under pipelined requests and files of
 1 MiB; counts of files of 1 MiB without offloads, and without offloads other than
 eight connections; nginx but where it is the yardstick (1 and 64 connections,
-downloads), and its idle time; the priced variant but at 1 and 64 on the tap; in the
+downloads), and its idle time; the packet socket, which parts nom's gain in two, but at 1
+and 64 connections, downloads and idle; the priced variant but at 1 and 64 on the tap; in the
 quick plan pipelined requests and eight connections over the second link, and counts
 of pipelined requests, files of 1 MiB, the priced variant, and settings at 8 and 500.
 """
@@ -32,13 +33,14 @@ FILES = {SMALL: ("/index.html", 175), BULK: ("/bulk.bin", 1 << 20)}	# thesis 6.1
 PIPELINE = 16
 OPEN_CONNECTIONS = 64
 IN_TREE = ("linux-default", "linux-tuned")
-VARIANTS = (*IN_TREE, "nginx", "nom", "nom-priced")
+VARIANTS = (*IN_TREE, "nginx", "packet", "nom", "nom-priced")
 LOADED_OPEN = (*IN_TREE, "nom")
 TAP, PEER = "tap", "vhost-user"
 LINKS = (TAP, PEER)
 DOWN, UP = "down", "up"
 UPLOADED = LOADED_OPEN		# nhttpd on both stacks: nginx throws nothing away
-FEW = {"nginx": (1, 64), "nom-priced": (1, 64)}		# of the small file
+IDLE = (*LOADED_OPEN, "packet")
+FEW = {"nginx": (1, 64), "packet": (1, 64), "nom-priced": (1, 64)}		# of the small file
 ON, OFF = "on", "off"
 LEAST_S = {500: 2}		# connections: seconds of load, or handshakes are what is measured
 
@@ -193,7 +195,7 @@ def closed_stages(plan, variants, link, counting):
         cells = closed(plan, variant, link, counting)
         if not cells:
             continue
-        if not counting and link == TAP and variant in LOADED_OPEN:
+        if not counting and link == TAP and variant in IDLE:
             cells = cells + [Cell("idle", variant, OPEN_CONNECTIONS)]
         servers = len({(c.direction, c.connections) for c in cells}) if variant == "linux-tuned" else 2 * len({c.direction for c in cells})
         stages.append(Stage("closed", variant, cells, servers))

@@ -37,11 +37,12 @@ compare_nhttpd = importlib.util.module_from_spec(importlib.util.spec_from_loader
 loader.exec_module(compare_nhttpd)
 
 # variant: requests/s, instructions a request at every load
-MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "nom": (5000, 3000), "nom-priced": (4000, 3500)}
+MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "packet": (2000, 7000), "nom": (5000, 3000),
+           "nom-priced": (4000, 3500)}
 ROUGH = {("nom", p.UP, p.ON): 0.2, ("nom", p.DOWN, p.OFF): 0.5}	# parts of nom's rate for 1 MiB
 SATURATION = {"linux-default": 2000, "linux-tuned": 2500, "nom": 4900}
 # The same from the other end of the rings: nom is no longer bound by what feeds it.
-AT_PEER = {"linux-default": 1, "linux-tuned": 1, "nginx": 1, "nom": 2, "nom-priced": 1}
+AT_PEER = {"linux-default": 1, "linux-tuned": 1, "nginx": 1, "packet": 1, "nom": 2, "nom-priced": 1}
 SWEEP_US = {0: (100, 1000), 5: (120, 1500), 20: (130, 1400), 80: (200, 2000)}	# W: mean latency, requests/s
 
 
@@ -491,11 +492,13 @@ def from_boots_to_compare_json():
     assert done.returncode == 0 and "made-up linux-tuned" in (out / "index.html").read_text(), done.stderr
     tuned = [(t, nic) for v, t, nic in FakeServer.started if v == "linux-tuned"]
     assert tuned[:len(tuning.SETTINGS)] == [(t.name, 0) for t in tuning.SETTINGS] and {("gro-off", 1), ("default", 1)} <= set(tuned)
-    assert {nic for v, _, nic in FakeServer.started if v in ("linux-default", "nginx", "nom-priced")} == {0}, "the device that suits them"
+    assert {nic for v, _, nic in FakeServer.started if v in ("linux-default", "nginx", "packet", "nom-priced")} == {0}, "the device that suits them"
     assert {nic for v, _, nic in FakeServer.started if v == "nom"} == {0, 1} and {l["ioeventfd"] for l in all_lines if l["group"] == "closed" and l["variant"] == "nom"} == {p.ON}
     confirmed = {l["tuning"] for l in all_lines if l["group"] == "tune" and l["boot"] == 1 and l["link"] == p.TAP}
     assert "gro-off" in confirmed and len(confirmed) <= 2
     assert {l["variant"] for l in all_lines if l["group"] == "open"} == set(p.LOADED_OPEN)
+    assert {l["variant"] for l in all_lines if l["group"] == "idle"} == {*p.LOADED_OPEN, "packet"}
+    assert {l["variant"] for l in all_lines if l["group"] == "tune"} == {"linux-tuned", "nom"}, "nothing is swept for the packet socket"
     assert {(l["link"], l["connections"], l["offered_per_s"]) for l in all_lines if l["group"] == "open" and l["level"] == 0.5} == \
         {(link, c, 0.5 * base[f"{link}, {c} connections"]) for link in p.LINKS for c in (1, 64, 500)}, "the same for all variants, in all boots"
     whole = json.loads((out / "wide.json").read_text())

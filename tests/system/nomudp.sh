@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# nomudp inside the guest, on the kernel's stack, on frames and on the private stack:
+# nomudp inside the guest, on the kernel's stack, on frames of a device or of a packet
+# socket, and on the private stack:
 # answers to nom-load at the guest's second network device, what must come back when
 # it ends, and what it says when it cannot start.  TAP; needs two virtio-net devices
 # on one network, as tests/run boots them.
@@ -116,6 +117,22 @@ check $? "polling: no interrupt, no system call"
 check $? "each answer was sent"
 stop
 check $? "SIGTERM while polling: exit status 0"
+
+# The first device is the kernel's meanwhile; without an address, so that its stack answers nothing.
+# After kill -9 it was taken as it lay, and given back as that.
+nomctl run --give-back $BDF >/dev/null
+until_true 5 ls /sys/bus/pci/devices/$BDF/virtio*/net/ >/dev/null
+first=$(busybox basename "$(echo /sys/bus/pci/devices/$BDF/virtio*/net/*)")
+ip link set "$first" up
+start nomudp --stack packet --device "$first" --ip 10.0.0.2/24 --cpu 0 && load 10.0.0.2 && load 10.0.0.2 --bytes 1472
+check $? "packet socket: answers short and long requests"
+busybox ping -c 3 -W 5 10.0.0.2 >"$DIR/ping" && [ "$(stat icmp.answers)" -eq 3 ]
+check $? "packet socket: it, and not the kernel, answers pings"
+[ "$(stat doorbells_tx)" -gt 0 ] && [ "$(stat loop.syscalls)" -ge "$(stat doorbells_tx)" ] && [ "$(stat rx_bad)" -eq 0 ]
+check $? "packet socket: sends by system calls"
+stop
+check $? "packet socket: SIGTERM, exit status 0"
+ip link set "$first" down
 
 start_nom --tier native && load 10.0.0.2
 check $? "native tier: answers"

@@ -203,6 +203,11 @@ int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg)
 
 	if (v->pair)
 		nomdrv__bug(__func__, "the first pair", (long)v->pair);
+	if (v->path) {
+		vnet_stop(v);
+		v->path->tx_reap(v, done, arg);
+		return -EOPNOTSUPP;
+	}
 	for (i = 0; i < vnet_nr_pairs(v); i++)
 		vnet_stop(vnet_pair(v, i));
 	for (i = 0; i < vnet_nr_pairs(v); i++) {

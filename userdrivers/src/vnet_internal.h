@@ -89,6 +89,23 @@ struct vnet_auto {
 };
 
 /**
+ * struct vnet_path - a data path that is not virtio's: of a packet socket (vnet_packet.c)
+ *
+ * Called by vnet_*() of the same names, which have found that the interface runs.  Only
+ * @tx_reap is called after a stop, too.  @tx copies, and has 1 to VNET_TX_SEG_MAX
+ * segments.
+ */
+struct vnet_path {
+	unsigned int (*rx_pending)(const struct vnet *v);
+	unsigned int (*rx_burst)(struct vnet *v, struct vnet_rx *out, unsigned int max);
+	int (*tx)(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg, void *cookie);
+	unsigned int (*tx_reap)(struct vnet *v, vnet_tx_done_fn done, void *arg);
+	void (*tx_flush)(struct vnet *v);
+	bool (*irq_arm)(struct vnet *v);
+	void (*irq_disarm)(struct vnet *v);
+};
+
+/**
  * struct vnet - an interface
  *
  * @rxq, @rx_base: receive ring; start of the buffers
@@ -112,6 +129,7 @@ struct vnet_auto {
  * @rx_take: how frames are taken from a split ring: at most @max structs, of
  *	@pending used entries
  * @rx_gso: bit n: frames of gso_type n were negotiated
+ * @path: NULL: virtio's rings; else @slow is set
  * @features: as negotiated, for vnet_restart() of a device that forgot
  * @wanted: what would have been, had the device offered it and all that it needs
  * @idle: of vnet_auto()
@@ -146,6 +164,7 @@ struct vnet {
 	uint8_t rx_gso;
 	unsigned int (*rx_take)(struct vnet *v, struct vnet_rx *out, unsigned int max, unsigned int pending);
 	int error;
+	const struct vnet_path *path;
 	struct nomdrv_dev *dev;
 	uint64_t irq_seen, rx_seen, config_seen, features, wanted;
 	unsigned int irq_empty;

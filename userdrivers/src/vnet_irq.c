@@ -90,7 +90,7 @@ int vnet_irq_fd(struct vnet *v)
 
 bool vnet_irq_arm(struct vnet *v)
 {
-	bool sleep = !v->error && (v->packed ? vpacked_irq_on(&v->rxq) : vring_irq_on(&v->rxq));
+	bool sleep = !v->error && (v->path ? v->path->irq_arm(v) : v->packed ? vpacked_irq_on(&v->rxq) : vring_irq_on(&v->rxq));
 
 	v->idle.refused = !sleep;
 	return sleep;
@@ -119,6 +119,12 @@ void vnet_irq_disarm(struct vnet *v)
 
 	if (!v->rxq.armed)
 		return;
+	if (v->path) {
+		v->rxq.armed = false;
+		if (!v->error)
+			v->path->irq_disarm(v);
+		return;
+	}
 	if (v->packed)
 		vpacked_irq_off(&v->rxq);
 	else

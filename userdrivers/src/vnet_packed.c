@@ -4,7 +4,7 @@
  *
  * The functions of vnet_rx.c and vnet_tx.c ask one question, "slow?", and come
  * here if so: neither a stop nor the second kind of ring costs the first kind
- * an instruction.  What is queued for transmit is in vnet_tx.c for both.
+ * an instruction.  Nor does what has no rings of virtio at all (struct vnet_path).  What is queued for transmit is in vnet_tx.c for both.
  */
 #include "vnet_internal.h"
 
@@ -17,6 +17,8 @@ unsigned int vnet__rx_pending_slow(const struct vnet *v)
 
 	if (v->error)
 		return 0;
+	if (v->path)
+		return v->path->rx_pending(v);
 	if (!left)	/* a lie, if anything: have the caller come and look */
 		return vpacked_is_used(r, r->last_used);
 	for (n = 0; n < left && vpacked_is_used(r, r->last_used + n); n++)
@@ -29,6 +31,8 @@ unsigned int vnet__rx_burst_slow(struct vnet *v, struct vnet_rx *out, unsigned i
 	struct virtq *const r = &v->rxq;
 	unsigned int got = 0, n;
 
+	if (v->path)
+		return v->error ? 0 : v->path->rx_burst(v, out, max);
 	for (n = 0; !v->error && n < max && vpacked_is_used(r, r->last_used); n++) {
 		uint32_t len, csum_ok;
 		unsigned int id, buf;
@@ -107,6 +111,8 @@ unsigned int vnet__tx_reap_slow(struct vnet *v, vnet_tx_done_fn done, void *arg)
 	struct virtq *r = &v->txq;
 	unsigned int freed = 0, left = vring_outstanding(r);
 
+	if (v->path)
+		return v->path->tx_reap(v, done, arg);
 	/* No more than were outstanding at first: @done may queue and announce, without end. */
 	while (!v->error && freed < left && vpacked_is_used(r, r->last_used)) {
 		unsigned int id, next = r->last_used & r->mask;

@@ -54,7 +54,21 @@ __attribute__((noinline))
 static int turn_slow(struct vnet *v, uint16_t id, uint32_t len, uint16_t csum_start,
 		     uint16_t csum_offset, void *cookie)
 {
-	return v->error ? -EIO : do_turn(v, id, len, csum_start, csum_offset, cookie, true);
+	struct vnet_seg seg = { .len = len };
+	int err;
+
+	if (v->error)
+		return -EIO;
+	if (!v->path)
+		return do_turn(v, id, len, csum_start, csum_offset, cookie, true);
+	if (id >= v->rx_nr_bufs || v->rx_state[id] != VNET_BUF_HELD)
+		nomdrv__bug(__func__, "a held buffer", id);
+	if (csum_start || len > VNET_FRAME_MAX_BYTES)
+		return -EINVAL;
+	seg.addr = vnet__rx_buf(v, id) + VNET_HDR_BYTES;
+	err = v->path->tx(v, &seg, 1, cookie);
+	v->stats.tx_turned += !err;
+	return err;
 }
 
 int vnet_tx_turn(struct vnet *v, uint16_t id, uint32_t len, uint16_t csum_start,
@@ -138,7 +152,7 @@ __attribute__((noinline))
 static int cut_slow(struct vnet *v, const struct vnet_turn *part, unsigned int nr, uint16_t csum_start,
 		    uint16_t csum_offset, uint16_t gso_bytes, uint16_t hdr_bytes, void *cookie)
 {
-	return v->error ? -EIO : do_cut(v, part, nr, csum_start, csum_offset, gso_bytes, hdr_bytes, cookie, true);
+	return v->error ? -EIO : v->path ? -EINVAL : do_cut(v, part, nr, csum_start, csum_offset, gso_bytes, hdr_bytes, cookie, true);
 }
 
 int vnet_tx_turn_cut(struct vnet *v, const struct vnet_turn *part, unsigned int nr, uint16_t csum_start,

@@ -159,6 +159,9 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 __attribute__((noinline))
 static int tx_slow(struct vnet *v, const struct vnet_tx *tx)
 {
+	if (v->path && !v->error)
+		return !tx->nr_seg || tx->nr_seg > VNET_TX_SEG_MAX || tx->csum_start || tx->gso_bytes ? -EINVAL :
+		       v->path->tx(v, tx->seg, tx->nr_seg, tx->cookie);
 	return v->error ? -EIO : do_tx(v, tx, true);
 }
 
@@ -217,6 +220,13 @@ __attribute__((noinline))
 static int tx_copy_slow(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg,
 			uint16_t csum_start, uint16_t csum_offset)
 {
+	int err;
+
+	if (v->path && !v->error) {
+		err = nr_seg - 1u >= VNET_TX_SEG_MAX || csum_start ? -EINVAL : v->path->tx(v, seg, nr_seg, NULL);
+		v->stats.tx_copies += !err;
+		return err;
+	}
 	return v->error ? -EIO : do_tx_copy(v, seg, nr_seg, csum_start, csum_offset, true);
 }
 
@@ -311,6 +321,10 @@ static void flush_slow(struct vnet *v)
 {
 	if (v->error)
 		return;
+	if (v->path) {
+		v->path->tx_flush(v);
+		return;
+	}
 	v->tx_announced = v->stats.tx_packets;
 	vnet__announce(v, VNET_TXQ, &v->stats.doorbells_tx);
 }

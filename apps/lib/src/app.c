@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* app.c - messages, words, and the processor that a program runs on */
+/* app.c - messages, words, kinds of device, and the processor that a program runs on */
 #include <nomapp/app.h>
 
 #include <cpuid.h>
@@ -39,6 +39,16 @@ int app_choice(const char *words, const char *word)
 		words += len + (words[len] == '|');
 	}
 	return -1;
+}
+
+bool app_hosted(const char *device)
+{
+	return !strncmp(device, "unix:", 5) || app_packet(device);
+}
+
+bool app_packet(const char *device)
+{
+	return !strncmp(device, APP_PACKET, strlen(APP_PACKET));
 }
 
 /* It leaves its translated code for PAUSE. */

@@ -17,11 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 
-bool app_hosted(const char *device)
-{
-	return !strncmp(device, "unix:", 5);
-}
-
 static int open_nom(struct nomux_ctx **ctx)
 {
 	int ret = *ctx ? 0 : nomux_open(ctx);
@@ -62,16 +57,35 @@ int app_open_core(struct nomux_ctx **ctx, int cpu, uint64_t notify_mask, const c
 	return EXIT_OK;
 }
 
-enum bus { BUS_PCI, BUS_MMIO, BUS_VHOST_USER };
+enum bus { BUS_PCI, BUS_MMIO, BUS_VHOST_USER, BUS_PACKET };
 
 static const char *const unknown[] = {
 	[BUS_PCI] = "no such PCI function, or not a virtio-net device (nomctl status, lspci -D)",
 	[BUS_MMIO] = "no such device in /sys/bus/platform/devices, or not a virtio-net device",
 	[BUS_VHOST_USER] = "no vhost-user back-end listens there; start one (nom-vhost-backend --socket PATH --tap IFNAME)",
+	[BUS_PACKET] = "no such network interface (ip link)",
 };
+
+static const char *packet_advice(int err)
+{
+	switch (err) {
+	case -EAFNOSUPPORT:
+		return "this kernel has no packet sockets: it is built without CONFIG_PACKET";
+	case -EPERM:
+		return "packet sockets need CAP_NET_RAW: run as root";
+	case -ENODEV:
+		return unknown[BUS_PACKET];
+	case -ENETDOWN:
+		return "the interface is down: ip link set IFNAME up";
+	default:
+		return "see the lines above";
+	}
+}
 
 static const char *advice(int err, enum bus bus, unsigned nr_pairs)
 {
+	if (bus == BUS_PACKET)
+		return packet_advice(err);
 	switch (err) {
 	case -ENOENT:
 	case -ENODEV:
@@ -92,12 +106,20 @@ static const char *advice(int err, enum bus bus, unsigned nr_pairs)
 	}
 }
 
+static enum bus bus_of(const char *device)
+{
+	return app_packet(device) ? BUS_PACKET : app_hosted(device) ? BUS_VHOST_USER :
+	       !strncmp(device, "mmio:", 5) ? BUS_MMIO : BUS_PCI;
+}
+
 static int open_on(enum bus bus, struct nomux_ctx *ctx, const char *device, const struct vnet_opts *opts,
 		   struct vnet **vnet_out)
 {
 	char bdf[32];
 
 	switch (bus) {
+	case BUS_PACKET:
+		return vnet_open_packet(device + strlen(APP_PACKET), opts, vnet_out);
 	case BUS_VHOST_USER:
 		return vnet_open_vhost_user(device + 5, opts, vnet_out);
 	case BUS_MMIO:
@@ -112,7 +134,7 @@ static int open_on(enum bus bus, struct nomux_ctx *ctx, const char *device, cons
 int app_open_device(struct nomux_ctx *ctx, const char *device, const struct vnet_opts *opts, uint64_t optional,
 		    const char *less, struct vnet **vnet_out)
 {
-	enum bus bus = app_hosted(device) ? BUS_VHOST_USER : !strncmp(device, "mmio:", 5) ? BUS_MMIO : BUS_PCI;
+	enum bus bus = bus_of(device);
 	struct vnet_opts without = *opts;
 	int ret = open_on(bus, ctx, device, opts, vnet_out);
 

@@ -23,7 +23,7 @@ int main(int argc, char **argv)
 {
 	static struct options opt;
 	static struct server srv;
-	char err[512];
+	char err[512], packet[64];
 	int ret;
 
 	app_begin("nhttpd");
@@ -38,6 +38,10 @@ int main(int argc, char **argv)
 	}
 	if (ret == OPTIONS_SHOWN)
 		return EXIT_OK;
+	if (opt.stack == STACK_PACKET) {	/* longer names are cut off, and no interface has one */
+		snprintf(packet, sizeof(packet), APP_PACKET "%s", opt.device);
+		opt.device = packet;
+	}
 	house_block_signals();
 	nomux_clock_init();
 	srv.opt = &opt;
@@ -51,7 +55,7 @@ int main(int argc, char **argv)
 		     "how long a silent connection is kept: fewer reconnects for more memory", 1, 3600,
 		     opt.idle_timeout_s);
 	/* In-tree and hosted: the board is read for its prices where there is one. */
-	if ((opt.stack == STACK_LINUX || !strncmp(opt.device, "unix:", 5)) && nomux_open(&srv.nomux))
+	if ((opt.stack == STACK_LINUX || app_hosted(opt.device)) && nomux_open(&srv.nomux))
 		srv.nomux = NULL;
 	ret = price_open(&srv);
 	if (!ret)

@@ -5,7 +5,7 @@
  * Two places to run.  In a guest with nom: a PCI function through VFIO, the
  * data thread on a leased core, interrupts and prices as upcalls.  Hosted
  * (--device unix:PATH): the same code as an ordinary process on a vhost-user
- * back-end.
+ * back-end, or with --stack packet on an interface of the kernel's.
  *
  * The loop makes no system call while there is work; <nomapp/loop.h> has its marks.
  */
@@ -292,7 +292,7 @@ static void loop(struct server *srv)
 
 static int setup(struct server *srv)
 {
-	bool hosted = !strncmp(srv->opt->device, "unix:", 5);
+	bool hosted = app_hosted(srv->opt->device);
 	size_t bytes = srv->opt->site_bytes;
 	void *mem[2];
 	int ret;
@@ -370,6 +370,8 @@ static int start(struct server *srv)
 	ret = srv->cores ? EXIT_OK : house_start(srv, &self, 1);
 	if (!ret && nom.core)
 		ret = nom_enter_core(srv);
+	if (!ret && srv->opt->stack == STACK_PACKET)
+		ret = app_pin((int)srv->opt->cpu);
 	if (ret)
 		return ret;
 	atomic_store(&srv->wake, nom_wake);
@@ -389,8 +391,8 @@ static int start(struct server *srv)
 		snprintf(where, sizeof(where), "%s, core %d, device %s, %s, profile %s", urls, nomux_core_cpu(nom.core),
 			 srv->opt->device, large, nomstack_profile());
 	else
-		snprintf(where, sizeof(where), "%s, hosted, device %s, %s, profile %s", urls, srv->opt->device, large,
-			 nomstack_profile());
+		snprintf(where, sizeof(where), "%s, %s, device %s, %s, profile %s", urls,
+			 srv->opt->stack == STACK_PACKET ? "no device of its own" : "hosted", srv->opt->device, large, nomstack_profile());
 	server_announce(srv, where);
 	return EXIT_OK;
 }

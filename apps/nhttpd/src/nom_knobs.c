@@ -79,7 +79,12 @@ void nom_show_stats(struct server *srv)
 	const struct vnet_stats *v = vnet_stats(nom.vnet);
 	struct metrics *m = &srv->m;
 	struct nomstack_stats s;
+	static uint64_t sends;		/* seen; to a packet socket each announcement is a system call */
 
+	if (srv->opt->stack == STACK_PACKET) {
+		metric_add(m, M_SYSCALLS, v->doorbells_tx - sends);
+		sends = v->doorbells_tx;
+	}
 	nomstack_stats(nom.stack, &s);
 	metric_set(m, M_RX_PACKETS, v->rx_packets);
 	metric_set(m, M_TX_PACKETS, v->tx_packets);

@@ -26,8 +26,8 @@ static const struct option_def {
 	const char *help;
 } table[] = {
 	{ "root", "DIR", TEXT, BOTH, AT(root), 0, 0, 0, "serve the files below DIR (required)" },
-	{ "stack", "linux|nom", CHOICE, BOTH, AT(stack), 0, 0, STACK_LINUX,
-	  "the kernel's TCP/IP, or a private one on a device of our own" },
+	{ "stack", "linux|nom|packet", CHOICE, BOTH, AT(stack), 0, 0, STACK_LINUX,
+	  "the kernel's TCP/IP, or a private one on a device of our own, or over a packet socket" },
 	{ "port", "N", NUMBER, BOTH, AT(port), 1, 65535, 80, "TCP port" },
 	{ "ip", "ADDR[/LEN]|dhcp", TEXT, BOTH, AT(ip), 0, 0, 0,
 	  "nom: IPv4 address of the interface with prefix length, or dhcp (this or --ip6 is required); linux: listen here only, an address of either version" },
@@ -35,10 +35,10 @@ static const struct option_def {
 	{ "ip6", "auto|off|ADDR/64", TEXT, NOM, AT(ip6), 0, 0, 0,
 	  "IPv6: by router advertisements (default), none, or a fixed address; a link-local one besides" },
 	{ "gateway6", "ADDR", TEXT, NOM, AT(gateway6), 0, 0, 0, "router of a fixed IPv6 address" },
-	{ "device", "BDF|mmio:NAME|unix:PATH", TEXT, NOM, AT(device), 0, 0, 0,
-	  "PCI function, 0000:00:03.0, platform device without PCI, mmio:LNRO0005:00, or the socket of a vhost-user back-end: hosted, no lease (required)" },
+	{ "device", "BDF|mmio:NAME|unix:PATH|IFNAME", TEXT, NOM, AT(device), 0, 0, 0,
+	  "PCI function, 0000:00:03.0, platform device without PCI, mmio:LNRO0005:00, or the socket of a vhost-user back-end: hosted, no lease; packet: an interface of the kernel's (required)" },
 	{ "cpu", "N", NUMBER, BOTH, AT(cpu), -1, 4095, -1,
-	  "linux: pin the serving thread; nom: the reserved core to lease; -1: any" },
+	  "linux, packet: pin the serving thread; nom: the reserved core to lease; -1: any" },
 	{ "cores", "N", NUMBER, NOM, AT(cores), 1, NHTTPD_CORES, 1,
 	  "leased cores, each with a stack, a queue pair of the device and connections of its own" },
 	{ "max-connections", "N", NUMBER, BOTH, AT(max_connections), 1, 65536, 1024,
@@ -96,7 +96,8 @@ static int bad(char *err, size_t err_bytes, const char *fmt, ...)
 static void help(void)
 {
 	printf("usage: nhttpd --root DIR [--stack linux] [OPTION]...\n"
-	       "       nhttpd --root DIR --stack nom --device BDF --ip ADDR/LEN [OPTION]...\n\n"
+	       "       nhttpd --root DIR --stack nom --device BDF --ip ADDR/LEN [OPTION]...\n"
+	       "       nhttpd --root DIR --stack packet --device IFNAME --ip ADDR/LEN [OPTION]...\n\n"
 	       "An HTTP/1.1 server for files, on the kernel's stack or on a private one.\n\n");
 	for (unsigned i = 0; i < NR; i++) {
 		const struct option_def *d = &table[i];
@@ -144,18 +145,24 @@ static int set(struct options *opt, const struct option_def *d, const char *valu
 /* Rules that need more than one option. */
 static int check(const struct options *opt, const uint8_t *given, char *err, size_t n)
 {
-	unsigned here = opt->stack == STACK_NOM ? NOM : LINUX;
+	unsigned here = opt->stack == STACK_LINUX ? LINUX : NOM;
+	const char *stack = opt->stack == STACK_PACKET ? "packet" : here == NOM ? "nom" : "linux";
 
 	if (!opt->root)
 		return bad(err, n, "--root is missing: name the directory to serve");
 	for (unsigned i = 0; i < NR; i++)
 		if (given[i] && !(table[i].stacks & here))
-			return bad(err, n, "--%s means nothing with --stack %s", table[i].name,
-				   here == NOM ? "nom" : "linux");
+			return bad(err, n, "--%s means nothing with --stack %s", table[i].name, stack);
+	if (opt->stack == STACK_PACKET && (!opt->device || strchr(opt->device, ':')))
+		return bad(err, n, "--stack packet needs --device: a network interface of the kernel's (ip link)");
+	if (opt->stack == STACK_PACKET && (opt->cores > 1 || opt->large_receive == LARGE_ON))
+		return bad(err, n, "--cores and --large-receive on mean nothing with --stack packet");
 	if (here == NOM && !opt->device)
 		return bad(err, n, "--stack nom needs --device: a PCI function (lspci -D), mmio:NAME or unix:PATH");
+	if (opt->stack == STACK_NOM && app_packet(opt->device))
+		return bad(err, n, "a packet socket is no device of our own: --stack packet --device IFNAME");
 	if (here == NOM && !opt->ip && (!opt->ip6 || !strcmp(opt->ip6, "off")))
-		return bad(err, n, "--stack nom needs --ip: ADDR/LEN or dhcp, or --ip6: ADDR/64 or auto");
+		return bad(err, n, "--stack %s needs --ip: ADDR/LEN or dhcp, or --ip6: ADDR/64 or auto", stack);
 	if (opt->cores > 1 && !strncmp(opt->device, "unix:", 5))
 		return bad(err, n, "--cores %lld: hosted mode has one queue pair; give a PCI function to --device",
 			   (long long)opt->cores);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum stack { STACK_LINUX, STACK_NOM };
+enum stack { STACK_LINUX, STACK_NOM, STACK_PACKET };
 #ifndef NHTTPD_CORES
 #define NHTTPD_CORES 2	/* rules.mk links as many copies of the stack */
 #endif

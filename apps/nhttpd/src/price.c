@@ -54,7 +54,7 @@ int price_open(struct server *srv)
 		die_message("--table: %s", err);
 		return EXIT_ECON;
 	}
-	if (opt->stack != STACK_NOM || !p->table || opt->w_us >= 0)
+	if (opt->stack == STACK_LINUX || !p->table || opt->w_us >= 0)
 		return EXIT_OK;
 	if (econ_controller_create(p->table, &p->terms, p->form, &p->controller)) {
 		die_message("--table %s, --terms %s: cannot make a controller of them", opt->table,

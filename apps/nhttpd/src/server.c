@@ -18,8 +18,10 @@
 
 void server_announce(struct server *srv, const char *where)
 {
+	static const char *const stacks[] = { "linux", "nom", "packet" };
+
 	printf("nhttpd: serving %u files of %s, %s, stack %s, pid %d\n", site_nr_files(srv->site), srv->opt->root,
-	       where, srv->opt->stack == STACK_NOM ? "nom" : "linux", (int)getpid());
+	       where, stacks[srv->opt->stack], (int)getpid());
 	fflush(stdout);
 	if (!nomux_clock.ready)
 		nomux_log(LOG_WARNING, "nhttpd: no usable time stamp counter: the clock is asked of the kernel instead");

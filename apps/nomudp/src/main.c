@@ -20,21 +20,21 @@
 
 #define OPT(field) offsetof(struct options, field)
 static const struct econ_option table[] = {
-	{ "stack", 's', ECON_OPT_STRING, OPT(stack_word), "KIND", "linux: the kernel's (default); nom: a device of our own", 0, 0 },
-	{ "tier", 't', ECON_OPT_STRING, OPT(tier_word), "KIND", "nom: raw: frames (default); native: the private stack", 0, 0 },
+	{ "stack", 's', ECON_OPT_STRING, OPT(stack_word), "KIND", "linux: the kernel's (default); nom: a device of our own; packet: our stack over a packet socket", 0, 0 },
+	{ "tier", 't', ECON_OPT_STRING, OPT(tier_word), "KIND", "nom, packet: raw: frames (default); native: the private stack", 0, 0 },
 	{ "port", 'p', ECON_OPT_INT, OPT(port), "N", "UDP port (7000)", 1, 65535 },
-	{ "ip", 'i', ECON_OPT_STRING, OPT(ip), "ADDR[/LEN]", "nom: own address and prefix (required); linux: listen here only", 0, 0 },
-	{ "device", 'd', ECON_OPT_STRING, OPT(device), "BDF|mmio:NAME|unix:PATH",
-	  "nom: PCI function, platform device, or the socket of a vhost-user back-end: hosted, no lease ($NOM_DEVICE)", 0, 0 },
-	{ "cpu", 'c', ECON_OPT_INT, OPT(cpu), "N", "linux: stay on this core; nom: the reserved core to lease ($NOM_CPU; -1: any)", -1, 4095 },
-	{ "w-us", 'w', ECON_OPT_INT, OPT(w_us), "N", "nom: the batching delay W (0)", 0, 100000 },
-	{ "large-receive", 0, ECON_OPT_FLAG, OPT(large_receive), NULL, "native: the device may join datagrams that it receives", 0, 0 },
-	{ "poll", 0, ECON_OPT_FLAG, OPT(poll), NULL, "nom: never sleep", 0, 0 },
-	{ "irq", 0, ECON_OPT_FLAG, OPT(irq), NULL, "nom: sleep as soon as there is nothing to do", 0, 0 },
-	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom: without work for so long, sleep (10000)", 1, 10000000 },
-	{ "pause", 0, ECON_OPT_STRING, OPT(pause_word), "auto|on|off", "nom: PAUSE while polling; auto: not on an emulated CPU", 0, 0 },
+	{ "ip", 'i', ECON_OPT_STRING, OPT(ip), "ADDR[/LEN]", "nom, packet: own address and prefix (required); linux: listen here only", 0, 0 },
+	{ "device", 'd', ECON_OPT_STRING, OPT(device), "BDF|mmio:NAME|unix:PATH|IFNAME",
+	  "nom: PCI function, platform device, or the socket of a vhost-user back-end: hosted, no lease ($NOM_DEVICE); packet: the kernel's interface", 0, 0 },
+	{ "cpu", 'c', ECON_OPT_INT, OPT(cpu), "N", "linux, packet: stay on this core; nom: the reserved core to lease ($NOM_CPU; -1: any)", -1, 4095 },
+	{ "w-us", 'w', ECON_OPT_INT, OPT(w_us), "N", "nom, packet: the batching delay W (0)", 0, 100000 },
+	{ "large-receive", 0, ECON_OPT_FLAG, OPT(large_receive), NULL, "nom, native: the device may join datagrams that it receives", 0, 0 },
+	{ "poll", 0, ECON_OPT_FLAG, OPT(poll), NULL, "nom, packet: never sleep", 0, 0 },
+	{ "irq", 0, ECON_OPT_FLAG, OPT(irq), NULL, "nom, packet: sleep as soon as there is nothing to do", 0, 0 },
+	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom, packet: without work for so long, sleep (10000)", 1, 10000000 },
+	{ "pause", 0, ECON_OPT_STRING, OPT(pause_word), "auto|on|off", "nom, packet: PAUSE while polling; auto: not on an emulated CPU", 0, 0 },
 	{ "arp-per-s", 0, ECON_OPT_INT, OPT(arp_per_s), "N", "raw: ARP answers a second, a tenth of it at once (1000)", 0, 1000000 },
-	{ "icmp-per-s", 0, ECON_OPT_INT, OPT(icmp_per_s), "N", "nom: echo replies likewise (1000)", 0, 1000000 },
+	{ "icmp-per-s", 0, ECON_OPT_INT, OPT(icmp_per_s), "N", "nom, packet: echo replies likewise (1000)", 0, 1000000 },
 	{ "busy-poll-us", 0, ECON_OPT_INT, OPT(busy_poll_us), "N",
 	  "linux: poll the device so long in a read, and prefer that to interrupts; 0: leave that alone (0)", 0, 1000000 },
 	{ "name", 0, ECON_OPT_STRING, OPT(name), "TEXT", "name on the counter page (nomudp)", 0, 0 },
@@ -44,8 +44,10 @@ static const struct econ_option table[] = {
 
 void server_announce(struct server *srv, const char *where)
 {
-	printf("nomudp: answering %s, stack %s, pid %d\n", where,
-	       srv->opt.stack == STACK_LINUX ? "linux" : srv->opt.tier == TIER_RAW ? "nom, raw tier" : "nom, native tier", (int)getpid());
+	static const char *const stacks[] = { "linux", "nom", "packet" };
+
+	printf("nomudp: answering %s, stack %s%s, pid %d\n", where, stacks[srv->opt.stack],
+	       srv->opt.stack == STACK_LINUX ? "" : srv->opt.tier == TIER_RAW ? ", raw tier" : ", native tier", (int)getpid());
 	fflush(stdout);
 }
 
@@ -100,11 +102,12 @@ static int take_environment(struct options *o)
 
 static int check(struct options *o)
 {
-	int stack = app_choice("linux|nom", o->stack_word), tier = app_choice("raw|native", o->tier_word ? o->tier_word : "raw");
+	static char packet[64];		/* longer names are cut off, and no interface has one */
+	int stack = app_choice("linux|nom|packet", o->stack_word), tier = app_choice("raw|native", o->tier_word ? o->tier_word : "raw");
 	int pause = app_choice("auto|on|off", o->pause_word);
 
 	if (stack < 0)
-		return usage_error("--stack must be linux or nom");
+		return usage_error("--stack must be linux, nom or packet");
 	if (tier < 0)
 		return usage_error("--tier must be raw or native");
 	if (pause < 0)
@@ -117,17 +120,25 @@ static int check(struct options *o)
 	o->pause = pause == 1 || (pause == 0 && !app_emulated_cpu());
 	if (stack == STACK_LINUX && (o->tier_word || o->device || o->w_us || o->poll || o->irq))
 		return usage_error("--tier, --device, --w-us, --poll and --irq mean nothing with --stack linux");
-	if (stack == STACK_NOM && o->busy_poll_us)
-		return usage_error("--busy-poll-us means nothing with --stack nom");
+	if (stack != STACK_LINUX && o->busy_poll_us)
+		return usage_error("--busy-poll-us means nothing without --stack linux");
 	if (take_environment(o))
 		return EXIT_USAGE;
 	if (stack == STACK_NOM && !o->device)
 		return usage_error("--stack nom needs --device: a PCI function (lspci -D), mmio:NAME or unix:PATH");
-	if (stack == STACK_NOM && !o->ip)
-		return usage_error("--stack nom needs --ip ADDR/LEN");
-	if (o->large_receive && (stack == STACK_LINUX || tier == TIER_RAW))
+	if (stack == STACK_NOM && app_packet(o->device))
+		return usage_error("a packet socket is no device of our own: --stack packet --device IFNAME");
+	if (stack == STACK_PACKET && (!o->device || strchr(o->device, ':')))
+		return usage_error("--stack packet needs --device: a network interface of the kernel's (ip link)");
+	if (stack == STACK_PACKET) {
+		snprintf(packet, sizeof(packet), APP_PACKET "%s", o->device);
+		o->device = packet;
+	}
+	if (stack != STACK_LINUX && !o->ip)
+		return usage_error(stack == STACK_NOM ? "--stack nom needs --ip ADDR/LEN" : "--stack packet needs --ip ADDR/LEN");
+	if (o->large_receive && (stack != STACK_NOM || tier == TIER_RAW))
 		return usage_error("--large-receive is for --stack nom --tier native: a raw answer lies in the buffer of its request");
-	if (stack == STACK_NOM && tier == TIER_RAW && !strcmp(o->ip, "dhcp"))
+	if (stack != STACK_LINUX && tier == TIER_RAW && !strcmp(o->ip, "dhcp"))
 		return usage_error("--ip dhcp needs the stack: --tier native");
 	return EXIT_OK;
 }
@@ -148,7 +159,8 @@ int main(int argc, char **argv)
 		return usage_error(ret < 0 ? err : "it takes no operands");
 	if (srv.opt.help) {
 		printf("usage: nomudp [--stack linux] [OPTION]...\n"
-		       "       nomudp --stack nom --device BDF --ip ADDR/LEN [OPTION]...\n\n"
+		       "       nomudp --stack nom --device BDF --ip ADDR/LEN [OPTION]...\n"
+		       "       nomudp --stack packet --device IFNAME --ip ADDR/LEN [OPTION]...\n\n"
 		       "Answer datagrams, on the kernel's stack or on a device of its own.\n\n");
 		econ_options_help(stdout, table);
 		printf("\nSIGTERM ends it.  See nomudp(1).\n");
@@ -165,7 +177,7 @@ int main(int argc, char **argv)
 	ret = metrics_open(&srv.m, srv.opt.name);
 	if (ret)
 		nomux_log(LOG_WARNING, "nomudp: no counter page (%s): nomctl will not see this server", strerror(-ret));
-	ret = srv.opt.stack == STACK_NOM ? net_nom_run(&srv) : net_linux_run(&srv);
+	ret = srv.opt.stack == STACK_LINUX ? net_linux_run(&srv) : net_nom_run(&srv);
 	nomux_close(srv.nomux);
 	metrics_close(&srv.m);
 	return ret;

@@ -3,7 +3,8 @@
  * net_nom.c - a device of our own: the loop, the core, the end
  *
  * In a guest with nom a PCI function through VFIO, the data thread on a leased core;
- * hosted (--device unix:PATH) an ordinary process on a vhost-user back-end.
+ * hosted (--device unix:PATH) an ordinary process on a vhost-user back-end; and with
+ * --stack packet one on an interface of the kernel's.
  *
  * <nomapp/loop.h> has what its loop shares with nhttpd's.
  */
@@ -99,13 +100,17 @@ static void show(struct server *srv)
 	net.tier->show(srv);
 	metric_set(m, M_POLLS, net.polls);
 	metric_set(m, M_SLEEPS, net.sleeps);
-	metric_set(m, M_SYSCALLS, net.syscalls);
+	/* each announcement to a packet socket is one */
+	metric_set(m, M_SYSCALLS, net.syscalls + (srv->opt.stack == STACK_PACKET ? v->doorbells_tx : 0));
 	metric_set(m, M_RX_PACKETS, v->rx_packets);
 	metric_set(m, M_TX_PACKETS, v->tx_packets);
 	metric_set(m, M_DOORBELLS_RX, v->doorbells_rx);
 	metric_set(m, M_DOORBELLS_TX, v->doorbells_tx);
 	metric_set(m, M_INTERRUPTS, v->interrupts);
 	metric_set(m, M_RX_BAD, v->rx_bad);
+	metric_set(m, M_RX_OTHERS, v->rx_others);
+	metric_set(m, M_RX_LOST, v->rx_lost);
+	metric_set(m, M_TX_LOST, v->tx_lost);
 	metric_set(m, M_RESTARTS, v->restarts);
 }
 
@@ -163,13 +168,13 @@ static bool work(struct server *srv, uint64_t *now_ns)
 	return end;
 }
 
-static void sleep_hosted(uint64_t ns)
+static void sleep_hosted(const struct server *srv, uint64_t ns)
 {
 	struct pollfd pfd = { .fd = vnet_irq_fd(net.v), .events = POLLIN };
 	struct timespec ts = { .tv_nsec = (long)ns };
 
 	ppoll(&pfd, 1, &ts, NULL);
-	net.syscalls += 2;	/* and the read of the interrupt's eventfd */
+	net.syscalls += srv->opt.stack == STACK_PACKET ? 1 : 2;	/* and the read of the interrupt's eventfd */
 }
 
 static void idle_sleep(struct server *srv, uint64_t max_ns)
@@ -185,7 +190,7 @@ static void idle_sleep(struct server *srv, uint64_t max_ns)
 			net.syscalls++;
 			nomux_wait(net.core, max_ns);
 		} else {
-			sleep_hosted(max_ns);
+			sleep_hosted(srv, max_ns);
 		}
 	}
 	net.tier->idle_done();
@@ -274,6 +279,8 @@ static int setup(struct server *srv)
 			  vnet_feature_reason(net.v, VIRTIO_NET_F_GUEST_USO4));
 	if (!ret)
 		ret = server_signals(srv);
+	if (!ret && srv->opt.stack == STACK_PACKET)
+		ret = app_pin((int)srv->opt.cpu);
 	if (!ret)
 		ret = net.tier->open(srv, net.v);
 	if (ret)
@@ -288,8 +295,9 @@ static int setup(struct server *srv)
 
 static void announce(struct server *srv)
 {
-	char where[200], core[32] = "hosted";
+	char where[200], core[32];
 
+	snprintf(core, sizeof(core), "%s", srv->opt.stack == STACK_PACKET ? "no device of its own" : "hosted");
 	if (net.core)
 		snprintf(core, sizeof(core), "core %d", nomux_core_cpu(net.core));
 	snprintf(where, sizeof(where), "udp://%.*s:%d/, %s, device %s", (int)strcspn(srv->opt.ip, "/"), srv->opt.ip,

@@ -13,7 +13,7 @@
 
 #include <stdatomic.h>
 
-enum stack { STACK_LINUX, STACK_NOM };
+enum stack { STACK_LINUX, STACK_NOM, STACK_PACKET };
 enum tier { TIER_RAW, TIER_NATIVE };
 enum idle { IDLE_AUTO, IDLE_POLL, IDLE_IRQ };
 

@@ -166,6 +166,31 @@ int vnet_open_vhost_user(const char *socket_path, const struct vnet_opts *opts,
 			 struct vnet **out);
 
 /**
+ * vnet_open_packet - no device: an AF_PACKET socket on an interface of the kernel's
+ * @ifname: an Ethernet interface that is up
+ * @opts: options, or NULL; @queue_size is that of both of the socket's rings (1024)
+ * @out: the running interface; unchanged on failure
+ *
+ * For comparison with a device of one's own: the kernel's driver, interrupts and
+ * scheduler, and no TCP/IP of the kernel's.  Frames are copied into and out of rings
+ * that the kernel has mapped, and vnet_tx_flush() makes a system call.  No offloads,
+ * no restart.
+ *
+ * vnet_mac() is @opts' or one derived from the interface's, not the interface's own:
+ * the kernel's stack drops our frames as another station's before it has looked into
+ * them, and answers none.  Give the interface no IP address that is ours, or the
+ * kernel answers ARP questions for it.  Segments that the interface joins (GRO, large
+ * receive) are longer than a slot and dropped, counted in rx_bad: turn that off for
+ * TCP (ethtool -K IFNAME gro off lro off).
+ *
+ * Return: 0, -EAFNOSUPPORT (a kernel without CONFIG_PACKET), -EPERM (needs
+ * CAP_NET_RAW), -ENODEV (no such interface), -EPROTOTYPE (not Ethernet), -ENETDOWN (not
+ * up), -ENOPROTOOPT (kernel older than 4.20), -EOPNOTSUPP (several queue pairs),
+ * -ENOMEM, -EINVAL or -E2BIG (options).
+ */
+int vnet_open_packet(const char *ifname, const struct vnet_opts *opts, struct vnet **out);
+
+/**
  * vnet_create - run the driver on a device of any transport
  * @dev: a constructed or stopped device; owned by the vnet from success on
  * @opts: options, or NULL
@@ -738,7 +763,7 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @tx_copies: frames copied by vnet_tx_copy()
  * @tx_turned: frames sent by vnet_tx_turn()
  * @doorbells_rx: doorbells of the receive queue (new buffers)
- * @doorbells_tx: doorbells of the transmit queue
+ * @doorbells_tx: doorbells of the transmit queue; packet socket: system calls that send
  * @doorbells_suppressed: flushes with news for which the device wanted none
  * @interrupts: interrupts seen
  * @rx_csum_ok: frames with VNET_RX_CSUM_OK
@@ -750,6 +775,9 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @rx_large: frames with VNET_RX_LARGE
  * @config_interrupts: changes of configuration that the device signalled
  * @commands: answered on the control queue
+ * @rx_others: packet socket: frames for other stations, or with a VLAN tag
+ * @rx_lost: packet socket: frames that found no slot; current after vnet_check()
+ * @tx_lost: packet socket: frames that the interface dropped and said so
  * @auto_sleeps: times that vnet_auto() said to sleep: switches from polling
  * @auto_refused: of these, those that vnet_irq_arm() refused, for a frame was there
  * @auto_timeouts: of these, those that ended without a frame
@@ -767,6 +795,7 @@ struct vnet_stats {
 	uint64_t config_interrupts, commands;
 	uint64_t auto_sleeps, auto_refused, auto_timeouts, auto_asleep_ns, auto_spin_ns;
 	uint64_t tx_turned, tx_uso;
+	uint64_t rx_others, rx_lost, tx_lost;
 };
 
 /** vnet_stats - the live counters */

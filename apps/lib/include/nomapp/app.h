@@ -46,8 +46,12 @@ bool app_emulated_cpu(void);
 /* app_pin - the calling thread stays on @cpu; below 0: anywhere.  Exit status. */
 int app_pin(int cpu);
 
-/* app_hosted - is @device the socket of a vhost-user back-end: no lease, no nom kernel? */
+/* app_hosted - is @device the socket of a vhost-user back-end, or a packet socket's: no lease, no nom kernel? */
 bool app_hosted(const char *device);
+
+/* app_packet - is @device an interface of the kernel's, to be used through a packet socket? */
+#define APP_PACKET "packet:"
+bool app_packet(const char *device);
 
 /**
  * app_open_core - lease a core; nobody enters it yet
@@ -64,7 +68,7 @@ int app_open_core(struct nomux_ctx **ctx, int cpu, uint64_t notify_mask, const c
 /**
  * app_open_device - take a device
  * @ctx: not used for a hosted one
- * @device: PCI function (with or without domain), mmio:NAME or unix:PATH
+ * @device: PCI function (with or without domain), mmio:NAME, unix:PATH or packet:IFNAME
  * @opts: for the driver
  * @optional: those of @opts->features_on to do without if the device's queues are too short for them
  * @less: how to want less memory, as the end of a sentence; NULL: it cannot be helped
