@@ -21,6 +21,7 @@
 #define NOMSTACK__BATCH_LIMIT 256	/* largest batch_max */
 #define NOMSTACK__MAX_CONNS MEMP_NUM_TCP_PCB
 #define NOMSTACK__PREDICT_MIN 54	/* headers without options */
+#define NOMSTACK__JOIN_MAX 44	/* segments: what a large frame holds */
 #define NOMSTACK__BULK_BYTES 1000	/* a frame this long may be one of many */
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -143,6 +144,7 @@ struct nomstack {
 	unsigned rx_in_stack;		/* buffers that pbufs refer to */
 	unsigned rx_unposted;		/* released, not announced to the device */
 	unsigned ooseq_share;
+	unsigned rx_join_max;		/* segments that are joined; 1: none */
 	unsigned predict_min;		/* shorter frames are no candidates for the short way through TCP */
 
 	/* who takes part: see nomstack_batch.c */
@@ -159,7 +161,7 @@ struct nomstack {
 	unsigned tso_max;		/* segments in a frame; 1: none are joined */
 	struct tso tso;
 	bool tx_offload;
-	bool tso4, tso6;		/* the device cuts up segments of this version of IP */
+	bool tso4, tso6, cuts;		/* the device cuts up segments of this version of IP, of either */
 	bool uso4, uso6;		/* it may join datagrams */
 	bool tx_blocked;		/* a frame met a full ring */
 	bool in_timers;

@@ -20,7 +20,7 @@
 #define REASS_MAX_S 60	/* RFC 1122, 3.3.2; RFC 8200, 4.5 */
 #define REASS_MIN (NOMSTACK_REASS_DATAGRAMS > 0)
 
-enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, NAGLE, KEEPALIVE_S, CC, ICMP_PER_S, REASS_MAX, REASS_SHARE, REASS_S };
+enum { W_US, W_RX_US, W_TX_US, BATCH_MAX, ZC_MIN_BYTES, TSO_MAX, RX_JOIN_MAX, NAGLE, KEEPALIVE_S, CC, ICMP_PER_S, REASS_MAX, REASS_SHARE, REASS_S };
 
 /* Data that is held for W, its ACK delayed, and that held for W: RFC 9293, 3.8.6.3, allows half a second. */
 _Static_assert(TCP_FAST_INTERVAL + 2 * (W_MAX_US / 1000) <= 500, "a W that is too long for delayed acknowledgments");
@@ -40,6 +40,9 @@ static const struct nomstack_knob knobs[] = {
 	[TSO_MAX] = { "tso_max", "segments",
 		"segments that leave as one frame for the device to cut up, 1: none; more makes long answers cheaper",
 		1, NOMSTACK__TSO_MAX, NOMSTACK_TSO_MAX },
+	[RX_JOIN_MAX] = { "rx_join_max", "segments",
+		"received segments that the stack joins where the device did not, 1: none; more makes uploads cheaper, and ACKs fewer",
+		1, NOMSTACK__JOIN_MAX, NOMSTACK__JOIN_MAX },
 	[NAGLE] = { "nagle", "",
 		"1: small data waits while some is unacknowledged (RFC 896): fewer packets for latency",
 		0, 1, NOMSTACK_NAGLE },
@@ -113,7 +116,10 @@ int nomstack_knob_set(struct nomstack *s, const char *name, int64_t v)
 		break;
 	case TSO_MAX:
 		s->tso_max = (unsigned)v;
-		tcp_tso_segs = s->tso4 || s->tso6 ? (u16_t)v : 1;
+		tcp_tso_segs = s->cuts ? (u16_t)v : 1;
+		break;
+	case RX_JOIN_MAX:
+		s->rx_join_max = (unsigned)v;
 		break;
 	case NAGLE:
 		s->nagle = v;
@@ -166,6 +172,9 @@ int nomstack_knob_get(struct nomstack *s, const char *name, int64_t *out)
 		break;
 	case TSO_MAX:
 		*out = s->tso_max;
+		break;
+	case RX_JOIN_MAX:
+		*out = s->rx_join_max;
 		break;
 	case NAGLE:
 		*out = s->nagle;

@@ -49,7 +49,6 @@ void nomstack__rx_free(struct pbuf *p)
 #define TCP6_AT 54u	/* of IPv6 */
 #define DATA_AT NOMSTACK__PREDICT_MIN
 #define DATA6_AT (TCP6_AT + 20)
-#define JOIN_MAX 44u	/* what a large frame holds */
 /* TCP's offset and flags: a header of 20 bytes; ACK, perhaps PSH, and nothing else */
 #define PLAIN_MASK LE32(0xff, (uint8_t)~TCP_PSH, 0, 0)
 #define PLAIN LE32(0x50, TCP_ACK, 0, 0)
@@ -296,10 +295,10 @@ static unsigned join(struct nomstack *s, const struct vnet_rx *rx, unsigned nr)
 	unsigned n, i, total = 0, bytes = 0;
 	struct tcp_pcb *pcb = NULL;
 	struct pbuf *p, *next;
-	uint16_t len[JOIN_MAX];		/* read once: the device can write there */
+	uint16_t len[NOMSTACK__JOIN_MAX];		/* read once: the device can write there */
 	uint32_t seq = 0;
 
-	for (n = 0; n < nr && n < JOIN_MAX; n++, total += bytes, seq += bytes) {
+	for (n = 0; n < nr && n < s->rx_join_max; n++, total += bytes, seq += bytes) {
 		const uint8_t *f = rx[n].data;
 		const struct tcp_hdr *h = (const struct tcp_hdr *)(f + TCP_AT);
 		struct tcp_pcb *of;

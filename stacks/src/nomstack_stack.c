@@ -148,6 +148,7 @@ int nomstack_open(const struct nomstack_opts *o, struct nomstack **out)
 	s->tx_offload = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_CSUM);
 	s->tso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO4);
 	s->tso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_HOST_TSO6);
+	s->cuts = s->tso4 || s->tso6;
 	s->uso4 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO4);
 	s->uso6 = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_GUEST_USO6);
 	s->rx_merges = vnet_features(s->v) & FEATURE(VIRTIO_NET_F_MRG_RXBUF);

@@ -162,9 +162,7 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 	int tries, rc;
 
 	cut = s->tx_offload ? nomstack__tso_wanted(p) : 0;
-	if (unlikely(!cut && p->tot_len > s->netif.mtu + ETH_BYTES) && nomstack__frag_wanted(p))
-		return nomstack__tx_fragments(s, p);
-	for (tries = 0; (s->tso4 || s->tso6) && unlikely(s->tso.open || !copy || cut); tries++) {
+	for (tries = 0; s->cuts && unlikely(s->tso.open || !copy || cut); tries++) {
 		if (nomstack__tso_add(s, p, cut))
 			return nomstack__tx_queued(s);
 		if (likely(!cut))
@@ -178,6 +176,8 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 		nomstack__tx_announce(s);
 		nomstack__tx_reap(s);
 	}
+	if (unlikely(p->tot_len > s->netif.mtu + ETH_BYTES) && nomstack__frag_wanted(p))
+		return nomstack__tx_fragments(s, p);
 	if (unlikely(head[12] == 0x08 && head[13] == 0x06 && p->len >= 42 && head[21] == 1))
 		s->st.arp_requests++;
 	if (s->tx_offload)

@@ -507,7 +507,7 @@ static void test_live_changes(void **state)
 
 static void test_knob_table_is_complete(void **state)
 {
-	static const char *const names[] = { "w_us", "w_rx_us", "w_tx_us", "batch_max", "zc_min_bytes", "tso_max",
+	static const char *const names[] = { "w_us", "w_rx_us", "w_tx_us", "batch_max", "zc_min_bytes", "tso_max", "rx_join_max",
 					     "nagle", "keepalive_s", "cc", "icmp_per_s", "reass_max", "reass_share",
 					     "reass_s" };
 	const struct nomstack_knob *k;

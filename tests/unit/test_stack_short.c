@@ -252,6 +252,7 @@ static void talk(uint64_t with, bool short_way)
 		rig_open(&rig, "10.0.0.2/24", features);
 	if (!short_way)
 		rig.s->predict_min = UINT32_MAX;
+	rig_knob(&rig, "rx_join_max", 1);	/* joined, they are acknowledged as one */
 	rig_knob(&rig, "nagle", with % 5 == 0);
 	rig_knob(&rig, "cc", with / 2 % 2);
 	rig_knob(&rig, "w_us", with % 7 == 0 ? 2000 : 0);
