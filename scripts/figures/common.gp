@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
-# common.gp - what all figures share; ARG1: wide.csv, ARG2: the SVG to write, ARG3: the link (tap)
+# common.gp - what all figures share; ARG1: the data, ARG2: the SVG to write, ARG3: the link (tap)
 #
-#   gnuplot -c scripts/figures/NAME.gp build/report/wide/wide.csv NAME.svg
+#   gnuplot -c scripts/figures/NAME.gp build/report/wide/wide.jsonl NAME.svg
 #   gnuplot -c scripts/figures/NAME.gp build/report/wide/wide.csv NAME.svg vhost-user
+#
+# Of raw data (a .jsonl, each line a load in one boot) medians, spread and frontiers are made
+# here, by `python3 scripts/lib/widetable.py wide.jsonl`, which prints what wide.csv holds.
+TABLE = exists("TABLE") ? TABLE : "widetable"
+DATA = RAW[strlen(RAW)-5:] eq ".jsonl" ? "< python3 -B \"".LIB."/".TABLE.".py\" \"".RAW."\"" : RAW
 LINK = strlen(LINK) ? LINK : "tap"
 set encoding utf8
 set datafile separator ","

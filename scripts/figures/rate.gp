@@ -2,6 +2,7 @@
 # rate.gp - requests a second by number of connections, closed loop, small file
 WIDTH = 860; HEIGHT = 340
 LINK = ARG3
+RAW = ARG1; LIB = system("dirname '".ARG0."'")."/../lib"
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set logscale x
@@ -11,13 +12,13 @@ set yrange [0:*]
 set xlabel "connections"
 set ylabel "requests/s"
 small(variant) = is("closed", variant) && strcol("file") eq "small" && column("pipeline") == 1
-plot ARG1 using (pick(small(DEFAULT), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
+plot DATA using (pick(small(DEFAULT), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREY title "in-tree", \
   '' using (pick(small(TUNED), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb BROWN title "in-tree, tuned", \
   '' using (pick(small(NGINX), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb GREEN title "nginx, in-tree", \
-  '' using (pick(small(PACKET), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb BROWN title "nom's stack, packet socket", \
+  '' using (pick(small(PACKET), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb LIGHT title "nom's stack, packet socket", \
   '' using (pick(small(NOM), "connections")):(num("requests_per_s")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom", \
   '' using (pick(small(DEFAULT), "connections")):(num("requests_per_s")):(num("requests_per_s.min")):(num("requests_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb GREY notitle, \
   '' using (pick(small(TUNED), "connections")):(num("requests_per_s")):(num("requests_per_s.min")):(num("requests_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb BROWN notitle, \
   '' using (pick(small(NGINX), "connections")):(num("requests_per_s")):(num("requests_per_s.min")):(num("requests_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb GREEN notitle, \
-  '' using (pick(small(PACKET), "connections")):(num("requests_per_s")):(num("requests_per_s.min")):(num("requests_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb BROWN notitle, \
+  '' using (pick(small(PACKET), "connections")):(num("requests_per_s")):(num("requests_per_s.min")):(num("requests_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb LIGHT notitle, \
   '' using (pick(small(NOM), "connections")):(num("requests_per_s")):(num("requests_per_s.min")):(num("requests_per_s.max")) with yerrorbars pt 7 ps 0.1 lw 1 lc rgb BLUE notitle

@@ -23,7 +23,7 @@ import links
 import nhttpd
 import qmp
 
-SETTLE_S = 0.3
+SETTLE_S, TIMED_SETTLE_S = 0.3, 0.1	# before counts, before times
 BUSY_HOST = 0.15		# part of the host's CPU that others may take before a figure is called disturbed
 REPEATS = 2			# of boots that the emulator spoiled
 HOST_CORES = os.sched_getaffinity(0)
@@ -79,10 +79,11 @@ class Boot:
     """One guest and what is measured in it."""
     monitor = None
 
-    def __init__(self, args, number, counting, extra=(), link=links.Tap.name, offloads=True):
-        """extra: (source, path) pairs for the guest's root file system; link: of links.LINKS; offloads: the device has them."""
+    def __init__(self, args, number, counting, extra=(), link=links.Tap.name, offloads=True, ioeventfd=()):
+        """extra: (source, path) pairs for the guest's root file system; link: of links.LINKS; offloads: the device has them;
+        ioeventfd: of each device on a tap (links.Tap)."""
         self.args, self.number, self.counting, self.extra, self.offloads = args, number, counting, extra, offloads
-        self.link = links.make(link)
+        self.link = links.make(link, ioeventfd)
         self.counters = None
         self.plugin = []
         if counting:
@@ -144,7 +145,7 @@ class Boot:
     def measure(self, server, run):
         """What run() yields and, in a counting boot, the plugin's counts; the server's own counters beside them."""
         before_stat = server.counters()
-        time.sleep(SETTLE_S)		# the command channel is silent from here on
+        time.sleep(SETTLE_S if self.counters else TIMED_SETTLE_S)		# the command channel is silent from here on
         before = self.counters.read() if self.counters else None
         load = self.load(run)
         after = self.counters.read() if self.counters else None

@@ -13,6 +13,7 @@ import tuning
 from httpload import LoadError
 
 START_S = 20
+PREFIX = 24
 # Sleeping at once costs thousands of instructions a request at one under way; polling for long
 # keeps ksoftirqd, which has the same core, from taking frames (Documentation/measuring.rst).
 PACKET_IDLE_US = 200
@@ -38,19 +39,49 @@ def stack_settings(guest, app):
             "device": f"features 0x{facts['stack']['features']} mtu {facts['stack']['mtu']}"}
 
 
+def on_nom(variant):
+    return variant.startswith("nom")
+
+
+def address(nic):
+    """The guest's, on its nic-th device (scripts/netns)."""
+    return f"10.0.{nic}.2"
+
+
+def settle_device(nic):
+    """A shell command that leaves no device but the nic-th an address; -1: none."""
+    keep = f"eth{nic}"
+    return f"for d in /sys/class/net/eth*; do d=${{d##*/}}; [ $d = {keep} ] || {{ ip addr flush dev $d; ip link set $d down; }}; done"
+
+
+def in_tree_commands(nic, setting):
+    """Gives the nic-th device its address and a setting of the in-tree stack.
+
+    Over a packet socket that address had another Ethernet address: coming up, the interface tells its own.
+    """
+    device = f"eth{nic}"
+    return (f"{settle_device(nic)}; ip link set {device} down && echo 1 > /proc/sys/net/ipv4/conf/{device}/arp_notify && "
+            f"ip addr replace {address(nic)}/{PREFIX} dev {device} && ip link set {device} up && {tuning.commands(setting, device)}")
+
+
+def packet_commands(nic, setting):
+    """The nic-th device up and without an address: the kernel's stack is to answer nothing."""
+    device = f"eth{nic}"
+    return f"{settle_device(nic)}; ip addr flush dev {device} && ip link set {device} up && {tuning.commands(setting, device)}"
+
+
 class GuestServer:
-    """Subclasses have a name, an address of the in-tree interface, command() and answers()."""
+    """Subclasses have a name, command() and answers()."""
 
     name = ""
-    address = ""
 
-    def __init__(self, guest, variant, tuned):
-        """tuned: a setting of the in-tree stack."""
-        self.guest, self.variant, self.tuning = guest, variant, tuned
+    def __init__(self, guest, variant, tuned, nic=0):
+        """tuned: a setting of the in-tree stack; nic: number of the device."""
+        self.guest, self.variant, self.tuning, self.nic = guest, variant, tuned, nic
         self.job, self.ran = None, []
 
     def on_nom(self):
-        return self.variant.startswith("nom")
+        return on_nom(self.variant)
 
     def on_packet(self):
         """Our stack, over a packet socket on the kernel's interface."""
@@ -64,22 +95,22 @@ class GuestServer:
         raise NotImplementedError
 
     def packet_options(self, cpu):
-        return ["--stack", "packet", "--device", "eth0", "--ip", self.address, "--cpu", str(cpu), "--idle-us", str(PACKET_IDLE_US)]
+        return ["--stack", "packet", "--device", f"eth{self.nic}", "--ip", f"{address(self.nic)}/{PREFIX}", "--cpu", str(cpu), "--idle-us", str(PACKET_IDLE_US)]
 
     def linux_options(self, cpu):
         busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
         return ["--stack", "linux", "--cpu", str(cpu), *busy]
 
+    def nom_options(self, cpu):
+        return ["--stack", "nom", "--device", self.guest.bdf(self.nic), "--ip", f"{address(self.nic)}/{PREFIX}", "--cpu", str(cpu)]
+
     def __enter__(self):
         if self.on_nom():
-            self.guest.run("ip addr flush dev eth0; ip link set eth0 down", timeout=20)
+            self.guest.run(settle_device(-1), timeout=20)
         elif self.on_packet():
-            # Without an address: the kernel's stack is to answer nothing.
-            self.guest.capture(f"ip addr flush dev eth0 && ip link set eth0 up && {tuning.commands(self.tuning)}", timeout=20)
+            self.guest.capture(packet_commands(self.nic, self.tuning), timeout=20)
         else:
-            # Over a packet socket the address had another Ethernet address: coming up, the interface tells its own.
-            self.guest.capture("ip link set eth0 down && echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_notify && "
-                               f"ip addr replace {self.address} dev eth0 && ip link set eth0 up && {tuning.commands(self.tuning)}", timeout=20)
+            self.guest.capture(in_tree_commands(self.nic, self.tuning), timeout=20)
         self.ran = self.command()
         self.job = self.guest.spawn(self.ran)
         try:

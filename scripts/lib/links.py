@@ -43,6 +43,10 @@ class Tap:
     text = "tap with virtio-net headers in a user and network namespace; wrk and nom-load on the host's stack"
     pids = ()
 
+    def __init__(self, ioeventfd=()):
+        """ioeventfd: "on" or "off" of each device, each on a tap of its own; one as lib/qemu.py has it if not said."""
+        self.ioeventfd = tuple(ioeventfd)
+
     def __enter__(self):
         return self
 
@@ -51,7 +55,7 @@ class Tap:
 
     def machine(self):
         """What a Guest takes."""
-        return {"net": "tap", "nics": 1}
+        return {"net": "tap", "nics": len(self.ioeventfd) or 1, "ioeventfd": self.ioeventfd}
 
     def pin(self, cores):
         """wrk inherits our own affinity."""
@@ -200,5 +204,5 @@ def unusable(name, accel):
     return None
 
 
-def make(name):
-    return LINKS[name]()
+def make(name, ioeventfd=()):
+    return LINKS[name](ioeventfd) if ioeventfd else LINKS[name]()

@@ -37,8 +37,8 @@ def extra():
 class Server(nhttpd.Server):
     """nginx in the guest for the length of a with block."""
 
-    def __init__(self, guest, file_bytes, path=nhttpd.PATH, link=None):
-        super().__init__(guest, "nginx", file_bytes, tuned=tuning.DEFAULT, path=path, link=link)
+    def __init__(self, guest, file_bytes, path=nhttpd.PATH, link=None, nic=0):
+        super().__init__(guest, "nginx", file_bytes, tuned=tuning.DEFAULT, path=path, link=link, nic=nic)
 
     def command(self):
         self.guest.capture(f"mkdir -p /run/nginx && cat > {CONF}", stdin=configuration().encode())

@@ -13,9 +13,9 @@ import guest as g
 import guestserver
 import links
 import tuning
-from guestserver import ServerError
+from guestserver import ServerError, address, on_nom
 
-ADDRESS, HOST_ADDRESS, PREFIX, PORT = "10.0.0.2", "10.0.0.1", 24, 80
+PORT = 80
 PATH = "/index.html"
 SINK = "/up"		# takes uploads, and throws them away
 ROOT = "/srv/www"
@@ -27,13 +27,13 @@ PRICE_S = 5
 # times as long in the guest as natively (emulation_factor() measures it anew).
 TIME_SCALE = {"kvm": 1, "tcg": 16}
 LINUX_CPU, NOM_CPU = 0, 1
-IDLE_US = 100000		# nom polls that long before it sleeps: the host may take wrk's core away for some ms
 
 VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, core 0",
     "linux-tuned": "in-tree stack told to poll (scripts/lib/tuning.py), core 0: " + tuning.CLASSIC.text(),
     "packet": "private stack over a packet socket with mapped rings: in-tree driver, kernel's interrupts, core 0",
-    "nom": "private stack and driver, reserved core 1, price-aware",
+    "nom": "private stack and driver with their defaults, reserved core 1",
+    "nom-priced": "the same, W picked by price and load for the penalty valuation",
 }
 
 
@@ -97,15 +97,15 @@ def per_request(variant, counts, stat, requests):
     whole guest, the other events those of the serving core, in both; what the
     other core did meanwhile (a handful of wake-ups a second) stands beside them.
     """
-    cpu, other = (NOM_CPU, LINUX_CPU) if variant == "nom" else (LINUX_CPU, NOM_CPU)
+    cpu, other = (NOM_CPU, LINUX_CPU) if on_nom(variant) else (LINUX_CPU, NOM_CPU)
     own, idle = counts.vcpu(cpu), 0
-    if variant in ("nom", "packet"):
+    if on_nom(variant) or variant == "packet":
         if not own["begin"]:
             raise ServerError("nom's loop executed no busy brackets: its instructions cannot be told from polling")
         user, idle = own["user_busy"], own["user_idle"]
     else:
         user = counts.user(cpu)
-    if variant == "nom":
+    if on_nom(variant):
         doorbells = stat["doorbells_rx"] + stat["doorbells_tx"]
     else:
         doorbells = counts.event(cpu, "kicks") + counts.event(other, "kicks")
@@ -134,43 +134,43 @@ def per_request(variant, counts, stat, requests):
 
 
 def serving_vcpu(variant):
-    return NOM_CPU if variant == "nom" else LINUX_CPU
+    return NOM_CPU if on_nom(variant) else LINUX_CPU
 
 
-def url(path=PATH):
-    return f"http://{ADDRESS}:{PORT}{path}"
+def url(path=PATH, nic=0):
+    return f"http://{address(nic)}:{PORT}{path}"
 
 
 class Server(guestserver.GuestServer):
     """nhttpd in the guest for the length of a with block."""
 
-    name, address = "nhttpd", f"{ADDRESS}/{PREFIX}"
+    name = "nhttpd"
 
-    def __init__(self, guest, variant, file_bytes, w_us=None, tuned=None, path=PATH, link=None, sink=False):
-        """w_us: a fixed batching delay instead of the price-aware one; tuned: a setting of the in-tree stack; link: a tap if not said;
-        sink: take uploads to SINK."""
-        super().__init__(guest, variant, tuned or {"linux-tuned": tuning.CLASSIC, "packet": tuning.PACKET}.get(variant, tuning.DEFAULT))
-        self.file_bytes, self.w_fixed = file_bytes, w_us
-        self.path, self.url = path, url(path)
+    def __init__(self, guest, variant, file_bytes, tuned=None, path=PATH, link=None, sink=False, nic=0):
+        """tuned: a setting of the in-tree stack; link: a tap if not said; sink: take uploads to SINK; nic: number of the device."""
+        super().__init__(guest, variant, tuned or {"linux-tuned": tuning.CLASSIC, "packet": tuning.PACKET}.get(variant, tuning.DEFAULT), nic)
+        self.file_bytes = file_bytes
+        self.path, self.url = path, url(path, nic)
         self.link = link or links.Tap()
         self.sink = sink
+
+    def priced(self):
+        return self.variant == "nom-priced"
 
     def command(self):
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024", *(["--sink", SINK] if self.sink else [])]
         if not self.on_nom():
             return [*common, *self.packet_options(LINUX_CPU)] if self.on_packet() else [*common, *self.linux_options(LINUX_CPU)]
-        nom = [*common, "--stack", "nom", "--device", self.guest.bdf(0), "--ip", f"{ADDRESS}/{PREFIX}", "--cpu", str(NOM_CPU), "--idle-us", str(IDLE_US)]
-        if self.w_fixed is not None:
-            return nom		# W follows through its knob
-        return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE]
+        nom = [*common, *self.nom_options(NOM_CPU)]
+        return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE] if self.priced() else nom
 
     def answers(self):
-        self.link.wait_until_served(ADDRESS, PORT, self.path, self.file_bytes, 2)
+        self.link.wait_until_served(address(self.nic), PORT, self.path, self.file_bytes, 2)
 
     def set_price(self, dollars):
         """Publish a price, and wait until a price-aware server has seen it."""
         write_price(self.guest, dollars)
-        if self.variant != "nom":
+        if not self.priced():
             return
         end = time.monotonic() + PRICE_S
         while self.counters()["price.bandwidth"] != dollars * 1000000:
@@ -178,7 +178,7 @@ class Server(guestserver.GuestServer):
                 raise ServerError(f"nhttpd has not seen the price of ${dollars}/Gb within {PRICE_S} s")
 
     def w_us(self):
-        return self.counters()["w_us"] if self.variant == "nom" else None
+        return self.counters()["w_us"] if self.on_nom() else None
 
     def tune(self, w_us):
         self.guest.capture(["nomctl", "tune", "nhttpd", f"w_us={w_us}"], timeout=20)

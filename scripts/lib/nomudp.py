@@ -15,7 +15,6 @@ from guest import die_with_parent
 from httpload import LoadError
 
 PORT, BYTES = 7000, 32
-URL = f"udp://{nhttpd.ADDRESS}:{PORT}"
 TIMEOUT_MS = 500		# on an emulated machine whose cores others want, too
 
 VARIANTS = {
@@ -40,11 +39,15 @@ def side(variant):
     return "nom" if is_nom(variant) else variant
 
 
-def load(seconds, connections, rate=None, size=BYTES):
-    """nom-load's figures as a dict: a closed loop, or with a rate an open one; LoadError when nothing was answered."""
+def url(nic=0):
+    return f"udp://{guestserver.address(nic)}:{PORT}"
+
+
+def load(seconds, connections, rate=None, size=BYTES, nic=0):
+    """nom-load's figures as a dict: a closed loop, or with a rate an open one; LoadError when nothing was answered.  nic: number of the device."""
     loop = ["--rate", f"{rate:.1f}", "--seed", str(openload.SEED)] if rate else ["--closed"]
     command = [str(openload.NOM_LOAD), *loop, "--connections", str(connections), "--seconds", str(seconds), "--bytes", str(size),
-               "--timeout-ms", str(TIMEOUT_MS), "--warm-up", str(openload.WARM_S), "--drain", str(openload.DRAIN_S), URL]
+               "--timeout-ms", str(TIMEOUT_MS), "--warm-up", str(openload.WARM_S), "--drain", str(openload.DRAIN_S), url(nic)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -57,10 +60,10 @@ def load(seconds, connections, rate=None, size=BYTES):
 class Server(guestserver.GuestServer):
     """nomudp in the guest for the length of a with block."""
 
-    name, address = "nomudp", f"{nhttpd.ADDRESS}/{nhttpd.PREFIX}"
+    name = "nomudp"
 
-    def __init__(self, guest, variant, tuned=None, w_us=0):
-        super().__init__(guest, variant, tuned or (tuning.PACKET if variant == "packet" else tuning.DEFAULT))
+    def __init__(self, guest, variant, tuned=None, w_us=0, nic=0):
+        super().__init__(guest, variant, tuned or (tuning.PACKET if variant == "packet" else tuning.DEFAULT), nic)
         self.w_us = w_us
 
     def command(self):
@@ -69,11 +72,11 @@ class Server(guestserver.GuestServer):
             return [*common, *self.packet_options(nhttpd.LINUX_CPU)]
         if not self.on_nom():
             return [*common, *self.linux_options(nhttpd.LINUX_CPU)]
-        return [*common, "--stack", "nom", "--tier", "native" if self.variant == "nom-native" else "raw", "--device", self.guest.bdf(0),
-                "--ip", self.address, "--cpu", str(nhttpd.NOM_CPU), "--idle-us", str(nhttpd.IDLE_US), "--w-us", str(self.w_us)]
+        return [*common, *self.nom_options(nhttpd.NOM_CPU), "--tier", "native" if self.variant == "nom-native" else "raw",
+                *(["--w-us", str(self.w_us)] if self.w_us else [])]
 
     def answers(self):
-        load(0.2, 1)
+        load(0.2, 1, nic=self.nic)
 
     def settings(self):
         """What it was started with and, where it has knobs, how they stand."""

@@ -51,7 +51,7 @@ def saturation(offer, guess, steps=SEARCH_STEPS):
         figures = offer(rate)
         seen.append(figures)
         if served(figures):
-            low = max(low, figures["achieved_per_s"])
+            low = max(low, min(figures["achieved_per_s"], figures["offered_per_s"]))	# what is left of before is answered, too
             rate = rate * STEP_UP if high is None else (rate + high) / 2
         else:
             high = rate

@@ -1,130 +1,279 @@
 # SPDX-License-Identifier: MIT
-"""plan - which cells the wide comparison has, and what belongs together
+"""plan - which cells the wide comparison has, in which boots, and how long all that takes
 
 A cell is one load of one server over one link (lib/links.py).  Time and counts
 of the same cell come from different boots; Cell is what identifies it in both.
+Boots hold stages, stages hold cells: boots_of() is what lib/wide.py carries out,
+and what duration_s() adds up before it begins.
 
 Which link has which cells: rates and latencies, closed loop and open, on both;
 what does not depend on it (instructions, idle), or is about a host's stack at
 the other end (files of 1 MiB, W against wrk's pace), on the tap.
 
-1 MiB is measured in both directions, and on two devices: one with QEMU's offloads,
-and one without any, which has boots of its own.
+Without KVM a tap's guest has two devices that differ in who takes a doorbell:
+QEMU's device thread (ioeventfd=on, QEMU's default) or the vCPU that rang
+(off).  That would be a setting of the boot; with a device of each kind, it is one
+of the server, and every column can have what serves it best in one and the same boot.
+
+Left out, as telling nothing more: W swept under pipelined requests and files of
+1 MiB; counts of files of 1 MiB without offloads, and without offloads other than
+eight connections; nginx but where it is the yardstick (1 and 64 connections,
+downloads), and its idle time; the packet socket, which parts nom's gain in two, but at 1
+and 64 connections, downloads and idle; the priced variant but at 1 and 64 on the tap; in the
+quick plan pipelined requests and eight connections over the second link, and counts
+of pipelined requests, files of 1 MiB, the priced variant, and settings at 8 and 500.
 """
 from typing import NamedTuple, Optional
+
+import tuning
+from choices import CONFIRMED, TOP
 
 SMALL, BULK = "small", "1m"
 FILES = {SMALL: ("/index.html", 175), BULK: ("/bulk.bin", 1 << 20)}	# thesis 6.1, and the issue's bulk transfer
 PIPELINE = 16
-TUNE_CONNECTIONS = (1, 64)
 OPEN_CONNECTIONS = 64
-VARIANTS = ("linux-default", "linux-tuned", "nginx", "packet", "nom")
-LOADED_OPEN = ("linux-default", "linux-tuned", "nom")
+IN_TREE = ("linux-default", "linux-tuned")
+VARIANTS = (*IN_TREE, "nginx", "packet", "nom", "nom-priced")
+LOADED_OPEN = (*IN_TREE, "nom")
 TAP, PEER = "tap", "vhost-user"
 LINKS = (TAP, PEER)
 DOWN, UP = "down", "up"
-UPLOADED = ("linux-default", "linux-tuned", "nom")	# nhttpd on both stacks: nginx throws nothing away
+UPLOADED = LOADED_OPEN		# nhttpd on both stacks: nginx throws nothing away
+IDLE = (*LOADED_OPEN, "packet")
+FEW = {"nginx": (1, 64), "packet": (1, 64), "nom-priced": (1, 64)}		# of the small file
 ON, OFF = "on", "off"
+LEAST_S = {500: 2}		# connections: seconds of load, or handshakes are what is measured
 
 
 class Cell(NamedTuple):
-    """group: closed, sweep, tune, idle, open or saturation."""
+    """group: closed, sweep, tune, idle, open, search or saturation."""
     group: str
     variant: str
     connections: int
     file: str = SMALL
     pipeline: int = 1
-    w_us: Optional[int] = None		# nom: fixed; None: its default, picked by price and load
+    w_us: Optional[int] = None		# nom: fixed; None: its default
     tuning: Optional[str] = None	# of a sweep over the in-tree stack's settings
-    level: Optional[float] = None	# open loop: part of the in-tree stack's saturation on this link
+    level: Optional[float] = None	# open loop: part of the in-tree stack's saturation with as many connections on this link
     link: str = TAP
     direction: str = DOWN			# of the file; up: the request carries it
     offloads: str = ON				# of the device
+    ioeventfd: Optional[str] = None		# of the device; None: what is best for this variant and load
 
     def text(self):
         what = self.variant + (f" {self.tuning}" if self.tuning else "") + (f" W={self.w_us}" if self.w_us is not None else "")
         how = f"{self.connections} conn" + (", 1 MiB" + (" up" if self.direction == UP else "") if self.file == BULK else "") + (f", {self.pipeline} deep" if self.pipeline > 1 else "")
         return f"{self.group:6} {what:32} {how}" + (f", offered {self.level:.2f}" if self.level else "") + f", {self.link}" + \
-            (", no offloads" if self.offloads == OFF else "")
+            (", no offloads" if self.offloads == OFF else "") + (f", ioeventfd {self.ioeventfd}" if self.ioeventfd else "")
 
 
 class Plan(NamedTuple):
-    boots: int			# for time, over each link; for counts
+    boots: int			# for time, over each link, beside the one that sweeps; for counts
     count_boots: int
     seconds: int		# of load per cell
     connections: tuple
+    peer_connections: tuple	# over the second link
     bulk: tuple
+    bare: tuple			# of these, without offloads
     pipelined: tuple
     sweep_w: tuple
-    sweep: tuple		# (connections, file, pipeline)
+    sweep: tuple		# connections
     levels: tuple
+    ends: tuple			# connections that are offered END_LEVEL, beside the levels at 64
     search_steps: int
+    count_tune: tuple		# connections at which every setting is counted
+    count_bulk: bool		# pipelined requests and files of 1 MiB are counted, too
+    cross: bool			# every setting on every device, not only the best few
+    alone: bool			# no pipelined requests over the second link
+    settings: tuple = tuning.SETTINGS
 
 
-QUICK = Plan(boots=1, count_boots=1, seconds=1, connections=(1, 8, 64, 500), bulk=(8,), pipelined=(64,), sweep_w=(0, 5, 20, 80), sweep=((1, SMALL, 1), (64, SMALL, 1)),
-             levels=(0.25, 0.5, 0.75, 1.0), search_steps=4)
-FULL = Plan(boots=5, count_boots=1, seconds=2, connections=(1, 8, 64, 500), bulk=(1, 8, 64), pipelined=(1, 64), sweep_w=(0, 2, 5, 10, 20, 40, 80),
-            sweep=((1, SMALL, 1), (8, SMALL, 1), (64, SMALL, 1), (500, SMALL, 1), (8, BULK, 1), (64, SMALL, PIPELINE)),
-            levels=(0.1, 0.25, 0.5, 0.75, 0.9, 1.0), search_steps=6)
-TRY = Plan(boots=1, count_boots=1, seconds=1, connections=(1, 64), bulk=(8,), pipelined=(64,), sweep_w=(0, 20), sweep=((64, SMALL, 1),), levels=(0.5,), search_steps=2)
+END_LEVEL, END_STEPS = 0.5, 3
+SWEEP_S = 1
+NOTHING = Plan(boots=1, count_boots=1, seconds=1, connections=(1, 64), peer_connections=(1, 64), bulk=(), bare=(), pipelined=(), sweep_w=(), sweep=(), levels=(),
+               ends=(), search_steps=0, count_tune=(1, 64), count_bulk=False, cross=False, alone=True)
+QUICK = NOTHING._replace(connections=(1, 8, 64, 500), peer_connections=(1, 64, 500), bulk=(8,), bare=(8,), pipelined=(64,), sweep_w=(0, 5, 20, 80), sweep=(1, 64),
+                         levels=(0.25, 0.5, 0.9), ends=(1, 500), search_steps=3)
+FULL = Plan(boots=5, count_boots=1, seconds=2, connections=(1, 8, 64, 500), peer_connections=(1, 8, 64, 500), bulk=(1, 8, 64), bare=(8,), pipelined=(1, 64),
+            sweep_w=(0, 2, 5, 10, 20, 40, 80), sweep=(1, 8, 64, 500), levels=(0.1, 0.25, 0.5, 0.75, 0.9, 1.0), ends=(1, 500), search_steps=4,
+            count_tune=(1, 8, 64, 500), count_bulk=True, cross=True, alone=False)
+TRY = NOTHING._replace(settings=(tuning.DEFAULT, tuning.CLASSIC, *tuning.SETTINGS[1:2]), bulk=(8,), bare=(8,), pipelined=(64,), sweep_w=(0, 20), sweep=(64,), levels=(0.5,), ends=(1,), search_steps=2)
 # What tests/reach/requests counts: nothing but requests for the small file, against every setting of the in-tree stack.
-COUNTS = Plan(boots=0, count_boots=1, seconds=1, connections=(1, 64, 500), bulk=(), pipelined=(), sweep_w=(), sweep=(), levels=(), search_steps=0)
+COUNTS = NOTHING._replace(boots=0, connections=(1, 64, 500), count_tune=(1, 64, 500))
 PLANS = {"quick": QUICK, "full": FULL, "try": TRY, "counts": COUNTS}
 
 
-def closed(plan, variant, link=TAP):
+def devices(link, accel):
+    """ioeventfd of each of a guest's devices; the first is QEMU's default.
+
+    A vhost back-end of either kind needs it on.
+    """
+    return (ON, OFF) if link == TAP and accel == "tcg" else (ON,)
+
+
+def loads(plan, link):
+    return plan.connections if link == TAP else plan.peer_connections
+
+
+def closed(plan, variant, link=TAP, counting=False):
     """Closed-loop cells of a variant at its ordinary settings."""
-    cells = [Cell("closed", variant, c, link=link) for c in plan.connections]
-    cells += [Cell("closed", variant, c, pipeline=PIPELINE, link=link) for c in plan.pipelined]
-    return cells + (bulk(plan, variant, ON) if link == TAP else [])
+    if variant == "nom-priced" and (link != TAP or (counting and not plan.count_bulk)):
+        return []
+    cells = [Cell("closed", variant, c, link=link) for c in loads(plan, link) if c in FEW.get(variant, (c,))]
+    if variant == "nom-priced" or (counting and not plan.count_bulk):
+        return cells
+    if link == TAP or not plan.alone:
+        cells += [Cell("closed", variant, c, pipeline=PIPELINE, link=link) for c in plan.pipelined if c in FEW.get(variant, (c,))]
+    return cells + (bulk(variant, ON, plan.bulk) if link == TAP else [])
 
 
-def bulk(plan, variant, offloads):
+def bulk(variant, offloads, connections):
     """1 MiB in both directions, downloads first; on the tap."""
     ways = (DOWN, UP) if variant in UPLOADED else (DOWN,)
-    return [Cell("closed", variant, c, file=BULK, direction=d, offloads=offloads) for d in ways for c in plan.bulk]
+    return [Cell("closed", variant, c, file=BULK, direction=d, offloads=offloads) for d in ways for c in connections]
 
 
 def sweep(plan):
     """nom's cells over W, those of one W together; on the tap."""
-    return [[Cell("sweep", "nom", c, file=f, pipeline=p, w_us=w) for c, f, p in plan.sweep] for w in plan.sweep_w]
+    return [[Cell("sweep", "nom", c, w_us=w) for c in plan.sweep] for w in plan.sweep_w]
 
 
-def tune(settings, link=TAP):
-    """The in-tree stack's cells over its settings, those of one setting together."""
-    return [[Cell("tune", "linux-tuned", c, tuning=s.name, link=link) for c in TUNE_CONNECTIONS] for s in settings]
+def tune(settings, connections, link, ioeventfd):
+    """The in-tree stack's cells over its settings on one device, those of one setting together."""
+    return [[Cell("tune", "linux-tuned", c, tuning=s.name, link=link, ioeventfd=ioeventfd) for c in connections] for s in settings]
+
+
+def on_devices(variant, connections, link, devs):
+    """A variant's cells on each device, those of one device together."""
+    return [[Cell("tune", variant, c, link=link, ioeventfd=d) for c in connections] for d in devs]
 
 
 def opened(plan, variant, link=TAP):
-    return [Cell("open", variant, OPEN_CONNECTIONS, level=level, link=link) for level in plan.levels]
+    """Equal offered loads: all levels at 64 connections, one at the ends."""
+    return [Cell("open", variant, OPEN_CONNECTIONS, level=level, link=link) for level in plan.levels] + \
+        [Cell("open", variant, c, level=END_LEVEL, link=link) for c in plan.ends]
 
 
-def how_many(plan, variants, boots, counting, settings, links=LINKS):
-    """Cells of the whole comparison, for the progress line."""
-    tuned = len(settings) * len(TUNE_CONNECTIONS) if "linux-tuned" in variants else 0
+class Stage(NamedTuple):
+    """name: what lib/wide.py does for it; servers: that it starts, at most."""
+    name: str
+    variant: Optional[str]
+    cells: list		# or, of those that results decide, as many of them as there may be
+    servers: int
+    loads: int = 0		# beside the cells': of searches for saturation
+
+
+class Booted(NamedTuple):
+    number: int
+    link: str
+    counting: bool
+    offloads: bool
+    stages: list
+
+
+def sweep_stages(plan, variants, link, connections, devs, nom_too):
+    """The in-tree stack's settings on the first device, then on the others; and which device suits nom."""
+    stages = []
+    if "linux-tuned" in variants:
+        first = [c for cells in tune(plan.settings, connections, link, devs[0]) for c in cells]
+        stages.append(Stage("settings", "linux-tuned", first, len(plan.settings)))
+        for device in devs[1:]:
+            again = [c for cells in tune(plan.settings, connections, link, device) for c in cells]
+            if not plan.cross:	# any of them, but TOP and the default at each load
+                again = again[:len(connections) * min(TOP + 1, len(plan.settings))]
+            stages.append(Stage("again", "linux-tuned", again, min(len(plan.settings), len(again))))
+    elif "linux-default" in variants and len(devs) > 1:
+        stages.append(Stage("device", "linux-default", [c for cells in on_devices("linux-default", connections, link, devs) for c in cells], len(devs)))
+    if nom_too and "nom" in variants and len(devs) > 1:
+        stages.append(Stage("device", "nom", [c for cells in on_devices("nom", connections, link, devs) for c in cells], len(devs)))
+    return stages
+
+
+def closed_stages(plan, variants, link, counting):
+    stages = []
+    for variant in variants:
+        cells = closed(plan, variant, link, counting)
+        if not cells:
+            continue
+        if not counting and link == TAP and variant in IDLE:
+            cells = cells + [Cell("idle", variant, OPEN_CONNECTIONS)]
+        servers = len({(c.direction, c.connections) for c in cells}) if variant == "linux-tuned" else 2 * len({c.direction for c in cells})
+        stages.append(Stage("closed", variant, cells, servers))
+    if "nom" in variants and link == TAP and plan.sweep_w:
+        stages.append(Stage("w", "nom", [c for cells in sweep(plan) for c in cells], 1))
+    return stages
+
+
+def open_stages(plan, variants, link, first):
+    """The searches for saturation, then what is offered in parts of the in-tree stack's."""
     loaded = [v for v in variants if v in LOADED_OPEN]
-    swept = len(plan.sweep_w) * len(plan.sweep) if "nom" in variants else 0
+    if not plan.levels:
+        return []
+    stages = [Stage("saturation", v, [], 1, plan.search_steps) for v in loaded]
+    if first and plan.ends and any(v in IN_TREE for v in loaded):
+        stages.append(Stage("ends", None, [], len(plan.ends), len(plan.ends) * END_STEPS))
+    return stages + [Stage("open", v, opened(plan, v, link), 1 + len(plan.ends)) for v in loaded]
+
+
+def boots_of(plan, variants, boots, counting, links=LINKS, accel="tcg"):
+    """Every boot of the comparison with its stages, in order.  Boot 0 of a link sweeps."""
+    out = []
+    for link in links if boots else ():
+        stages = sweep_stages(plan, variants, link, loads(plan, link), devices(link, accel), True)
+        if stages:
+            out.append(Booted(0, link, False, True, stages))
+    for number in range(1, boots + 1):
+        for link in links:
+            order = variants if number % 2 else variants[::-1]	# no stack always has the fresher machine
+            stages = []
+            if number == 1 and "linux-tuned" in variants:
+                again = [Cell("tune", "linux-tuned", c, link=link) for c in loads(plan, link) for _ in range(CONFIRMED)]
+                stages.append(Stage("confirm", "linux-tuned", again, len(again)))
+            stages += closed_stages(plan, order, link, False) + open_stages(plan, order, link, number == 1)
+            out.append(Booted(number, link, False, True, stages))
+            if link == TAP and plan.bare:
+                bare = [(v, bulk(v, OFF, plan.bare)) for v in order if v in UPLOADED]
+                out.append(Booted(number, link, False, False, [Stage("bare", v, cells, 2 * len(plan.bare)) for v, cells in bare]))
+    for number in range(boots + 1, boots + counting + 1):
+        order = variants if number % 2 else variants[::-1]
+        stages = sweep_stages(plan, variants, TAP, plan.count_tune, devices(TAP, accel), boots == 0) if number == boots + 1 else []
+        out.append(Booted(number, TAP, True, True, stages + closed_stages(plan, order, TAP, True)))
+    return out
+
+
+def steps_of(stage):
+    return len(stage.cells) + stage.loads
+
+
+def steps(booted):
+    """Loads of all stages, for the progress line."""
+    return sum(steps_of(stage) for boot in booted for stage in boot.stages)
+
+
+# What each takes on an idle host of two cores without KVM; a boot to its prompt, a server until it answers, a cell beside its load.
+# With these the plan of which a run is known, 132 steps in 258 s, takes 286 s.
+BOOT_S, SERVER_S, WARM_S, CELL_S, COUNT_S, OPEN_S, IDLE_S = 10, 0.7, 1, 0.3, 0.2, 0.7, 2.5
+
+
+def load_s(cell, seconds, counting):
+    """Of a cell's load; sweeps are short, but handshakes under the counting plugin are not."""
+    if cell.group == "tune":
+        return LEAST_S.get(cell.connections, SWEEP_S) if counting else SWEEP_S
+    return max(seconds, LEAST_S.get(cell.connections, 1))
+
+
+def cell_s(cell, seconds, counting):
+    if cell.group == "idle":
+        return IDLE_S
+    return load_s(cell, seconds, counting) + (OPEN_S if cell.group == "open" else CELL_S + COUNT_S * counting)
+
+
+def duration_s(booted, seconds):
+    """Of the boots, in seconds, when nobody else wants the host."""
     total = 0
-    for link in links:
-        both = sum(len(closed(plan, v, link)) for v in variants) + (swept if link == TAP else 0)
-        timed = both + (len(variants) if link == TAP else 0) + len(loaded) * (len(plan.levels) + plan.search_steps)
-        total += boots * timed + (boots > 0) * tuned
-        if link == TAP:
-            bare = sum(len(bulk(plan, v, OFF)) for v in variants if v in UPLOADED)
-            total += counting * both + (counting > 0) * tuned + (boots + counting) * bare
+    for boot in booted:
+        total += BOOT_S + WARM_S * len({s.variant for s in boot.stages})
+        for stage in boot.stages:
+            total += stage.servers * SERVER_S + stage.loads * (max(seconds, 1) + OPEN_S)
+            total += sum(cell_s(c, seconds, boot.counting) for c in stage.cells)
     return total
-
-
-CELL_S, BOOT_S = 0.8, 15	# what a cell takes beside its load, and a boot, on an idle host of two cores without KVM
-
-
-def duration_min(cells, seconds, booted):
-    return (cells * (seconds + CELL_S) + booted * BOOT_S) / 60
-
-
-def minutes(plan, variants, boots, counting, seconds, settings, links=LINKS):
-    """About how long the whole comparison takes on an idle host, in minutes."""
-    booted = (boots + counting) * (1 + bool(plan.bulk)) if TAP in links else 0
-    booted += boots * (len(links) - (TAP in links))
-    return duration_min(how_many(plan, variants, boots, counting, settings, links), seconds, booted)
-

@@ -86,16 +86,17 @@ class Machine:
     net        none: `nics` devices on one hub inside QEMU; tap: on taps t0, t1...
                of the network namespace we are in; vhost-user: on the back-ends that
                listen at `vhost`, one socket a device
+    ioeventfd  "on" or "off" for each device on a tap, of which there are then as many
     plugin     list of "FILE,ARG=..." for QEMU's -plugin
     icount     guest time counts instructions (single-threaded TCG)
     module     a kernel without nom is an error
     """
 
-    def __init__(self, accel="auto", smp=2, mem="2G", kernel=None, nom_cpus="1", nom_mem="256M", net="none", nics=0, vhost=(),
+    def __init__(self, accel="auto", smp=2, mem="2G", kernel=None, nom_cpus="1", nom_mem="256M", net="none", nics=0, vhost=(), ioeventfd=(),
                  append=(), qemu_args=(), plugin=(), icount=False, gdb=False, boot_deadline=None, module=True):
         self.kernel = pathlib.Path(kernel or KERNEL)
         self.smp, self.mem, self.nom_cpus, self.nom_mem = smp, mem, nom_cpus, nom_mem
-        self.net, self.nics, self.vhost = net, nics, list(vhost)
+        self.net, self.nics, self.vhost, self.ioeventfd = net, nics, list(vhost), list(ioeventfd)
         self.append, self.qemu_args, self.plugin = list(append), list(qemu_args), list(plugin)
         self.icount, self.gdb, self.module = icount, gdb, module
         self.accel, self.accel_why = accelerator(accel)
@@ -165,10 +166,11 @@ class Machine:
                     "-device", "virtserialport,chardev=agent,nr=1,name=nom.agent"]
         # A doorbell of a polling guest is cheaper handled in the vCPU's thread than
         # through an eventfd when there is no vhost at its other end.
-        eventfd = "" if self.accel == "kvm" or self.net == "vhost-user" else ",ioeventfd=off"
+        usual = "" if self.accel == "kvm" or self.net == "vhost-user" else ",ioeventfd=off"
         if self.net == "vhost-user":
             cmd += ["-object", f"memory-backend-memfd,id=ram,size={self.mem},share=on"]
         for n in range(self.nics):
+            eventfd = f",ioeventfd={self.ioeventfd[n]}" if self.ioeventfd else usual
             if self.net == "tap":
                 vhost = ",vhost=on" if self.accel == "kvm" and os.access("/dev/vhost-net", os.R_OK | os.W_OK) else ""
                 cmd += ["-netdev", f"tap,id=n{n},ifname=t{n},script=no,downscript=no{vhost}"]
@@ -197,6 +199,8 @@ class Machine:
         """What the host lacks, as one error."""
         if self.net == "vhost-user" and len(self.vhost) != self.nics:
             raise GuestError(EX_USAGE, f"{self.nics} devices on {len(self.vhost)} vhost-user back-ends: one socket for each")
+        if self.ioeventfd and (self.net == "vhost-user" or len(self.ioeventfd) != self.nics or not set(self.ioeventfd) <= {"on", "off"}):
+            raise GuestError(EX_USAGE, f"ioeventfd {self.ioeventfd} of {self.nics} devices: on or off for each, and never with vhost-user, which needs it on")
         if not shutil.which("qemu-system-x86_64"):
             raise GuestError(EX_HOST, "no qemu-system-x86_64 in PATH: run scripts/install-deps (package qemu-system-x86)")
         if not self.image.is_file():

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: MIT
 """tuning - what the in-tree stack can be told, and which of it serves best here
 
-    apply(guest, SETTINGS[3])           # all knobs of one setting, in the guest
-    best = winners(lines, "few", key)   # of a sweep's lines
+    guest.capture(commands(SETTINGS[3], "eth0"))	# all knobs of one setting
+    best = ranked(lines, 64, rate, 1)[0]		# of a sweep's lines, at 64 connections
 
 Each setting names all knobs, so that applying one undoes the last.  The knobs
 are those that Documentation/networking/napi.rst and scaling.rst of the kernel
 and vendors' tuning guides name for latency and for small requests.
 """
 import statistics
-from typing import NamedTuple
-
-BOUND = 8		# connections from which a load counts as "many"
-CLASSES = ("few", "many")
+from typing import NamedTuple, Optional
 
 
 class Tuning(NamedTuple):
@@ -48,10 +45,6 @@ SETTINGS = (
 )
 
 
-def load_class(connections):
-    return "few" if connections < BOUND else "many"
-
-
 def commands(tuning, device="eth0"):
     """A shell command that sets every knob and fails when one cannot be set."""
     queue = f"/sys/class/net/{device}"
@@ -61,21 +54,39 @@ def commands(tuning, device="eth0"):
             f"echo {int(tuning.threaded)} > {queue}/threaded")
 
 
-def apply(guest, tuning):
-    guest.capture(commands(tuning), timeout=20)
+class Choice(NamedTuple):
+    """What a sweep found: median is the figure's, over so many boots."""
+    tuning: Optional[Tuning]	# None: of a variant without settings
+    ioeventfd: str		# of the device
+    median: float
+    boots: int
+
+    def text(self):
+        return (f"{self.tuning.name}, " if self.tuning else "") + f"ioeventfd={self.ioeventfd}"
 
 
-def winner(lines, kind, figure, better):
-    """The setting with the best median of `figure` among a sweep's lines of this class of load, or None: (Tuning, median).
+def named(name):
+    return next((t for t in SETTINGS if t.name == name), None)
 
-    better: 1 more is better, -1 less.  `figure` takes a line and may give None.
+
+def ranked(lines, connections, figure, better):
+    """A sweep's settings and devices for a load, as Choices, the best first.
+
+    better: 1 more is better, -1 less.  `figure` takes a line and may give None.  Once
+    a second boot has measured some of them again, only these are left: the best
+    of many figures is also the luckiest.
     """
     seen = {}
     for line in lines:
         value = figure(line)
-        if value is not None and load_class(line["connections"]) == kind:
-            seen.setdefault(line["tuning"], []).append(value)
-    if not seen:
-        return None
-    name = max(seen, key=lambda n: better * statistics.median(seen[n]))
-    return next(t for t in SETTINGS if t.name == name), statistics.median(seen[name])
+        if value is not None and line["connections"] == connections:
+            seen.setdefault((line["tuning"], line["ioeventfd"]), []).append((line["boot"], value))
+    again = {key: found for key, found in seen.items() if len({boot for boot, _ in found}) > 1}
+    choices = [Choice(named(name), device, statistics.median(v for _, v in found), len({boot for boot, _ in found}))
+               for (name, device), found in (again or seen).items()]
+    return sorted(choices, key=lambda c: -better * c.median)
+
+
+def of_default(lines):
+    """Those of a sweep that the kernel's defaults served."""
+    return [l for l in lines if (l["variant"], l["tuning"]) in (("linux-tuned", DEFAULT.name), ("linux-default", None))]

@@ -3,10 +3,15 @@
 
     rows = table(lines)             # one for each variant, group and number of requests under way
     write(rows, machine, out)       # OUT/udp.json, OUT/udp.csv
+
+Run as a program with a path of udp.jsonl, it prints the CSV, for scripts/figures/udp.gp.
 """
 import csv
+import io
 import json
+import pathlib
 import statistics
+import sys
 
 import widetable
 
@@ -14,7 +19,7 @@ FIGURES = ("requests_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50
            "idle_share", "cpu_us_per_request", "exits_per_request", "irq_injections_per_request",
            "instructions", "instructions_per_request.user", "instructions_per_request.kernel", "doorbells_per_request", "interrupts_per_request",
            "syscalls_per_request", "context_switches_per_request", "requests_per_batch")
-KEY = ("group", "variant", "connections", "tuning", "w_us")
+KEY = ("group", "variant", "connections", "tuning", "w_us", "ioeventfd")
 
 
 def value(line, path):
@@ -62,9 +67,24 @@ def find(rows, group, variant, connections):
     return next((r for r in rows if (r["group"], r["variant"], r["connections"]) == (group, variant, connections)), None)
 
 
+def read(path):
+    """(machine, lines) of a udp.jsonl."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return next(l["machine"] for l in lines if "machine" in l), [{"link": "tap", "ioeventfd": None, **l} for l in lines if "machine" not in l]
+
+
+def csv_text(rows):
+    text = io.StringIO(newline="")
+    sheet = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    sheet.writeheader()
+    sheet.writerows(rows)
+    return text.getvalue()
+
+
 def write(rows, machine, out):
     (out / "udp.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    with open(out / "udp.csv", "w", newline="", encoding="utf-8") as file:
-        sheet = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        sheet.writeheader()
-        sheet.writerows(rows)
+    (out / "udp.csv").write_text(csv_text(rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(csv_text(table(read(pathlib.Path(sys.argv[1]))[1])))

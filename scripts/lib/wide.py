@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """wide - nhttpd on nom beside everything a fair reader would ask for
 
-The in-tree stack with its defaults and with the best of its settings (found by
-a sweep in the first boots), Debian's nginx on it as a yardstick, nom with its
-default and with W swept; 1 to 500 connections, small and large files, pipelined
+The in-tree stack with its defaults and with the best of its settings for each
+load (found by a sweep in a first boot, the best two confirmed in a second), Debian's
+nginx on it as a yardstick, nom's stack over a packet socket, nom with its defaults, with W picked by the price, and with W
+swept; each on the device whose doorbells suit it (lib/plan.py); 1 to 500 connections, small and large files, pipelined
 and not, closed loop and open loop at equal offered loads, and where each
 saturates; over a tap (wrk, nom-load) and from the other end of the device's
 rings (nom-peer), each in boots of its own.
@@ -18,6 +19,7 @@ import subprocess
 import time
 
 import boots
+import choices
 import exits
 import guest as g
 import hostload
@@ -33,9 +35,9 @@ from boots import say
 
 IDLE_S = 2
 IDLE_SETTLE_S = 0.5
-LEAST_S = {500: 2}		# connections: seconds of load, or handshakes are what is measured
+BEGIN = 1.5		# a search begins at half of its guess, and saturation is seldom far from a closed loop's rate
 PRICE = 1
-FALLBACK_TUNED = {"few": tuning.CLASSIC, "many": tuning.CLASSIC}
+AS = {"nginx": "linux-default", "packet": "linux-default", "nom-priced": "nom"}		# whose device suits it, too
 
 
 class Boot(boots.Boot):
@@ -51,15 +53,21 @@ class Boot(boots.Boot):
         return hostload.thread_ns(self.guest.pid, f"CPU {nhttpd.serving_vcpu(variant)}/")
 
 
+def rate_of(line):
+    return line.get("requests_per_s")
+
+
 class Session:
     """What is carried from boot to boot."""
 
-    def __init__(self, args, progress, out):
-        self.args, self.progress, self.out = args, progress, out
+    def __init__(self, args, accel, progress, out):
+        self.args, self.accel, self.progress, self.out = args, accel, progress, out
         self.plan = p.PLANS[args.plan]
         self.lines, self.failed = [], 0
-        self.tuned, self.saturated = {}, {}	# by link
+        self.choices = choices.Choices(self.lines, {link: p.devices(link, accel) for link in p.LINKS}, AS)
+        self.saturated = {}	# link -> connections -> requests/s of the in-tree stack
         self.ran = {}		# server -> what it was set to when it first ran
+        self.warm = set()	# variants that this boot's emulator has translated
 
     def keep(self, boot, cell, entry):
         entry = {"kind": "count" if boot.counting else "time", "boot": boot.number, "price": PRICE, **cell._asdict(),
@@ -69,9 +77,9 @@ class Session:
         self.out.flush()
         return entry
 
-    def note(self, link, variant, how, server):
+    def note(self, link, variant, how, server, swept):
         """Every setting of a server that differs from others, for the page."""
-        name = variant + (f", {how['tuned'].name}" if how.get("tuned") else "") + (", W swept" if how.get("w_us") is not None else "") + f", {link}"
+        name = variant + (f", {how['tuned'].name}" if how.get("tuned") else "") + (", W swept" if swept else "") + f", {link}"
         if name not in self.ran:
             self.ran[name] = "; ".join(f"{k}: {v}" for k, v in server.settings().items())
 
@@ -80,20 +88,9 @@ class Session:
         return widetable.median([l["requests_per_s"] for l in self.lines if "requests_per_s" in l and l["group"] == "closed" and
                                  (l["variant"], l["connections"], l["file"], l["pipeline"], l["link"]) == (variant, connections, p.SMALL, 1, link)])
 
-    def settle_tuning(self, link):
-        """After the timed sweep over this link: the best setting by rate for few and for many connections."""
-        self.tuned[link] = dict(FALLBACK_TUNED)
-        sweep = [l for l in self.lines if l["group"] == "tune" and l["link"] == link]
-        for kind in tuning.CLASSES:
-            best = tuning.winner(sweep, kind, lambda l: l.get("requests_per_s"), 1) or \
-                tuning.winner(sweep, kind, widetable.instructions, -1)
-            if best:
-                self.tuned[link][kind] = best[0]
-                say(f"in-tree, {link}, {kind} connections: the best setting is {best[0].name}: {best[0].text()}")
 
-
-def seconds_of(session, cell):
-    return max(session.args.seconds, LEAST_S.get(cell.connections, 1))
+def seconds_of(session, boot, cell):
+    return p.load_s(cell, session.args.seconds, boot.counting)
 
 
 def describe(entry, cell):
@@ -108,9 +105,9 @@ def describe(entry, cell):
 def closed_cell(session, boot, server, cell):
     """One closed-loop load, as a line."""
     path, size = p.FILES[cell.file]
-    how = [nhttpd.url(path), cell.connections, seconds_of(session, cell), cell.pipeline]
+    how = [nhttpd.url(path, server.nic), cell.connections, seconds_of(session, boot, cell), cell.pipeline]
     if cell.direction == p.UP:
-        how[0] = nhttpd.url(nhttpd.SINK)
+        how[0] = nhttpd.url(nhttpd.SINK, server.nic)
         how.append(size)
 
     def load():
@@ -130,14 +127,14 @@ def closed_cell(session, boot, server, cell):
     if "link_figures" in load:	# the back-end's own counts
         link = entry["link_figures"] = load["link_figures"]
         entry.update({f"{name}_per_request": round(link[name] / load["requests"], 4) for name in ("interrupts", "doorbells")})
-    if cell.variant == "nom":
+    if nhttpd.on_nom(cell.variant):
         entry["w_seen_us"] = server.w_us()
     return session.keep(boot, cell, entry)
 
 
-def open_line(session, boot, cell, rate):
+def open_line(session, boot, server, cell, rate):
     """One open-loop load: (nom-load's figures, the line)."""
-    figures = boot.load(lambda: boot.link.offered(nhttpd.url(), rate, cell.connections, max(session.args.seconds, 1)))
+    figures = boot.load(lambda: boot.link.offered(nhttpd.url(nic=server.nic), rate, cell.connections, seconds_of(session, boot, cell)))
     entry = {k: figures[k] for k in ("offered_per_s", "unsent", "unanswered", "waited", "late", "late_max_us", "due", "other_cpu", "latency_us")}
     return figures, session.keep(boot, cell, {**entry, "requests_per_s": figures["achieved_per_s"], "served": openload.served(figures)})
 
@@ -152,35 +149,56 @@ def idle_cell(session, boot, cell):
     session.progress.step(f"boot {boot.number} {cell.text()}: {share:.2%} of its core when idle")
 
 
-def attempt(session, boot, server, cell, work):
-    """work() for one cell; its failure does not end the rest, the server's does."""
-    try:
-        work()
-    except httpload.LoadError as error:
-        session.failed += 1
-        session.progress.step(f"boot {boot.number} {cell.text()} FAILED: {error}")
+def attempt(session, boot, server, cell, work, tries=2):
+    """work() for one cell, once more if nothing came of it; its failure does not end the rest, the server's does."""
+    for left in reversed(range(tries)):
+        try:
+            work()
+            return
+        except httpload.LoadError as error:
+            if left:
+                say(f"boot {boot.number} {cell.text()}: {error}; once more")
+            else:
+                session.failed += 1
+                session.progress.step(f"boot {boot.number} {cell.text()} FAILED: {error}")
         server.check()
 
 
-def measure_closed(session, boot, server, cell):
-    def work():
-        entry = closed_cell(session, boot, server, cell)
-        session.progress.step(f"boot {boot.number} {describe(entry, cell)}")
-    attempt(session, boot, server, cell, work)
+def measure_cells(session, boot, server, cells):
+    for cell in cells:
+        if cell.group == "idle":
+            idle_cell(session, boot, cell)
+            continue
+
+        def work(cell=cell):
+            entry = closed_cell(session, boot, server, cell)
+            session.progress.step(f"boot {boot.number} {describe(entry, cell)}")
+        attempt(session, boot, server, cell, work)
 
 
-def serve(session, boot, variant, cells, work, **how):
-    """work(server), with a server for a group of cells; when it does not run, they all count as failed."""
+def serve(session, boot, variant, device, cells, work, swept=False, **how):
+    """work(server, cells), with a server on a device for a group of cells; when it does not run, they all count as failed.
+
+    cells: as planned, their device filled in here.
+    """
     size = p.FILES[p.SMALL][1]
     done = session.progress.done
+    nic = p.devices(boot.link.name, session.accel).index(device)
+    cells = [cell._replace(ioeventfd=device) for cell in cells]
     try:
-        make = nginx.Server(boot.guest, size, link=boot.link) if variant == "nginx" else \
-            nhttpd.Server(boot.guest, variant, size, link=boot.link, **how)
+        make = nginx.Server(boot.guest, size, link=boot.link, nic=nic) if variant == "nginx" else \
+            nhttpd.Server(boot.guest, variant, size, link=boot.link, nic=nic, **how)
         with make as server:
             boot.pin(variant)
-            session.note(boot.link.name, variant, how, server)
-            boot.link.closed(server.url, max(min(64, cells[0].connections), 8), 1)	# warm
-            work(server)
+            session.note(boot.link.name, variant, how, server, swept)
+            if variant not in session.warm:
+                session.warm.add(variant)
+                try:
+                    boot.link.closed(server.url, max(min(64, cells[0].connections), 8), 1)
+                except httpload.LoadError as error:	# on a starved host: what is measured may still be answered
+                    say(f"boot {boot.number} {variant}, warm-up: {error}")
+                    server.check()
+            work(server, cells)
     except (httpload.LoadError, nhttpd.ServerError) as error:
         say(f"boot {boot.number} {variant}: {error}")
         lost = max(len(cells) - (session.progress.done - done), 0)
@@ -188,129 +206,187 @@ def serve(session, boot, variant, cells, work, **how):
         session.progress.done += lost
 
 
-def by_tuning(session, variant, cells, link):
-    """Cells by the in-tree stack's best setting, which differs with the load."""
-    if variant != "linux-tuned":
-        return [(cells, {})]
-    tuned = session.tuned[link]
-    parts = [([c for c in cells if tuning.load_class(c.connections) == kind], {"tuned": tuned[kind]}) for kind in tuning.CLASSES]
-    return [(cells, parts[0][1])] if tuned["few"] == tuned["many"] else parts
+def grouped(cells, key):
+    """[(key, cells)], in the order of the first of each."""
+    groups = {}
+    for cell in cells:
+        groups.setdefault(key(cell), []).append(cell)
+    return list(groups.items())
 
 
-def groups_of(session, variant, cells, link):
-    """Cells by the server that they need: how it is tuned, and whether it takes uploads."""
-    groups = []
-    for direction, more in ((p.DOWN, {}), (p.UP, {"sink": True})):
-        same = [c for c in cells if c.direction == direction]
-        groups += [(part, {**how, **more}) for part, how in by_tuning(session, variant, same, link) if part]
-    return groups
+def closed_work(session, boot):
+    return lambda server, cells: measure_cells(session, boot, server, cells)
 
 
-def measure_tuning(session, boot):
-    for cells in p.tune(tuning.SETTINGS, boot.link.name):
-        setting = next(s for s in tuning.SETTINGS if s.name == cells[0].tuning)
-
-        def work(server, cells=cells):
-            for cell in cells:
-                measure_closed(session, boot, server, cell)
-        serve(session, boot, "linux-tuned", cells, work, tuned=setting)
+def sweep_cells(session, boot, cells):
+    """Cells of the in-tree stack's settings, or of one variant on several devices."""
+    for (variant, name, device), same in grouped(cells, lambda c: (c.variant, c.tuning, c.ioeventfd)):
+        how = {"tuned": tuning.named(name)} if name else {}
+        serve(session, boot, variant, device, same, closed_work(session, boot), **how)
 
 
-def measure_variant(session, boot, variant):
+def by_figure(boot):
+    """What a sweep is about in this boot."""
+    return (widetable.instructions, -1) if boot.counting else (rate_of, 1)
+
+
+def stage_settings(session, boot, stage):
+    sweep_cells(session, boot, stage.cells)
+
+
+def stage_again(session, boot, stage):
+    """On another device: all of the settings, or the default and the best few of each load."""
+    link, device = boot.link.name, stage.cells[0].ioeventfd
+    loads = list(dict.fromkeys(c.connections for c in stage.cells))
+    wanted = dict.fromkeys(loads, [s.name for s in session.plan.settings])
+    if not session.plan.cross:
+        kind = "count" if boot.counting else "time"
+        wanted = {c: session.choices.once_more(session.plan.settings, c, link, kind, *by_figure(boot)) for c in loads}
+    sweep_cells(session, boot, [p.Cell("tune", "linux-tuned", c, tuning=s.name, link=link, ioeventfd=device)
+                                for s in session.plan.settings for c in loads if s.name in wanted[c]])
+
+
+def stage_confirm(session, boot, stage):
+    """The best of each load once more, in another boot than found them."""
     link = boot.link.name
-    for cells, how in groups_of(session, variant, p.closed(session.plan, variant, link), link):
-        def work(server, cells=cells):
-            for cell in cells:
-                measure_closed(session, boot, server, cell)
-            if not boot.counting and link == p.TAP and cells[0].direction == p.DOWN and cells[-1].connections >= tuning.BOUND:
-                idle_cell(session, boot, p.Cell("idle", variant, p.OPEN_CONNECTIONS))
-        serve(session, boot, variant, cells, work, **how)
+    cells = []
+    for c in dict.fromkeys(c.connections for c in stage.cells):
+        best = session.choices.ranked("linux-tuned", c, link, rate_of, 1)[:choices.CONFIRMED]
+        cells += [p.Cell("tune", "linux-tuned", c, tuning=b.tuning.name, link=link, ioeventfd=b.ioeventfd) for b in best]
+    sweep_cells(session, boot, cells)
 
 
-def measure_bare(session, boot):
-    """Files of 1 MiB on a device without offloads."""
-    for variant in boot.order([v for v in session.args.variants if v in p.UPLOADED]):
-        for cells, how in groups_of(session, variant, p.bulk(session.plan, variant, p.OFF), boot.link.name):
-            def work(server, cells=cells):
-                for cell in cells:
-                    measure_closed(session, boot, server, cell)
-            serve(session, boot, variant, cells, work, **how)
+def stage_closed(session, boot, stage):
+    """Closed-loop cells at the best settings and device of each load; uploads ask for a server that takes them."""
+    link, variant = boot.link.name, stage.variant
+
+    def key(cell):
+        how, device = session.choices.of(variant, cell.connections, link)
+        return cell.direction, how.get("tuned"), device
+    for (direction, tuned, device), cells in grouped(stage.cells, key):
+        how = {**({"tuned": tuned} if tuned else {}), **({"sink": True} if direction == p.UP else {})}
+        serve(session, boot, variant, device, cells, closed_work(session, boot), **how)
 
 
-def measure_sweep(session, boot):
-    groups = p.sweep(session.plan)
-
-    def work(server):
-        for cells in groups:
-            server.tune(cells[0].w_us)
-            for cell in cells:
-                measure_closed(session, boot, server, cell)
-    serve(session, boot, "nom", [c for cells in groups for c in cells], work, w_us=0)
+def stage_w(session, boot, stage):
+    def work(server, cells):
+        for w_us, same in grouped(cells, lambda c: c.w_us):
+            server.tune(w_us)
+            measure_cells(session, boot, server, same)
+    _, device = session.choices.of("nom", p.OPEN_CONNECTIONS, boot.link.name)
+    serve(session, boot, "nom", device, stage.cells, work, swept=True)
 
 
-def measure_open(session, boot, variant):
-    """Equal offered loads, then the search for the rate that is still served."""
+def search(session, boot, variant, connections, guess, steps):
+    """The highest rate that is still served, as a line."""
     link = boot.link.name
-    guess = session.rate(variant, p.OPEN_CONNECTIONS, link)
-    cells = p.opened(session.plan, variant, link)
-    if not guess or not session.saturated.get(link):
-        say(f"boot {boot.number} {variant}: no closed-loop rate to derive offered loads from; open loop left out, {link}")
-        session.failed += 1
+    how, device = session.choices.of(variant, connections, link)
+
+    def work(server, cells):
+        def offer(rate):
+            figures, entry = open_line(session, boot, server, cells[0], rate)
+            session.progress.step(f"boot {boot.number} search {variant}, {connections} connections, {link}, offered {rate:,.0f}/s: {entry['requests_per_s']:,.0f}/s" +
+                                  ("" if entry["served"] else ", not served"))
+            return figures
+
+        def whole():
+            point, _ = openload.saturation(offer, guess, steps)
+            session.keep(boot, cells[0]._replace(group="saturation"), {"saturation_per_s": round(point, 1)})
+        attempt(session, boot, server, cells[0], whole, tries=1)
+    serve(session, boot, variant, device, [p.Cell("search", variant, connections, link=link)], work, **how)
+
+
+def left_out(session, boot, what):
+    say(f"boot {boot.number}: no closed-loop rate to begin with; {what} left out, {boot.link.name}")
+    session.failed += 1
+
+
+def stage_saturation(session, boot, stage):
+    guess = session.rate(stage.variant, p.OPEN_CONNECTIONS, boot.link.name)
+    if not guess:
+        left_out(session, boot, f"saturation of {stage.variant}")
         return
-    how = {"tuned": session.tuned[link]["many"]} if variant == "linux-tuned" else {}
+    search(session, boot, stage.variant, p.OPEN_CONNECTIONS, BEGIN * guess, session.plan.search_steps)
 
-    def work(server):
+
+def stage_ends(session, boot, stage):
+    """Where the faster of the in-tree stack's columns saturates with one connection, and with many."""
+    link = boot.link.name
+    for connections in session.plan.ends:
+        rates = {v: session.rate(v, connections, link) for v in p.IN_TREE}
+        best = max((v for v in rates if rates[v]), key=rates.get, default=None)
+        if best:
+            search(session, boot, best, connections, BEGIN * rates[best], p.END_STEPS)
+        else:
+            left_out(session, boot, f"saturation at {connections} connections")
+
+
+def saturated(session, connections, link):
+    """What the offered loads are parts of: once searched for, it stays for all boots and variants."""
+    found = session.saturated.setdefault(link, {})
+    if connections not in found:
+        points = [l["saturation_per_s"] for l in session.lines if (l["group"], l["link"], l["connections"]) == ("saturation", link, connections) and
+                  l["variant"] in p.IN_TREE and l["saturation_per_s"]]
+        if not points:
+            return None
+        found[connections] = max(points)
+    return found[connections]
+
+
+def stage_open(session, boot, stage):
+    """Equal offered loads."""
+    link, variant = boot.link.name, stage.variant
+
+    def work(server, cells):
         for cell in cells:
             def offered(cell=cell):
-                _, entry = open_line(session, boot, cell, cell.level * session.saturated[link])
+                _, entry = open_line(session, boot, server, cell, cell.level * saturated(session, cell.connections, link))
                 session.progress.step(f"boot {boot.number} {describe(entry, cell)}")
             attempt(session, boot, server, cell, offered)
-        cell = p.Cell("search", variant, p.OPEN_CONNECTIONS, link=link)
 
-        def search():
-            def offer(rate):
-                figures, entry = open_line(session, boot, cell, rate)
-                session.progress.step(f"boot {boot.number} search {variant}, {link}, offered {rate:,.0f}/s: {entry['requests_per_s']:,.0f}/s" +
-                                      ("" if entry["served"] else ", not served"))
-                return figures
-            point, _ = openload.saturation(offer, guess, session.plan.search_steps)
-            session.keep(boot, cell._replace(group="saturation"), {"saturation_per_s": round(point, 1)})
-        attempt(session, boot, server, cell, search)
-    serve(session, boot, variant, cells, work, **how)
+    def key(cell):
+        how, device = session.choices.of(variant, cell.connections, link)
+        return how.get("tuned"), device
+    known = [c for c in stage.cells if saturated(session, c.connections, link)]
+    if len(known) < len(stage.cells):
+        left_out(session, boot, f"offered loads of {variant}")
+    for (tuned, device), cells in grouped(known, key):
+        serve(session, boot, variant, device, cells, work, **({"tuned": tuned} if tuned else {}))
 
 
-def measure_boot(session, boot):
-    if not boot.offloads:
-        measure_bare(session, boot)
-        return
-    variants = boot.order(session.args.variants)
+STAGES = {"settings": stage_settings, "again": stage_again, "device": stage_settings, "confirm": stage_confirm, "closed": stage_closed, "w": stage_w,
+          "saturation": stage_saturation, "ends": stage_ends, "open": stage_open, "bare": stage_closed}
+SWEEPS = ("settings", "again", "device", "confirm")
+
+
+def measure_boot(session, boot, stages):
+    session.warm.clear()
     link = boot.link.name
-    first = not any(l["kind"] == ("count" if boot.counting else "time") and l["link"] == link for l in session.lines)
-    if "linux-tuned" in variants and first:
-        measure_tuning(session, boot)
-    if link not in session.tuned:
-        session.settle_tuning(link)
-    for variant in variants:
-        measure_variant(session, boot, variant)
-    if "nom" in variants and link == p.TAP and session.plan.sweep_w:
-        measure_sweep(session, boot)
-    if boot.counting:
-        return
-    if not session.saturated.get(link):
-        session.saturated[link] = session.rate("linux-tuned", p.OPEN_CONNECTIONS, link) or session.rate("linux-default", p.OPEN_CONNECTIONS, link)
-    for variant in variants:
-        if variant in p.LOADED_OPEN:
-            measure_open(session, boot, variant)
+    decides = not boot.counting or not session.args.boots	# columns are tuned for rates, where these are measured
+    for stage in stages:
+        done = session.progress.done
+        STAGES[stage.name](session, boot, stage)
+        session.progress.done = done + p.steps_of(stage)	# the plan has as many as there may be
+        if stage.name in SWEEPS and decides:
+            session.choices.settle(link, *by_figure(boot))
+    if decides and any(stage.name in SWEEPS for stage in stages):
+        tell_choices(session, link)
+
+
+def tell_choices(session, link):
+    for where, found in session.choices.texts().items():
+        if where.startswith(f"{link}, "):
+            say(f"best by connections, {where}: " + "; ".join(f"{c}: {text}" for c, text in found.items()))
 
 
 def about(args, boot):
-    machine = boots.about_machine(args, boot.guest)
+    machine, plan = boots.about_machine(args, boot.guest), p.PLANS[args.plan]
     machine["settings"].update({
-        "file_bytes": p.FILES[p.SMALL][1], "bulk_bytes": p.FILES[p.BULK][1], "plan": {args.plan: p.PLANS[args.plan]._asdict()},
+        "file_bytes": p.FILES[p.SMALL][1], "bulk_bytes": p.FILES[p.BULK][1], "plan": {args.plan: {**plan._asdict(), "settings": [s.name for s in plan.settings]}},
         "variants": {**{v: nhttpd.VARIANTS.get(v) for v in args.variants if v in nhttpd.VARIANTS and v != "linux-tuned"},
                      **({"linux-tuned": "in-tree stack, core 0, with the best of the settings that were swept"} if "linux-tuned" in args.variants else {}),
                      **({"nginx": "Debian's nginx, in-tree stack with the kernel's defaults, core 0; " + nginx.configuration()} if "nginx" in args.variants else {})},
-        "tunings": {s.name: s.text() for s in tuning.SETTINGS}, "scenario": [{"connections": c, "price": PRICE} for c in p.PLANS[args.plan].connections],
+        "tunings": {s.name: s.text() for s in tuning.SETTINGS}, "scenario": [{"connections": c, "price": PRICE} for c in plan.connections],
         "links": {name: links.LINKS[name].text for name in args.links}, **({"link_left_out": args.left_out} if args.left_out else {}),
         "open_loop": f"nom-load or nom-peer, Poisson, seed {openload.SEED}, warm-up {openload.WARM_S} s, drain {openload.DRAIN_S} s, "
                      f"saturated below {openload.SERVED:.0%} of the offered load"})
@@ -351,16 +427,17 @@ def compare(args):
         say("without the tap there are no counting boots: counts are taken there")
     elif args.count_boots and not counting:
         say("KVM: guest instructions cannot be counted from outside; no counting boots")
-    what = (p.PLANS[args.plan], args.variants, args.boots, counting)
-    progress = boots.Progress(p.how_many(*what, tuning.SETTINGS, args.links))
-    say(f"plan {args.plan}: {args.boots} boot{'s' if args.boots != 1 else ''} for time over each of {', '.join(args.links)}, {counting} for counts, "
-        f"{progress.total} cells of {args.seconds} s: about {p.minutes(*what, args.seconds, tuning.SETTINGS, args.links):.0f} minutes on an idle host")
+    plan = p.PLANS[args.plan]
+    booted = p.boots_of(plan, args.variants, args.boots, counting, args.links, accel)
+    progress = boots.Progress(p.steps(booted))
+    say(f"plan {args.plan}: {args.boots} boot{'s' if args.boots != 1 else ''} for time over each of {', '.join(args.links)}, {counting} for counts, with those that "
+        f"sweep {len(booted)} in all; {progress.total} loads of {args.seconds} s: about {p.duration_s(booted, args.seconds) / 60:.0f} minutes on an idle host")
     extra = nginx.extra() if "nginx" in args.variants else []
     machine = None
     with open(args.out / "wide.jsonl", "w", encoding="utf-8") as out:
-        session, commands = Session(args, progress, out), {}
+        session, commands = Session(args, accel, progress, out), {}
 
-        def work(boot):
+        def work(boot, stages):
             nonlocal machine
             if machine is None:
                 machine = about(args, boot)
@@ -369,17 +446,16 @@ def compare(args):
                 commands[where] = " ".join(boot.guest.command)
             mark = len(session.lines)
             try:
-                measure_boot(session, boot)
+                measure_boot(session, boot, stages)
             except g.GuestError:
                 del session.lines[mark:]	# a boot that is repeated is repeated whole
                 raise
-        plan = [(n, link) for n in range(1, args.boots + 1) for link in args.links]
-        plan += [(n, p.TAP) for n in range(args.boots + 1, args.boots + counting + 1)]
-        for number, link in plan:
-            for offloads in (True, False) if link == p.TAP and session.plan.bulk else (True,):
-                boots.boot_again(lambda n=number, l=link, o=offloads: Boot(args, n, n > args.boots, extra, l, o), work, progress)
-        machine["settings"]["tuned"] = {link: {k: t.name for k, t in tuned.items()} for link, tuned in session.tuned.items()}
-        machine["settings"]["saturation_of_in_tree_per_s"] = session.saturated
+        for one in booted:
+            devices = p.devices(one.link, accel)
+            boots.boot_again(lambda b=one, d=devices: Boot(args, b.number, b.counting, extra, b.link, b.offloads, d if len(d) > 1 else ()),
+                             lambda boot, b=one: work(boot, b.stages), progress)
+        machine["settings"]["best_by_connections"] = session.choices.texts()
+        machine["settings"]["saturation_of_in_tree_per_s"] = {f"{link}, {c} connections": rate for link, found in session.saturated.items() for c, rate in found.items()}
         machine["settings"]["qemu_command"] = commands
         machine["settings"]["ran"] = session.ran
         # again and whole: without the lines of boots that were repeated, and with the machine

@@ -3,13 +3,19 @@
 
     write(directory)    # wide.jsonl -> wide.json, wide.csv
 
+Run as a program with a path of wide.jsonl, it prints the CSV: what a figure's
+script draws of raw data (scripts/figures/common.gp).
+
 A row is a cell: of each figure the median over boots, and beside it the least
 and the greatest (NAME.min, NAME.max).  Nothing is judged by one boot alone, but
 with one boot the spread is that of one.
 """
 import csv
+import io
 import json
+import pathlib
 import statistics
+import sys
 
 import plan as p
 import tuning
@@ -104,13 +110,14 @@ class Rows:
 
     def best_in_tree(self, name, better, **which):
         """The better of the in-tree stack's columns; a setting that wins one figure need not win another."""
-        seen = [self.get(name, v, **which) for v in ("linux-default", "linux-tuned")]
+        seen = [self.get(name, v, **which) for v in p.IN_TREE]
         seen = [v for v in seen if v is not None]
         return (max(seen) if better > 0 else min(seen)) if seen else None
 
     def least_instructions(self, connections):
         """Over all settings that were swept, too: the hardest in-tree figure to beat."""
-        swept = [r["instructions"] for r in self.rows if r["group"] == "tune" and r["connections"] == connections and r["instructions"] is not None]
+        swept = [r["instructions"] for r in self.rows if r["group"] == "tune" and r["variant"] in p.IN_TREE and r["connections"] == connections and
+                 r["instructions"] is not None]
         best = self.best_in_tree("instructions", -1, connections=connections)
         return min(swept + ([best] if best is not None else []), default=None)
 
@@ -147,9 +154,10 @@ def reach(rows):
                 ours / theirs if ours is not None and theirs else None, False)
     for connections, wanted in ((1, 3), (64, 4)):
         claim(f"request rate, nom to best in-tree, {connections} connections", wanted, True, "requests_per_s", ours="nom", connections=connections)
-    for level in sorted({r["level"] for r in rows if r["group"] == "open"}):
+    for connections, level in sorted({(r["connections"], r["level"]) for r in rows if r["group"] == "open"}):
         for name, text in (("latency_us.p99", "p99"), ("latency_us.sd", "sd")):
-            claim(f"{text}, nom to best in-tree, offered {level:g} of in-tree's saturation", 1, False, name, ours="nom", group="open", level=level)
+            claim(f"{text}, nom to best in-tree, {connections} connections, offered {level:g} of in-tree's saturation", 1, False, name, ours="nom",
+                  group="open", connections=connections, level=level)
     claim("open-loop saturation point, nom to best in-tree", 2, True, "saturation_per_s", ours="nom", group="saturation")
     bulk = {(r["connections"], r["direction"], r["offloads"]) for r in rows if r["file"] == p.BULK and r["group"] == "closed"}
     for connections, direction, offloads in sorted(bulk, key=lambda b: (b[2] == p.OFF, b[1], b[0])):
@@ -166,33 +174,55 @@ def reach(rows):
 
 
 def winners(lines):
-    """The best settings of the in-tree stack: link -> class of load -> by rate, by instructions."""
-    found = {}
+    """What the sweeps found: [{link, variant, connections, by, name, settings, ioeventfd, median, boots}]."""
+    found = []
     for link in p.LINKS:
         swept = [l for l in lines if l["group"] == "tune" and l["link"] == link]
-        for kind in tuning.CLASSES:
-            for by, get, better in (("rate", lambda l: l.get("requests_per_s"), 1), ("instructions", instructions, -1)):
-                best = tuning.winner(swept, kind, get, better)
-                if best:
-                    found.setdefault(link, {}).setdefault(kind, {})[by] = {"name": best[0].name, "settings": best[0].text(), "median": round(best[1], 1)}
+        for variant, same in (("linux-default", tuning.of_default(swept)), ("linux-tuned", [l for l in swept if l["variant"] == "linux-tuned"]),
+                              ("nom", [l for l in swept if l["variant"] == "nom"])):
+            for connections in sorted({l["connections"] for l in same}):
+                for by, get, better in (("rate", lambda l: l.get("requests_per_s"), 1), ("instructions", instructions, -1)):
+                    best = next(iter(tuning.ranked(same, connections, get, better)), None)
+                    if best and (variant == "linux-tuned" or link == p.TAP):	# elsewhere there is one device
+                        found.append({"link": link, "variant": variant, "connections": connections, "by": by, "name": best.text(),
+                                      "settings": best.tuning.text() if best.tuning else "", "ioeventfd": best.ioeventfd,
+                                      "median": round(best.median, 1), "boots": best.boots})
     return found
 
 
+def read_file(path):
+    """(machine, lines) of a wide.jsonl."""
+    lines = [json.loads(l) for l in path.read_text(encoding="utf-8").splitlines() if l.strip()]
+    return next((l["machine"] for l in lines if "machine" in l), {}), [{"link": p.TAP, "direction": p.DOWN, "offloads": p.ON, "ioeventfd": None, **l} for l in lines if "group" in l]
+
+
 def read(directory):
-    """(machine, lines) of wide.jsonl."""
-    lines = [json.loads(l) for l in (directory / "wide.jsonl").read_text(encoding="utf-8").splitlines() if l.strip()]
-    return next((l["machine"] for l in lines if "machine" in l), {}), [{"link": p.TAP, "direction": p.DOWN, "offloads": p.ON, **l} for l in lines if "group" in l]
+    return read_file(directory / "wide.jsonl")
+
+
+def marked_rows(lines):
+    rows = rows_of(lines)
+    mark_frontiers(rows)
+    return rows
+
+
+def csv_text(rows):
+    text = io.StringIO(newline="")
+    out = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else list(KEY), lineterminator="\n")
+    out.writeheader()
+    for row in rows:
+        out.writerow({k: "" if v is None else v for k, v in row.items()})
+    return text.getvalue()
 
 
 def write(directory):
     machine, lines = read(directory)
-    rows = rows_of(lines)
-    mark_frontiers(rows)
+    rows = marked_rows(lines)
     whole = {"machine": machine, "winners": winners(lines), "reach": reach(rows), "rows": rows}
     (directory / "wide.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    with open(directory / "wide.csv", "w", encoding="utf-8", newline="") as file:
-        out = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else list(KEY), lineterminator="\n")
-        out.writeheader()
-        for row in rows:
-            out.writerow({k: "" if v is None else v for k, v in row.items()})
+    (directory / "wide.csv").write_text(csv_text(rows), encoding="utf-8")
     return whole
+
+
+if __name__ == "__main__":
+    sys.stdout.write(csv_text(marked_rows(read_file(pathlib.Path(sys.argv[1]))[1])))

@@ -59,6 +59,17 @@ def machine_shares_its_memory_with_the_back_end():
     assert "-chardev socket,id=v0,path=/tmp/s -netdev vhost-user,id=n0,chardev=v0" in command and "ioeventfd=off" not in command, command
     on_tap = " ".join(qemu.Machine(accel="tcg", net="tap", nics=1).qemu_command("initrd", 3))
     assert "memory-backend" not in on_tap and "ioeventfd=off" in on_tap, on_tap
+    both = " ".join(qemu.Machine(accel="tcg", **links.make("tap", ("on", "off")).machine()).qemu_command("initrd", 3))
+    assert "netdev=n0" in both and both.index("ioeventfd=on") < both.index("netdev=n1") < both.index("ioeventfd=off"), both
+    assert links.make("tap").machine()["nics"] == 1 and not links.make("tap").machine()["ioeventfd"]
+    for machine in ({"net": "tap", "nics": 2, "ioeventfd": ("on",)}, {"net": "tap", "nics": 1, "ioeventfd": ("maybe",)},
+                    {"net": "vhost-user", "nics": 1, "vhost": ["/tmp/s"], "ioeventfd": ("off",)}):
+        try:
+            qemu.Machine(accel="tcg", **machine).check()
+        except qemu.GuestError as error:
+            assert "on or off for each" in str(error), error
+        else:
+            raise AssertionError(machine)
     try:
         qemu.Machine(accel="tcg", net="vhost-user", nics=2, vhost=["/tmp/s"]).check()
     except qemu.GuestError as error:
