@@ -18,7 +18,7 @@ VHOSTBE_SRCS := $(addprefix $(VHOSTBE_DIR)/,be_ctl.c be_ring.c be_packed.c be_ne
 
 $(eval $(call nom_lib,vhostbe,$(VHOSTBE_SRCS),-Iuserdrivers/src))
 # Instead of nomdrv, for a stack at that end.
-$(eval $(call nom_lib,vnetpeer,$(VHOSTBE_DIR)/vnet_peer.c,-Iuserdrivers/src))
+$(eval $(call nom_lib,vnetpeer,$(VHOSTBE_DIR)/vnet_peer.c userdrivers/src/vnet_features.c,-Iuserdrivers/src))
 $(eval $(call nom_prog,nom-vhost-backend,$(VHOSTBE_TOOL),vhostbe,))
 
 # A device that unit tests play; not for anything else.

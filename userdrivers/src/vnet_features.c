@@ -7,6 +7,8 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
+#include <stddef.h>
+
 #define USED(f, why)	{ f, #f, VNET_FEATURE_USED, why }
 #define ASKED(f, why)	{ f, #f, VNET_FEATURE_ASKED, why }
 #define NO(f, why)	{ f, #f, VNET_FEATURE_NO, why }
@@ -51,3 +53,11 @@ const struct vnet_feature vnet_features_table[] = {
 };
 
 const unsigned int vnet_nr_features = sizeof(vnet_features_table) / sizeof(vnet_features_table[0]);
+
+const char *vnet_feature_name(unsigned int bit)
+{
+	for (unsigned int i = 0; i < vnet_nr_features; i++)
+		if (vnet_features_table[i].bit == bit)
+			return vnet_features_table[i].name;
+	return NULL;
+}

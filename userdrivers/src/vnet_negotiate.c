@@ -96,14 +96,6 @@ static const char *needs(const struct vnet *v, unsigned int bit)
 	return NULL;
 }
 
-const char *vnet_feature_name(unsigned int bit)
-{
-	for (unsigned int i = 0; i < vnet_nr_features; i++)
-		if (vnet_features_table[i].bit == bit)
-			return vnet_features_table[i].name;
-	return NULL;
-}
-
 const char *vnet_feature_reason(const struct vnet *v, unsigned int bit)
 {
 	const char *lacks;
