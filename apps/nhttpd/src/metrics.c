@@ -45,6 +45,7 @@ static const struct app_counter table[NR_METRICS] = {
 	[M_PREDICTED] = { "stack.predicted", "segments", NOMUX_COUNTER },
 	[M_TX_ZERO_COPY] = { "stack.tx_zero_copy", "packets", NOMUX_COUNTER },
 	[M_TX_LONG] = { "stack.tx_long", "frames", NOMUX_COUNTER },
+	[M_TX_RING_FULL] = { "stack.tx_ring_full", "frames", NOMUX_COUNTER },
 	[M_TX_JOINED] = { "stack.tx_joined", "segments", NOMUX_COUNTER },
 	[M_DELAY_RX] = { "stack.delay_max_rx", "ns", NOMUX_GAUGE },
 	[M_DELAY_TX] = { "stack.delay_max_tx", "ns", NOMUX_GAUGE },

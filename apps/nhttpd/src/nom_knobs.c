@@ -102,6 +102,7 @@ void nom_show_stats(struct server *srv)
 	metric_set(m, M_PREDICTED, s.tcp_predicted);
 	metric_set(m, M_TX_ZERO_COPY, s.tx_zero_copy);
 	metric_set(m, M_TX_LONG, s.tx_long);
+	metric_set(m, M_TX_RING_FULL, s.tx_ring_full);
 	metric_set(m, M_TX_JOINED, s.tx_joined);
 	metric_set(m, M_DELAY_RX, s.delay_max_ns_rx);
 	metric_set(m, M_DELAY_TX, s.delay_max_ns_tx);
