@@ -137,12 +137,15 @@ static unsigned sample(int what, uint8_t *f)
 		sum = t_csum(f + 34, 39, 0x0a00 + 1 + 0x0a00 + 2 + 6 + 39);
 		memcpy(f + 50, &sum, 2);
 		return 34 + 39;
+	case 6:		/* UDP to somebody else, whose port might be DHCP's */
+		memcpy(body, "\x00\x43\x00\x44\x00\x18\x00\x00", 8);
+		return t_ip_frame(&rig, f, PEER_IP, RIG_IP ^ 0xff, 17, body, 24);
 	default:
 		return 0;
 	}
 }
 
-#define NR_SAMPLES 6
+#define NR_SAMPLES 7
 
 static void test_truncated_at_every_length(void **state)
 {
