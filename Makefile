@@ -108,6 +108,9 @@ $(UNITS):
 $(HDR)/asm/nom.h:
 	$(Q)scripts/kernel-build.sh headers
 
+# For the two targets for people: all processors compile, unless -j says otherwise.
+JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
 .PHONY: help all deps kernel kselftest module user units unit check demo clean
 all: kernel module user ## kernel, module and user space
 user: $(LIBS) $(PROGS) $(EXAMPLES) ## libraries, applications, examples
@@ -122,10 +125,12 @@ kernel: ## the patched guest kernel, from the cache when nothing changed
 kselftest: kernel
 	$(Q)scripts/kernel-build.sh selftests
 check: deps ## every test; ends with "N passed, N failed"
-	$(Q)$(MAKE) --no-print-directory all kselftest units
+	$(Q)$(MAKE) --no-print-directory kernel module kselftest
+	$(Q)$(MAKE) --no-print-directory $(JOBS) user units
 	$(Q)tests/run
 demo: deps ## get, build, boot, compare; table here, page in build/report
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory kernel module
+	$(Q)$(MAKE) --no-print-directory $(JOBS) user
 	$(Q)scripts/demo
 
 help: ## this text

@@ -10,8 +10,8 @@ $(error NOMSTACK_PROFILE=$(NOMSTACK_PROFILE): no such profile; there are: \
 endif
 NOMSTACK_CPPFLAGS := -isystem $(LWIP_TREE)/src/include -Istacks/src -Istacks/profiles/$(NOMSTACK_PROFILE)
 NOMSTACK_SRCS := $(addprefix stacks/src/nomstack_, \
-	addr.c announce.c batch.c chksum.c frag.c frame.c heap.c ip6.c knob.c look.c look_conns.c look_facts.c raw.c reass.c restart.c \
-	run.c rx.c segment.c share.c stack.c sys.c tap.c tcp.c tso.c tx.c udp.c uso.c)
+	addr.c announce.c batch.c chksum.c frag.c frame.c heap.c ip6.c knob.c look.c look_conns.c look_facts.c raw.c reass.c \
+	reass_piece.c restart.c run.c rx.c segment.c share.c stack.c sys.c tap.c tcp.c tcp_listen.c tcp_send.c tso.c tx.c udp.c uso.c)
 
 $(eval $(call nom_lib,lwip,$(LWIP_SRCS),$(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -w))
 $(eval $(call nom_lib,nomstack,$(NOMSTACK_SRCS),$(NOMSTACK_CPPFLAGS)))

@@ -30,10 +30,10 @@ $(eval $(call nom_unit,test_vring_packed,tests/unit/test_vring_packed.c,nomdrv n
 NOMDRV_WRAP := -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc
 $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nomdrv nomux,$(NOMDRV_WRAP)))
 $(eval $(call nom_unit,test_vnet_fuzz,tests/unit/test_vnet_fuzz.c,nomdrvfake nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c,vhostbe nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c,vhostbe nomdrvfake nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c tests/unit/vnet_rig.c,vhostbe nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c tests/unit/vnet_rig.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_turn,tests/unit/test_vnet_turn.c,vhostbe nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c,vhostbe nomdrvfake nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c tests/unit/vnet_rig.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_mq,tests/unit/test_vnet_mq.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))

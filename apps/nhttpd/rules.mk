@@ -2,15 +2,15 @@
 # nhttpd: the program, the same under sanitizers, its unit tests.
 
 NHTTPD_DIR := apps/nhttpd/src
-NHTTPD_CORE := $(addprefix $(NHTTPD_DIR)/,http_date.c http_parse.c http_reply.c mime.c site.c)
+NHTTPD_CORE := $(addprefix $(NHTTPD_DIR)/,http_condition.c http_date.c http_parse.c http_reply.c mime.c site.c)
 # What there is of for each leased core: the stack's state is globals, so a second core
 # has a second stack, compiled with its global names renamed (one header of #defines,
 # made from the first one's symbols).  The code is the same, instruction by instruction,
 # and is optimised across libraries as the first one is.  lwIP leaves out what has a
 # macro of its name (lwip_itoa() and the like): those are pure, and the first copy's.
 NHTTPD_CORE_SRCS := $(addprefix $(NHTTPD_DIR)/,net_nom.c nom_idle.c nom_knobs.c nom_link.c nom_open_stack.c nom_share.c)
-NHTTPD_SRCS := $(NHTTPD_CORE) $(NHTTPD_CORE_SRCS) $(addprefix $(NHTTPD_DIR)/,busy_poll.c conn.c cores.c house.c main.c \
-	metrics.c net_linux.c net_linux_open.c net_linux_send.c nom_open.c options.c post.c price.c server.c)
+NHTTPD_SRCS := $(NHTTPD_CORE) $(NHTTPD_CORE_SRCS) $(addprefix $(NHTTPD_DIR)/,busy_poll.c conn.c conn_table.c cores.c house.c \
+	main.c metrics.c net_linux.c net_linux_open.c net_linux_send.c nom_open.c options.c post.c price.c server.c)
 NHTTPD_LIBS := nomapp nomstack lwip nomdrv nomux econ
 
 NHTTPD_COPIED := $(NHTTPD_CORE_SRCS) $(LWIP_SRCS) $(NOMSTACK_SRCS) $(NOMDRV_SRCS)
@@ -55,5 +55,5 @@ $(eval $(call nom_unit,test_http_parse,tests/unit/test_http_parse.c $(NHTTPD_DIR
 $(eval $(call nom_unit,test_http_site,tests/unit/test_http_site.c $(NHTTPD_CORE),nomux,))
 $(eval $(call nom_unit,test_http_reply,tests/unit/test_http_reply.c $(NHTTPD_CORE),nomux,))
 $(eval $(call nom_unit,test_http_conn,tests/unit/test_http_conn.c $(NHTTPD_CORE) \
-	$(addprefix $(NHTTPD_DIR)/,conn.c metrics.c options.c server.c),nomapp nomux,))
+	$(addprefix $(NHTTPD_DIR)/,conn.c conn_table.c metrics.c options.c server.c),nomapp nomux,))
 $(eval $(call nom_unit,test_http_options,tests/unit/test_http_options.c $(NHTTPD_DIR)/options.c,nomapp,))

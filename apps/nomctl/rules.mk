@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # nomctl: status, prices, applications, comparison.
-NOMCTL_SRCS := $(addprefix apps/nomctl/src/, main.c out.c sys.c apps.c doctor.c doctor_quiet.c status.c \
-	board.c memory.c price.c run.c tune.c stat.c stat_leases.c \
+NOMCTL_SRCS := $(addprefix apps/nomctl/src/, main.c out.c sys.c apps.c doctor.c doctor_host.c \
+	doctor_nom.c doctor_quiet.c status.c board.c memory.c price.c run.c tune.c stat.c stat_leases.c \
 	stat_stack.c trace.c look.c merge.c pcap.c quiet.c quiet_trace.c compare.c \
 	compare_run.c compare_stats.c bench.c bench_table.c)
 

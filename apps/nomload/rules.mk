@@ -2,7 +2,7 @@
 # nom-load: the load generator; nom-peer: the same at the other end of a guest's rings.
 NOMLOAD_DIR := apps/nomload/src
 NOMLOAD_CORE := $(addprefix $(NOMLOAD_DIR)/,answer.c arrivals.c hist.c load.c take.c)
-NOMLOAD_SRCS := $(NOMLOAD_CORE) $(addprefix $(NOMLOAD_DIR)/,command.c main.c net.c net_udp.c)
+NOMLOAD_SRCS := $(NOMLOAD_CORE) $(addprefix $(NOMLOAD_DIR)/,command.c main.c net.c net_udp.c net_wait.c)
 NOMPEER_OWN := $(addprefix $(NOMLOAD_DIR)/,peer.c peer_main.c)
 NOMPEER_SRCS := $(NOMLOAD_CORE) $(NOMLOAD_DIR)/command.c $(NOMPEER_OWN)
 NOMPEER_LIBS := nomstack lwip vnetpeer vhostbe nomux econtool

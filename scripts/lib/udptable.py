@@ -13,8 +13,12 @@ import pathlib
 import statistics
 import sys
 
+import plan
 import widetable
 
+CLOSED = (1, 64)			# requests under way
+OPEN_CONNECTIONS = 64
+LINK = plan.TAP
 FIGURES = ("requests_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "latency_us.p999", "lost_share", "saturation_per_s",
            "idle_share", "cpu_us_per_request", "exits_per_request", "irq_injections_per_request",
            "instructions", "instructions_per_request.user", "instructions_per_request.kernel", "doorbells_per_request", "interrupts_per_request",
@@ -30,6 +34,10 @@ def value(line, path):
     for name in path.split("."):
         line = line.get(name) if isinstance(line, dict) else None
     return line
+
+
+def rate_of(line):
+    return line.get("requests_per_s")
 
 
 def table(lines):

@@ -261,7 +261,7 @@ static inline unsigned nomstack__tso_wanted(const struct pbuf *p)
 	return (unsigned)f[70] << 8 | f[71];
 }
 
-/* nomstack_reass.c, nomstack_frag.c: fragments, received and sent */
+/* nomstack_reass*.c, nomstack_frag.c: fragments, received and sent */
 int nomstack__reass_open(struct nomstack *s);
 void nomstack__reass_close(struct nomstack *s);
 void nomstack__reass_knobs(struct nomstack *s, unsigned max, unsigned share, uint64_t life_ns);
@@ -308,11 +308,14 @@ static inline void nomstack__answered(struct nomstack *s, struct nomstack_conn *
 void nomstack__look_close(struct nomstack *s);
 void nomstack__tap_rx(struct nomstack *s, const struct vnet_rx *rx, unsigned nr);
 
-/* nomstack_tcp.c, nomstack_udp.c */
+/* nomstack_tcp*.c, nomstack_udp.c */
 struct nomstack_conn *nomstack__conn_of(const struct tcp_pcb *pcb);
 void nomstack__tcp_flush(struct nomstack *s);
+void nomstack__tcp_push(struct nomstack *s);
 void nomstack__tcp_knobs(struct nomstack *s);
 void nomstack__tcp_batch_end(struct nomstack *s);
+err_t nomstack__on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
+void nomstack__listeners_close(struct nomstack *s);
 void nomstack__tcp_close_all(struct nomstack *s);
 void nomstack__udp_close_all(struct nomstack *s);
 int nomstack__errno(err_t err);

@@ -23,80 +23,18 @@
  *
  * Who gives way: at the share of its source, that source's oldest; else the oldest.
  */
-#include "internal.h"
+#include "reass.h"
 #include "lwip_hooks.h"
 
 #include "lwip/icmp.h"
 #include "lwip/icmp6.h"
 #include "lwip/inet_chksum.h"
-#include "lwip/prot/ip.h"
-#include "lwip/prot/ip4.h"
-#include "lwip/prot/ip6.h"
 #include "lwip/stats.h"
 #include "lwip/timeouts.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define ETH_BYTES 14u
-#define FRAG6_BYTES 8u
-#define IP4_DATA_MAX (65535u - IP_HLEN)
-#define IP6_DATA_MAX (65535u - IP6_HLEN)	/* lwIP has 16 bits for a packet with its header */
-#define NR_SLOTS NOMSTACK_REASS_DATAGRAMS	/* signed: a profile may have none, and nothing is less than 0u */
-#define REASS_DATA_BYTES 65520u			/* what a packet can carry, in whole blocks */
-#define REASS_BLOCKS (REASS_DATA_BYTES / 8)	/* offsets count blocks of 8 bytes */
-#define REASS_HEAD_BYTES 64u			/* Ethernet, IPv6 and fragment header: an answer goes out in place */
-
-/* Whose fragments belong together: RFC 791, 3.2; RFC 8200, 4.5. */
-struct reass_key {
-	uint8_t src[16], dst[16];	/* of IPv4 the first four bytes, others are 0 */
-	uint32_t id;
-	uint8_t family;			/* 4 or 6 */
-	uint8_t proto;			/* IPv4 only, else 0: there the first fragment says it */
-	uint8_t zero[2];		/* keys are compared as bytes */
-};
-
-enum reass_state {
-	REASS_FREE,
-	REASS_OPEN,			/* takes fragments */
-	REASS_REFUSED,			/* contradicts itself: the rest of it is dropped, until its time is over */
-	REASS_GIVEN,			/* whole, or quoted in an error: lwIP has it */
-};
-
-/* One datagram, and lwIP's view of it: @pc is the first, so that lwIP can free it by its address. */
-struct reass_slot {
-	struct pbuf_custom pc;
-	uint64_t born_ns;
-	struct reass_key key;
-	enum reass_state state;
-	unsigned nr;			/* fragments in it */
-	unsigned blocks;		/* of 8 bytes that are there */
-	unsigned end;			/* bytes of the whole, 0: the last fragment has not come */
-	unsigned top;			/* where the farthest fragment ends */
-	unsigned first_bytes;		/* data of the first fragment, 0: it has not come */
-	uint8_t header[40];		/* its IP header */
-	uint8_t next;			/* what is in an IPv6 datagram: its fragment header's word */
-	uint64_t map[REASS_BLOCKS / 64 + 1];	/* blocks that are there */
-	uint8_t room[REASS_HEAD_BYTES + REASS_DATA_BYTES];
-};
-
-_Static_assert(NOMSTACK_REASS_DATAGRAMS <= 64, "each fragment looks at all datagrams");
-_Static_assert(REASS_HEAD_BYTES >= ETH_BYTES + IP6_HLEN + FRAG6_BYTES && REASS_HEAD_BYTES % 8 == 0,
-	       "an answer's headers do not fit in front of the data");
-_Static_assert(IP4_DATA_MAX <= REASS_DATA_BYTES && IP6_DATA_MAX <= REASS_DATA_BYTES, "a packet's data does not fit");
-_Static_assert(offsetof(struct reass_slot, pc) == 0, "lwIP frees by this address");
-
-/* What a fragment says of itself, read once: the device may write over it. */
-struct piece {
-	struct reass_key key;
-	unsigned off, len;
-	unsigned data_at;		/* in the pbuf */
-	unsigned most;			/* data that a packet of this kind can carry */
-	bool more;
-	uint8_t next;			/* IPv6: its fragment header's word */
-	uint8_t header[40];
-};
 
 static void timer_set(struct nomstack *s);
 
@@ -110,7 +48,7 @@ static void slot_free(struct reass *r, struct reass_slot *d)
 }
 
 /* It is told apart from one that never was: what comes of it later is dropped. */
-static void slot_refuse(struct reass *r, struct reass_slot *d, uint64_t *why)
+void nomstack__reass_refuse(struct reass *r, struct reass_slot *d, uint64_t *why)
 {
 	(*why)++;
 	r->st.dropped += d->nr;
@@ -138,7 +76,7 @@ static bool goes_before(const struct reass_slot *a, const struct reass_slot *b)
 	return a->born_ns < b->born_ns;
 }
 
-static struct reass_slot *find(struct reass *r, const struct reass_key *key)
+struct reass_slot *nomstack__reass_find(struct reass *r, const struct reass_key *key)
 {
 	for (int i = 0; i < NR_SLOTS; i++)
 		if (held(&r->slots[i]) && !memcmp(&r->slots[i].key, key, sizeof(*key)))
@@ -169,7 +107,7 @@ static void give_way(struct reass *r, const struct reass_key *source, unsigned m
 	}
 }
 
-static struct reass_slot *slot_take(struct nomstack *s, const struct reass_key *key)
+struct reass_slot *nomstack__reass_take(struct nomstack *s, const struct reass_key *key)
 {
 	struct reass *r = &s->reass;
 
@@ -215,7 +153,7 @@ static struct pbuf *slot_give(struct nomstack *s, struct reass_slot *d, unsigned
 	return p;
 }
 
-static struct pbuf *whole(struct nomstack *s, struct reass_slot *d)
+struct pbuf *nomstack__reass_whole(struct nomstack *s, struct reass_slot *d)
 {
 	uint8_t *data = d->room + REASS_HEAD_BYTES;
 	unsigned n = d->end;
@@ -244,173 +182,6 @@ static struct pbuf *whole(struct nomstack *s, struct reass_slot *d)
 		memcpy(ip + 10, &x, sizeof(x));
 		return slot_give(s, d, IP_HLEN, n);
 	}
-}
-
-/* ------------------------------------------------------------- fragments --- */
-
-/* How many of @n blocks from @at are there. */
-static unsigned map_count(const struct reass_slot *d, unsigned at, unsigned n)
-{
-	unsigned nr = 0;
-
-	while (n) {
-		unsigned bit = at % 64, take = 64 - bit < n ? 64 - bit : n;
-		uint64_t mask = (take == 64 ? ~0ull : (1ull << take) - 1) << bit;
-
-		nr += (unsigned)__builtin_popcountll(d->map[at / 64] & mask);
-		at += take;
-		n -= take;
-	}
-	return nr;
-}
-
-static void map_set(struct reass_slot *d, unsigned at, unsigned n)
-{
-	while (n) {
-		unsigned bit = at % 64, take = 64 - bit < n ? 64 - bit : n;
-
-		d->map[at / 64] |= (take == 64 ? ~0ull : (1ull << take) - 1) << bit;
-		at += take;
-		n -= take;
-	}
-}
-
-/* Whether there is one end, and nothing behind it. */
-static bool fits(const struct reass_slot *d, const struct piece *f)
-{
-	unsigned end = f->off + f->len;
-
-	if (f->more)
-		return !d->end || end < d->end;
-	return d->end ? d->end == end : d->top <= end;
-}
-
-/* The datagram, if @f was what it lacked; @p is borrowed. */
-static struct pbuf *put(struct nomstack *s, struct reass_slot *d, const struct piece *f, struct pbuf *p)
-{
-	struct reass *r = &s->reass;
-	unsigned at = f->off / 8, n = (f->len + 7) / 8, there = map_count(d, at, n);
-	uint8_t *to = d->room + REASS_HEAD_BYTES + f->off;
-
-	if (!fits(d, f)) {
-		r->st.dropped++;
-		slot_refuse(r, d, &r->st.contradiction);
-		return NULL;
-	}
-	if (there) {
-		r->st.dropped++;
-		/* RFC 8200, 4.5: the network may double a fragment; but it must not change one */
-		if (there == n && (f->more || d->end) && !pbuf_memcmp(p, (u16_t)f->data_at, to, (u16_t)f->len))
-			r->st.duplicates++;
-		else
-			slot_refuse(r, d, &r->st.overlap);
-		return NULL;
-	}
-	if (d->nr == NOMSTACK_REASS_FRAGMENTS) {
-		r->st.dropped++;
-		slot_refuse(r, d, &r->st.too_many);
-		return NULL;
-	}
-	pbuf_copy_partial(p, to, (u16_t)f->len, (u16_t)f->data_at);
-	map_set(d, at, n);
-	d->blocks += n;
-	d->nr++;
-	if (f->off + f->len > d->top)
-		d->top = f->off + f->len;
-	if (!f->more)
-		d->end = f->off + f->len;
-	if (!f->off) {
-		d->first_bytes = f->len;
-		d->next = f->next;
-		memcpy(d->header, f->header, sizeof(d->header));
-	}
-	return d->end && d->blocks == (d->end + 7) / 8 ? whole(s, d) : NULL;
-}
-
-/* All checks of the fragment by itself are here; @p is consumed. */
-static struct pbuf *take(struct nomstack *s, const struct piece *f, bool known, struct pbuf *p)
-{
-	struct reass *r = &s->reass;
-	struct reass_slot *d;
-	struct pbuf *done = NULL;
-	uint64_t *why = NULL;
-
-	r->st.received++;
-	if (!r->max)
-		why = &r->st.off;
-	else if (!known)
-		why = &r->st.protocol;
-	else if (!f->len || (f->more && f->len % 8) || f->data_at + f->len > p->tot_len)
-		why = &r->st.malformed;
-	else if (f->off + f->len > f->most)
-		why = &r->st.too_long;
-	if (why) {
-		(*why)++;
-		r->st.dropped++;
-		pbuf_free(p);
-		return NULL;
-	}
-	d = find(r, &f->key);
-	if (d && d->state == REASS_REFUSED) {
-		r->st.rest++;
-		r->st.dropped++;
-	} else {
-		if (!d)
-			d = slot_take(s, &f->key);
-		if (d)
-			done = put(s, d, f, p);
-		else
-			r->st.dropped++;
-	}
-	pbuf_free(p);
-	return done;
-}
-
-/* LWIP_HOOK_IP4_FRAGMENT: @p is at an IP header that ip4_input() has checked, and as long as it says. */
-struct pbuf *nomstack__ip4_fragment(struct pbuf *p, struct netif *inp)
-{
-	struct nomstack *s = inp->state;
-	struct piece f = { .key.family = 4, .most = IP4_DATA_MAX };
-	unsigned hlen, len, off;
-	uint8_t *h = f.header;
-
-	memcpy(h, p->payload, IP_HLEN);
-	hlen = (h[0] & 15u) * 4;
-	len = (unsigned)h[2] << 8 | h[3];
-	off = (unsigned)h[6] << 8 | h[7];
-	f.off = (off & IP_OFFMASK) * 8;
-	f.more = off & IP_MF;
-	f.data_at = hlen;
-	f.len = len > hlen ? len - hlen : 0;
-	f.key.proto = h[9];
-	f.key.id = (uint32_t)h[4] << 8 | h[5];
-	memcpy(f.key.src, h + 12, 4);
-	memcpy(f.key.dst, h + 16, 4);
-	return take(s, &f, h[9] == IP_PROTO_UDP || h[9] == IP_PROTO_ICMP, p);
-}
-
-/*
- * LWIP_HOOK_IP6_FRAGMENT: @p is at a fragment header behind @ip6hdr, and as long as that
- * says.  Headers between the two have had their effect, and are not kept.
- */
-struct pbuf *nomstack__ip6_fragment(struct pbuf *p, const struct ip6_hdr *ip6hdr)
-{
-	struct nomstack *s = nomstack__the;
-	struct piece f = { .key.family = 6, .most = IP6_DATA_MAX, .data_at = FRAG6_BYTES };
-	uint8_t frag[FRAG6_BYTES];
-	unsigned off;
-
-	memcpy(frag, p->payload, sizeof(frag));
-	memcpy(f.header, ip6hdr, IP6_HLEN);
-	off = (unsigned)frag[2] << 8 | frag[3];
-	f.off = off & IP6_FRAG_OFFSET_MASK;
-	f.more = off & IP6_FRAG_MORE_FLAG;
-	f.len = p->tot_len - FRAG6_BYTES;
-	f.next = frag[0];
-	memcpy(&f.key.id, frag + 4, sizeof(f.key.id));
-	memcpy(f.key.src, f.header + 8, 16);
-	memcpy(f.key.dst, f.header + 24, 16);
-	return take(s, &f, frag[0] == IP6_NEXTH_UDP || frag[0] == IP6_NEXTH_ICMP6, p);
 }
 
 /* ------------------------------------------------------------------ time --- */

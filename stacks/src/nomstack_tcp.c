@@ -9,9 +9,7 @@
  * callback is recycled at the end of the poll, so that code further up the
  * stack can still see that it is dead.
  *
- * Output: lwIP sends by itself after it has processed a segment; what is sent
- * on other connections meanwhile is put on a list and goes out at the end of
- * the poll.
+ * Listeners are in nomstack_tcp_listen.c, output in nomstack_tcp_send.c.
  */
 #include "internal.h"
 
@@ -20,8 +18,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-#define BACKLOG_MAX TCP_DEFAULT_LISTEN_BACKLOG
 
 static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err);
 
@@ -99,16 +95,6 @@ static void conn_detach(struct nomstack_conn *c)
 	tcp_recv(c->pcb, NULL);
 	tcp_sent(c->pcb, NULL);
 	tcp_err(c->pcb, NULL);
-}
-
-static void conn_dirty(struct nomstack_conn *c)
-{
-	/* lwIP itself sends for the connection whose segment it processes. */
-	if (c->dirty || tcp_input_pcb == c->pcb)
-		return;
-	c->dirty = true;
-	c->dirty_next = c->s->dirty;
-	c->s->dirty = c;
 }
 
 /* lwIP must hear ERR_ABRT, and only then, when tcp_abort() was called for the
@@ -205,7 +191,8 @@ static void conn_attach(struct nomstack_conn *c)
 	c->s->st.tcp_active++;
 }
 
-static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+/* Of a listener, which is @arg. */
+err_t nomstack__on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 {
 	struct listener *l = arg;
 	struct nomstack *s;
@@ -234,73 +221,6 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 	}
 	s->st.tcp_accepted++;
 	return ERR_OK;
-}
-
-int nomstack_tcp_listen(struct nomstack *s, uint16_t port, unsigned backlog, const struct nomstack_tcp_ops *ops,
-			void *arg)
-{
-	struct listener *l = NULL;
-	struct tcp_pcb *pcb, *lpcb;
-	err_t err;
-	unsigned i;
-
-	if (!port || !backlog || !ops || !ops->accept || !ops->recv || !ops->closed)
-		return -EINVAL;
-	for (i = 0; i < NOMSTACK_MAX_LISTENERS; i++) {
-		if (s->listeners[i].pcb && s->listeners[i].port == port)
-			return -EADDRINUSE;
-		if (!s->listeners[i].pcb && !l)
-			l = &s->listeners[i];
-	}
-	if (!l)
-		return -ENOMEM;
-	pcb = tcp_new_ip_type(IPADDR_TYPE_ANY);	/* of both versions */
-	if (!pcb)
-		return -ENOMEM;
-	ip_set_option(pcb, SOF_REUSEADDR);
-	err = tcp_bind(pcb, IP_ANY_TYPE, port);
-	if (err != ERR_OK) {
-		tcp_abort(pcb);
-		return nomstack__errno(err);
-	}
-	lpcb = tcp_listen_with_backlog_and_err(pcb, (u8_t)(backlog > BACKLOG_MAX ? BACKLOG_MAX : backlog), &err);
-	if (!lpcb) {
-		tcp_abort(pcb);
-		return nomstack__errno(err);
-	}
-	*l = (struct listener){ .pcb = lpcb, .ops = ops, .arg = arg, .s = s, .port = port };
-	if (ops->batch_end)
-		s->batch_end_mask |= 1u << (l - s->listeners);
-	tcp_arg(lpcb, l);
-	tcp_accept(lpcb, on_accept);
-	return 0;
-}
-
-static void listener_close(struct listener *l)
-{
-	l->s->batch_end_mask &= ~(1u << (l - l->s->listeners));
-	tcp_arg(l->pcb, NULL);
-	tcp_close(l->pcb);
-	l->pcb = NULL;
-}
-
-int nomstack_tcp_unlisten(struct nomstack *s, uint16_t port)
-{
-	struct tcp_pcb *pcb, *next;
-	unsigned i;
-
-	for (i = 0; i < NOMSTACK_MAX_LISTENERS; i++) {
-		if (!s->listeners[i].pcb || s->listeners[i].port != port)
-			continue;
-		listener_close(&s->listeners[i]);
-		for (pcb = tcp_active_pcbs; pcb; pcb = next) {
-			next = pcb->next;
-			if (pcb->state == SYN_RCVD && pcb->local_port == port && !pcb->listener)
-				tcp_abort(pcb);
-		}
-		return 0;
-	}
-	return -ENOENT;
 }
 
 static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
@@ -354,89 +274,6 @@ int nomstack_tcp_connect(struct nomstack *s, const char *ip, uint16_t port, cons
 		return nomstack__errno(err);
 	}
 	*out = c;
-	return 0;
-}
-
-/*
- * A connection may queue as many segments as an eighth of those that are free
- * (dynamic thresholds, Choudhury and Hahne 1998): a few connections get all they
- * want, hundreds share.  The least for each connection, and for some hundred that
- * may come, is not counted as free, so that who has nothing queued finds room.
- * Every segment has one block of the heap; of copied ones, which are one pbuf
- * instead of two, a connection can have twice as many.
- */
-#define SHARE 8
-#define SHARE_MIN 3	/* of full size: what an answer may take that an application does not stream */
-#define RESERVE (2 * SHARE_MIN)
-#define RESERVE_CONNS (MEMP_NUM_TCP_PCB < 2048 ? MEMP_NUM_TCP_PCB / 4 : 512)
-
-static unsigned segments_allowed(const struct nomstack *s)
-{
-	size_t all = nomstack__heap_segments(), taken = nomstack__heap_used(), share;
-
-	if (all > MEMP_NUM_TCP_SEG)
-		all = MEMP_NUM_TCP_SEG;
-	taken += RESERVE * (s->st.tcp_active > RESERVE_CONNS ? s->st.tcp_active : RESERVE_CONNS);
-	share = all > taken ? (all - taken) / SHARE : 0;
-	return share < SHARE_MIN ? SHARE_MIN : share < TCP_SND_QUEUELEN ? (unsigned)share : TCP_SND_QUEUELEN;
-}
-
-uint32_t nomstack_tcp_room(struct nomstack_conn *c)
-{
-	uint32_t room, queue, most, least, mss;
-
-	if (!c->pcb)
-		return 0;
-	most = segments_allowed(c->s);
-	mss = tcp_mss(c->pcb) < TCP_MSS ? tcp_mss(c->pcb) : TCP_MSS;	/* of what is copied */
-	least = SHARE_MIN * TCP_MSS / mss;	/* more where they are small */
-	/* A piece sent without a copy takes up to two pbufs per segment, and lwIP
-	 * stops two short of its limit. */
-	most = 2 * (most > least ? most : least);
-	most = most < TCP_SND_QUEUELEN - 3 ? most : TCP_SND_QUEUELEN - 3;
-	queue = tcp_sndqueuelen(c->pcb);
-	room = queue < most ? (most - queue) / 2 * mss : 0;
-	if (room > tcp_sndbuf(c->pcb))
-		room = tcp_sndbuf(c->pcb);
-	return room < NOMSTACK_SEND_MAX ? room : NOMSTACK_SEND_MAX;
-}
-
-/* Whether @len bytes more, if the device can read them, may make segments longer than TCP_MSS. */
-static bool long_segments(const struct tcp_pcb *pcb, uint32_t len)
-{
-	return tcp_mss(pcb) > TCP_MSS || (tcp_tso_segs > 1 && (len > tcp_mss(pcb) || pcb->unsent));
-}
-
-int nomstack_tcp_send(struct nomstack_conn *c, const void *data, uint32_t len, unsigned flags)
-{
-	u8_t apiflags = 0;
-	err_t err;
-
-	if (unlikely(flags & ~(unsigned)(NOMSTACK_SEND_COPY | NOMSTACK_SEND_MORE)))
-		return -EOPNOTSUPP;
-	if (unlikely(!c->pcb))
-		return -EPIPE;
-	if (unlikely(len > NOMSTACK_SEND_MAX))
-		return -EMSGSIZE;
-	if (!(flags & NOMSTACK_SEND_MORE))
-		nomstack__answered(c->s, c);
-	if (unlikely(!len))
-		return 0;
-	if (likely(flags == NOMSTACK_SEND_COPY)) {
-		err = tcp_write_answer(c->pcb, data, (u16_t)len);
-	} else {
-		if (flags & NOMSTACK_SEND_COPY)
-			apiflags |= TCP_WRITE_FLAG_COPY;
-		else if (long_segments(c->pcb, len) && vnet_dma_contains(c->s->v, data, len))
-			apiflags |= TCP_WRITE_FLAG_INPLACE |
-				((IP_IS_V6_VAL(c->pcb->remote_ip) ? c->s->tso6 : c->s->tso4) ? TCP_WRITE_FLAG_TSO : 0);
-		if (flags & NOMSTACK_SEND_MORE)
-			apiflags |= TCP_WRITE_FLAG_MORE;
-		err = tcp_write(c->pcb, data, (u16_t)len, apiflags);
-	}
-	if (unlikely(err != ERR_OK))
-		return err == ERR_CONN ? -EPIPE : -EAGAIN;
-	conn_dirty(c);
 	return 0;
 }
 
@@ -549,16 +386,7 @@ void nomstack__tcp_flush(struct nomstack *s)
 {
 	struct nomstack_conn *c;
 
-	while ((c = s->dirty)) {
-		s->dirty = c->dirty_next;
-		c->dirty = false;
-		if (c->pcb)
-			tcp_output(c->pcb);
-	}
-	if (unlikely(s->tx_blocked) && vnet_tx_room(s->v) >= s->tx_size / 4) {
-		s->tx_blocked = false;
-		tcp_txnow();
-	}
+	nomstack__tcp_push(s);
 	while (!s->in_poll && (c = s->zombies)) {
 		s->zombies = c->next;
 		c->next = s->free_conns;
@@ -566,25 +394,9 @@ void nomstack__tcp_flush(struct nomstack *s)
 	}
 }
 
-void nomstack__tcp_batch_end(struct nomstack *s)
-{
-	unsigned mask;
-
-	for (mask = s->batch_end_mask; mask; mask &= mask - 1) {
-		struct listener *l = &s->listeners[__builtin_ctz(mask)];
-
-		if (l->pcb)
-			l->ops->batch_end(l->arg);
-	}
-}
-
 void nomstack__tcp_close_all(struct nomstack *s)
 {
-	unsigned i;
-
-	for (i = 0; i < NOMSTACK_MAX_LISTENERS; i++)
-		if (s->listeners[i].pcb)
-			listener_close(&s->listeners[i]);
+	nomstack__listeners_close(s);
 	while (tcp_active_pcbs) {
 		struct nomstack_conn *c = nomstack__conn_of(tcp_active_pcbs);
 

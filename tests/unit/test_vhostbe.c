@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -21,6 +20,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
+#include "fds.h"
 #include "../../userdrivers/vhostbe/vhostbe.h"
 #include "../../userdrivers/src/vhost_user_msg.h"
 
@@ -56,17 +56,6 @@ static int t_teardown(void **state)
 {
 	vhostbe_destroy(be);
 	return 0;
-}
-
-static unsigned int t_nr_fds(void)
-{
-	unsigned int n = 0;
-	DIR *d = opendir("/proc/self/fd");
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 static void t_steps(void)

@@ -17,9 +17,8 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
-#include "nomdrv/vnet.h"
+#include "vnet_rig.h"
 #include "../../userdrivers/src/vtrans_fake.h"
-#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define BIT(n)	(1ULL << (n))
 #define CTRL	(BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_CTRL_VLAN) | \
@@ -33,35 +32,13 @@ static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 0x77 };
 static const uint8_t uni[2][6] = { { 2, 0, 0, 0, 0, 1 }, { 2, 0, 0, 0, 0, 2 } };
 static const uint8_t multi[3][6] = { { 1, 0, 0x5e, 0, 0, 1 }, { 1, 0, 0x5e, 0, 0, 2 }, { 0x33, 0x33, 0, 0, 0, 1 } };
 
-struct pair {
-	struct vhostbe *be;
-	struct vnet *v;
-	char path[64];
-};
-
-static void t_step(void *arg)
-{
-	vhostbe_step(*(struct vhostbe **)arg);
-}
-
 static void t_open(struct pair *p, uint64_t on, uint64_t off, unsigned int mtu)
 {
-	struct vnet_opts o = { .sz = sizeof(o), .features_on = on, .arena_bytes = 64 << 10,
-			       .wait = t_step, .wait_arg = &p->be };
+	struct vnet_opts o = { .sz = sizeof(o), .features_on = on, .arena_bytes = 64 << 10 };
 	struct vhostbe_opts b = { .sz = sizeof(b), .features_on = extra, .features_off = off,
 				  .mtu = (uint16_t)mtu };
 
-	snprintf(p->path, sizeof(p->path), "/tmp/test_vnet_ctrl.%d", (int)getpid());
-	assert_int_equal(vhostbe_create(p->path, &b, &p->be), 0);
-	assert_int_equal(vnet_open_vhost_user(p->path, &o, &p->v), 0);
-}
-
-static void t_close(struct pair *p)
-{
-	assert_null(vhostbe_last_error(p->be));
-	assert_int_equal(vnet_error(p->v, NULL), 0);
-	vnet_close(p->v);
-	vhostbe_destroy(p->be);
+	pair_open(p, "test_vnet_ctrl", &b, &o);
 }
 
 static void t_set_all(struct vnet *v)
@@ -113,7 +90,7 @@ static void test_vnet_ctrl_sets_what_it_says(void **state)
 	for (before = 0; before < 40000; before++)
 		assert_int_equal(vnet_vlan(p.v, before & 4095, before & 4096), 0);
 	assert_int_equal(rx->refused, 0);
-	t_close(&p);
+	pair_close(&p);
 }
 
 static void test_vnet_ctrl_is_told_again_after_a_restart(void **state)
@@ -130,7 +107,7 @@ static void test_vnet_ctrl_is_told_again_after_a_restart(void **state)
 	assert_int_equal(vnet_restart(p.v, NULL, NULL), 0);
 	t_is_all_set(vhostbe_rx_state(p.be));
 	assert_memory_equal(vnet_mac(p.v), mac, 6);
-	t_close(&p);
+	pair_close(&p);
 }
 
 static void test_vnet_ctrl_refuses_nonsense(void **state)
@@ -161,7 +138,7 @@ static void test_vnet_ctrl_refuses_nonsense(void **state)
 	assert_int_equal(vnet_set_filter(p.v, &disliked, 1, NULL, 0), -EREMOTEIO);
 	assert_int_equal(vnet_restart(p.v, NULL, NULL), 0);
 	t_is_all_set(rx);
-	t_close(&p);
+	pair_close(&p);
 }
 
 static void test_vnet_ctrl_needs_its_features(void **state)
@@ -175,17 +152,17 @@ static void test_vnet_ctrl_needs_its_features(void **state)
 	assert_int_equal(vnet_set_filter(p.v, NULL, 0, NULL, 0), -EOPNOTSUPP);
 	assert_int_equal(vnet_vlan(p.v, 1, true), -EOPNOTSUPP);
 	assert_int_equal(vnet_announce_ack(p.v), -EOPNOTSUPP);
-	t_close(&p);
+	pair_close(&p);
 	t_open(&p, CTRL, BIT(VIRTIO_NET_F_CTRL_VQ), 0);	/* the others make no sense without */
 	assert_int_equal(vnet_features(p.v) & CTRL, 0);
-	t_close(&p);
+	pair_close(&p);
 	t_open(&p, CTRL, BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | BIT(VIRTIO_NET_F_CTRL_VLAN) | BIT(VIRTIO_NET_F_STATUS), 0);
 	assert_int_equal(vnet_set_rx_mode(p.v, VNET_RX_MODE_PROMISC), 0);
 	assert_int_equal(vhostbe_rx_state(p.be)->commands, 2);
 	assert_int_equal(vnet_set_rx_mode(p.v, VNET_RX_MODE_NOUNI), -EOPNOTSUPP);
 	assert_int_equal(vnet_vlan(p.v, 1, true), -EOPNOTSUPP);
 	assert_int_equal(vnet_announce_ack(p.v), -EOPNOTSUPP);
-	t_close(&p);
+	pair_close(&p);
 }
 
 /* ------------------------------------------------- link, announcement, MTU --- */
@@ -237,7 +214,7 @@ static void test_vnet_check_tells_of_changes(void **state)
 	assert_int_equal(vnet_config_fd(p.v), -EOPNOTSUPP);
 	assert_int_equal(vnet_config_bind(p.v, NULL, 1), -EOPNOTSUPP);
 	assert_false(vnet_config_changed(p.v));
-	t_close(&p);
+	pair_close(&p);
 }
 
 /* Frames of 9000 bytes and more, if a frame may take several buffers. */
@@ -254,19 +231,19 @@ static void test_vnet_mtu_beyond_a_buffer(void **state)
 	t_open(&p, 0, 0, 9000);
 	assert_int_equal(vnet_mtu(p.v), 1500);
 	assert_false(vnet_features(p.v) & BIT(VIRTIO_NET_F_MTU));
-	t_close(&p);
+	pair_close(&p);
 	/* It is asked for if it is needed, and not else. */
 	t_open(&p, BIT(VIRTIO_NET_F_MTU), 0, 2016);
 	assert_int_equal(vnet_mtu(p.v), 2016);
 	assert_false(vnet_features(p.v) & BIT(VIRTIO_NET_F_MRG_RXBUF));
-	t_close(&p);
+	pair_close(&p);
 	t_open(&p, BIT(VIRTIO_NET_F_MTU), BIT(VIRTIO_NET_F_MRG_RXBUF), 9000);
 	assert_int_equal(vnet_mtu(p.v), 1500);
-	t_close(&p);
+	pair_close(&p);
 	t_open(&p, BIT(VIRTIO_NET_F_MTU), 0, 9000);
 	assert_int_equal(vnet_mtu(p.v), 9000);
 	assert_true(vnet_features(p.v) & BIT(VIRTIO_NET_F_MRG_RXBUF));
-	t_close(&p);
+	pair_close(&p);
 	t_open(&p, BIT(VIRTIO_NET_F_MRG_RXBUF), 0, 9000);
 	assert_int_equal(vnet_mtu(p.v), 9000);
 	mem = vnet_dma_alloc(p.v, 9019, 64);
@@ -296,7 +273,7 @@ static void test_vnet_mtu_beyond_a_buffer(void **state)
 		vnet_rx_release(p.v, rx[i].id);
 	}
 	assert_int_equal(at, 9018);
-	t_close(&p);
+	pair_close(&p);
 }
 
 /* ------------------------------------------------------- devices that lie --- */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -23,6 +22,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
+#include "fds.h"
 #include "nomdrv/vnet.h"
 #include "../../userdrivers/vhostbe/vhostbe.h"
 #include "../../userdrivers/src/vhost_user_msg.h"
@@ -153,17 +153,6 @@ static void t_serve(void *arg)
 		assert_int_equal(recv(s->fd, &m.u, m.size, MSG_WAITALL), m.size);
 	s->served++;
 	t_answer(s, &m);
-}
-
-static unsigned int t_nr_fds(void)
-{
-	unsigned int n = 0;
-	DIR *d = opendir("/proc/self/fd");
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 static void t_server(struct server *s, enum lie lie, uint32_t when)

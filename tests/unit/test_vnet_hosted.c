@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -19,16 +18,10 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
-#include "nomdrv/vnet.h"
-#include "../../userdrivers/vhostbe/vhostbe.h"
+#include "fds.h"
+#include "vnet_rig.h"
 
 #define BIT(n)	(1ULL << (n))
-
-struct pair {
-	struct vhostbe *be;
-	struct vnet *v;
-	char path[64];
-};
 
 /* What this pass through the tests has besides: nothing, packed rings, those in order. */
 static uint64_t extra;
@@ -38,12 +31,6 @@ static const uint8_t own_mac[6] = { 0x52, 0x54, 0x00, 0x6e, 0x6f, 0x6d };
 static void t_step(void *arg)
 {
 	vhostbe_step(arg);
-}
-
-/* For a test whose back-end changes: @arg points to where it is. */
-static void t_step_at(void *arg)
-{
-	vhostbe_step(*(struct vhostbe **)arg);
 }
 
 static void t_open(struct pair *p, const struct vnet_opts *vo, const struct vhostbe_opts *bo)
@@ -56,13 +43,9 @@ static void t_open(struct pair *p, const struct vnet_opts *vo, const struct vhos
 	if (bo)
 		b = *bo;
 	b.features_on |= extra;
-	snprintf(p->path, sizeof(p->path), "/tmp/test_vnet_hosted.%d", (int)getpid());
-	assert_int_equal(vhostbe_create(p->path, &b, &p->be), 0);
-	o.wait = t_step_at;
-	o.wait_arg = &p->be;
 	if (!o.arena_bytes)
 		o.arena_bytes = 64 << 10;
-	assert_int_equal(vnet_open_vhost_user(p->path, &o, &p->v), 0);
+	pair_open(p, "test_vnet_hosted", &b, &o);
 	assert_true(vhostbe_running(p->be));
 	assert_int_equal(vnet_features(p->v) & (BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER)), extra);
 }
@@ -82,17 +65,6 @@ static size_t t_frame(uint8_t *buf, unsigned int tag, size_t len)
 	for (i = 0; i < len; i++)
 		buf[i] = (uint8_t)(tag * 31 + i);
 	return len;
-}
-
-static unsigned int t_nr_fds(void)
-{
-	unsigned int n = 0;
-	DIR *d = opendir("/proc/self/fd");
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 static void t_expect_rx(struct vnet *v, unsigned int tag, size_t len)

@@ -17,9 +17,8 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
-#include "nomdrv/vnet.h"
+#include "vnet_rig.h"
 #include "../../userdrivers/src/vtrans_fake.h"
-#include "../../userdrivers/vhostbe/vhostbe.h"
 
 #define BIT(n)	(1ULL << (n))
 #define LARGE	(BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6))
@@ -29,34 +28,13 @@
 /* What this pass has besides: packed rings, or nothing. */
 static uint64_t extra;
 
-struct pair {
-	struct vhostbe *be;
-	struct vnet *v;
-	char path[64];
-};
-
-static void t_step(void *arg)
-{
-	vhostbe_step(*(struct vhostbe **)arg);
-}
-
 static void t_open(struct pair *p, uint64_t on, uint64_t off, unsigned int queue_size)
 {
 	struct vnet_opts o = { .sz = sizeof(o), .features_on = on, .queue_size = queue_size,
-			       .arena_bytes = 128 << 10, .wait = t_step, .wait_arg = &p->be };
+			       .arena_bytes = 128 << 10 };
 	struct vhostbe_opts b = { .sz = sizeof(b), .features_on = extra, .features_off = off };
 
-	snprintf(p->path, sizeof(p->path), "/tmp/test_vnet_merge.%d", (int)getpid());
-	assert_int_equal(vhostbe_create(p->path, &b, &p->be), 0);
-	assert_int_equal(vnet_open_vhost_user(p->path, &o, &p->v), 0);
-}
-
-static void t_close(struct pair *p)
-{
-	assert_null(vhostbe_last_error(p->be));
-	assert_int_equal(vnet_error(p->v, NULL), 0);
-	vnet_close(p->v);
-	vhostbe_destroy(p->be);
+	pair_open(p, "test_vnet_merge", &b, &o);
 }
 
 static void t_frame(uint8_t *buf, unsigned int tag, size_t len)
@@ -132,7 +110,7 @@ static void test_vnet_merge_frames_of_all_lengths(void **state)
 	assert_int_equal(vnet_stats(p.v)->rx_large, 200 * 7);
 	assert_int_equal(vnet_stats(p.v)->rx_bad, 0);
 	assert_int_equal(vhostbe_stats(p.be)->calls, 0);
-	t_close(&p);
+	pair_close(&p);
 }
 
 /*
@@ -175,7 +153,7 @@ static void test_vnet_merge_packets_between_large_frames(void **state)
 	assert_int_equal(vnet_stats(p.v)->rx_packets, total);
 	assert_int_equal(vnet_stats(p.v)->rx_large, joined);
 	assert_int_equal(vnet_stats(p.v)->rx_bad, 0);
-	t_close(&p);
+	pair_close(&p);
 }
 
 static void test_vnet_merge_tells_why_nothing_is_joined(void **state)
@@ -199,7 +177,7 @@ static void test_vnet_merge_tells_why_nothing_is_joined(void **state)
 			assert_string_equal(why, c[i].why);
 		else
 			assert_null(why);
-		t_close(&p);
+		pair_close(&p);
 	}
 }
 
@@ -226,7 +204,7 @@ static void test_vnet_merge_frame_that_does_not_fit_waits(void **state)
 		assert_int_equal(vnet_rx_burst(p.v, rx, max), 0);
 		vnet_rx_flush(p.v);
 	}
-	t_close(&p);
+	pair_close(&p);
 }
 
 static void test_vnet_merge_too_few_buffers_drop_the_whole_frame(void **state)
@@ -246,7 +224,7 @@ static void test_vnet_merge_too_few_buffers_drop_the_whole_frame(void **state)
 	t_expect(p.v, rx, 31, 1, 31 * FULL - 12);
 	vnet_rx_flush(p.v);
 	assert_int_equal(vhostbe_inject(p.be, buf, sizeof(buf), NULL), 0);
-	t_close(&p);
+	pair_close(&p);
 }
 
 static void test_vnet_merge_is_not_negotiated_unasked(void **state)
@@ -259,7 +237,7 @@ static void test_vnet_merge_is_not_negotiated_unasked(void **state)
 	t_open(&p, 0, 0, 0);
 	assert_int_equal(vnet_features(p.v) & LARGE, 0);
 	assert_int_equal(vhostbe_inject(p.be, buf, sizeof(buf), NULL), -EMSGSIZE);
-	t_close(&p);
+	pair_close(&p);
 	/* Only what is on request can be requested. */
 	o.features_on = BIT(VIRTIO_NET_F_GUEST_UFO);
 	assert_int_equal(vnet_open_vhost_user("/no", &o, &v), -EOPNOTSUPP);
@@ -275,14 +253,14 @@ static void test_vnet_merge_large_needs_its_company(void **state)
 
 	t_open(&p, LARGE, BIT(VIRTIO_NET_F_MRG_RXBUF), 0);
 	assert_int_equal(vnet_features(p.v) & LARGE, 0);
-	t_close(&p);
+	pair_close(&p);
 	t_open(&p, LARGE, BIT(VIRTIO_NET_F_GUEST_CSUM), 0);
 	assert_int_equal(vnet_features(p.v) & LARGE, BIT(VIRTIO_NET_F_MRG_RXBUF));
-	t_close(&p);
+	pair_close(&p);
 	t_open(&p, LARGE, BIT(VIRTIO_NET_F_GUEST_TSO6), 0);
 	assert_int_equal(vnet_features(p.v) & LARGE,
 			 BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_TSO4));
-	t_close(&p);
+	pair_close(&p);
 }
 
 static void test_vnet_merge_large_needs_a_queue_that_holds_a_frame(void **state)
@@ -292,12 +270,12 @@ static void test_vnet_merge_large_needs_a_queue_that_holds_a_frame(void **state)
 
 	snprintf(p.path, sizeof(p.path), "/tmp/test_vnet_merge.%d", (int)getpid());
 	assert_int_equal(vhostbe_create(p.path, NULL, &p.be), 0);
-	o.wait = t_step;
+	o.wait = pair_step;
 	o.wait_arg = &p.be;
 	assert_int_equal(vnet_open_vhost_user(p.path, &o, &p.v), -EINVAL);
 	o.features_on = BIT(VIRTIO_NET_F_MRG_RXBUF);
 	assert_int_equal(vnet_open_vhost_user(p.path, &o, &p.v), 0);
-	t_close(&p);
+	pair_close(&p);
 }
 
 /* ---------------------------------------------------------- a device that lies --- */

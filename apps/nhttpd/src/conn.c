@@ -2,55 +2,17 @@
 /* conn.c - a connection's life, the same over both stacks */
 #include "conn.h"
 
-#include "http_date.h"
+#include "http_condition.h"
 #include "http_reply.h"
 #include "server.h"
 #include "site.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define SINK_MAX_BYTES (64u << 20)
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 #define SMALL_BYTES 2048		/* answers up to this are copied: one descriptor beats two */
-#define LINGER_NS 2000000000ULL		/* how long a closed connection may go on talking */
 #define LINGER_BYTES (1 << 20)
-
-int conn_table_create(struct server *srv)
-{
-	size_t in_bytes;
-
-	srv->nr_slots = srv->opt->max_connections + CONN_SPARE;
-	srv->conn = calloc(srv->nr_slots, sizeof(*srv->conn));
-	in_bytes = (size_t)srv->nr_slots * srv->in_bytes;
-	/* Pages come into being when a peer first leaves a request unfinished. */
-	srv->in = mmap(NULL, in_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!srv->conn || srv->in == MAP_FAILED) {
-		free(srv->conn);
-		srv->conn = NULL;
-		return -ENOMEM;
-	}
-	for (uint32_t i = srv->nr_slots; i--;) {
-		struct conn *c = &srv->conn[i];
-
-		c->srv = srv;
-		c->in = srv->in + (size_t)i * srv->in_bytes;
-		c->next = srv->free;
-		srv->free = c;
-	}
-	return 0;
-}
-
-void conn_table_destroy(struct server *srv)
-{
-	if (!srv->conn)
-		return;
-	munmap(srv->in, (size_t)srv->nr_slots * srv->in_bytes);
-	free(srv->conn);
-	srv->conn = NULL;
-}
 
 static void set_phase(struct conn *c, enum conn_phase phase)
 {
@@ -67,7 +29,7 @@ static void drop_gen(struct conn *c)
 		atomic_store_explicit(&c->srv->old_site, gen, memory_order_release);
 }
 
-static void finish(struct conn *c)
+void conn_finish(struct conn *c)
 {
 	c->in_len = 0;
 	c->body_left = 0;
@@ -75,7 +37,7 @@ static void finish(struct conn *c)
 	c->srv->net->finish(c);
 }
 
-static void give_up(struct conn *c)
+void conn_give_up(struct conn *c)
 {
 	c->in_len = 0;
 	c->body_left = 0;
@@ -88,7 +50,7 @@ static bool send_bytes(struct conn *c, const void *data, uint32_t len, unsigned 
 	c->pending += len;
 	metric_add(&c->srv->m, M_BYTES, len);
 	if (c->srv->net->send(c, data, len, flags)) {
-		give_up(c);
+		conn_give_up(c);
 		return false;
 	}
 	return true;
@@ -144,43 +106,6 @@ static void reject(struct conn *c, int status)
 	c->close_after = true;
 	c->linger = true;
 	reply_error(c, status, HTTP_SAY_CLOSE, NULL, false);
-}
-
-static bool etag_matches(const char *list, uint32_t len, const char *etag)
-{
-	size_t n = strlen(etag);
-
-	if (len == 1 && *list == '*')
-		return true;
-	while (len) {
-		if (len >= 2 && list[0] == 'W' && list[1] == '/') {	/* weak comparison: RFC 9110 13.1.2 */
-			list += 2;
-			len -= 2;
-		}
-		if (len >= n && !memcmp(list, etag, n) && (len == n || strchr(", \t", list[n])))
-			return true;
-		while (len && *list != ',') {
-			list++;
-			len--;
-		}
-		while (len && (*list == ',' || *list == ' ' || *list == '\t')) {
-			list++;
-			len--;
-		}
-	}
-	return false;
-}
-
-static bool not_modified(const struct http_request *req, const char *buf, const struct site_block *b)
-{
-	int64_t since_s;
-
-	if (req->if_none_match.len)
-		return etag_matches(buf + req->if_none_match.off, req->if_none_match.len, b->etag);
-	if (!req->if_modified_since.len)
-		return false;
-	return !http_date_parse(buf + req->if_modified_since.off, req->if_modified_since.len, &since_s) &&
-	       b->mtime_s <= since_s;
 }
 
 static void reply_file(struct conn *c, struct site_block *b, enum http_connection say, bool head_only)
@@ -282,7 +207,7 @@ static void respond(struct conn *c, const char *buf)
 		reply_error(c, status, say, NULL, head_only);
 	} else if (e->kind != SITE_FILE) {
 		reply_error(c, e->kind == SITE_MOVED ? 301 : 403, say, e->kind == SITE_MOVED ? e : NULL, head_only);
-	} else if ((req->if_none_match.len || req->if_modified_since.len) && not_modified(req, buf, e->block)) {
+	} else if ((req->if_none_match.len || req->if_modified_since.len) && http_not_modified(req, buf, e->block)) {
 		uint32_t n = http_reply_file(srv->scratch, 304, srv->date, e->block, "");
 
 		if (say != HTTP_DEFAULT) {
@@ -380,7 +305,7 @@ static void settle(struct conn *c)
 		if (c->in_len || c->held || c->srv->drain_until_ns)
 			c->linger = true;
 		set_hold(c, false);	/* or its FIN would not be heard */
-		finish(c);
+		conn_finish(c);
 		return;
 	}
 	set_hold(c, c->phase == CONN_BODY);
@@ -413,7 +338,7 @@ void conn_input(struct conn *c, const char *data, uint32_t len)
 		return;
 	}
 	if (len > conn_in_room(c)) {	/* only a peer that ignores the window gets here */
-		give_up(c);
+		conn_give_up(c);
 		return;
 	}
 	if (c->in_len) {
@@ -506,7 +431,7 @@ void conn_gone(struct conn *c)
 	metric_set(&srv->m, M_CONNECTIONS, srv->nr_open);
 }
 
-static void expire(struct conn *c)
+void conn_expire(struct conn *c)
 {
 	struct server *srv = c->srv;
 
@@ -515,49 +440,16 @@ static void expire(struct conn *c)
 	switch (c->phase) {
 	case CONN_IDLE:
 		if (c->pending)
-			give_up(c);
+			conn_give_up(c);
 		else
-			finish(c);
+			conn_finish(c);
 		break;
 	case CONN_HEADER:
 		reject(c, 408);
 		settle(c);
 		break;
 	default:
-		give_up(c);
+		conn_give_up(c);
 	}
 	srv->net->flush(c);
-}
-
-void conn_sweep(struct server *srv)
-{
-	for (uint32_t i = 0; i < srv->high_water; i++) {
-		struct conn *c = &srv->conn[i];
-
-		if (c->phase != CONN_FREE &&
-		    srv->now_ns - c->since_ns > (c->phase == CONN_CLOSING && !c->pending ? LINGER_NS : srv->idle_ns))
-			expire(c);
-	}
-	while (srv->high_water && srv->conn[srv->high_water - 1].phase == CONN_FREE)
-		srv->high_water--;
-}
-
-void conn_close_idle(struct server *srv)
-{
-	for (uint32_t i = 0; i < srv->high_water; i++) {
-		struct conn *c = &srv->conn[i];
-
-		if (c->phase != CONN_IDLE)
-			continue;
-		c->linger = c->pending > 0;
-		finish(c);
-		srv->net->flush(c);
-	}
-}
-
-void conn_abort_all(struct server *srv)
-{
-	for (uint32_t i = 0; i < srv->high_water; i++)
-		if (srv->conn[i].phase != CONN_FREE)
-			give_up(&srv->conn[i]);
 }

@@ -105,7 +105,16 @@ void conn_eof(struct conn *c);
 /* conn_gone - the socket is dead; frees the slot */
 void conn_gone(struct conn *c);
 
-/* conn_sweep - timeouts of all connections; every 250 ms or so */
+/* conn_finish - close in an orderly way, once everything queued has gone out */
+void conn_finish(struct conn *c);
+
+/* conn_give_up - reset */
+void conn_give_up(struct conn *c);
+
+/* conn_expire - its time is over: what that means depends on its phase */
+void conn_expire(struct conn *c);
+
+/* conn_table.c: all connections of a server.  conn_sweep - timeouts; every 250 ms or so */
 void conn_sweep(struct server *srv);
 
 /* conn_close_idle - begin to drain: close what waits for a request */

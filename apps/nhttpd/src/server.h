@@ -110,7 +110,7 @@ void server_announce(struct server *srv, const char *where);
 int server_load_site(struct server *srv, void *mem0, void *mem1, size_t bytes);
 void server_free_site(struct server *srv);
 
-/* conn.c */
+/* conn_table.c */
 int conn_table_create(struct server *srv);
 void conn_table_destroy(struct server *srv);
 

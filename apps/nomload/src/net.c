@@ -2,6 +2,7 @@
 /* net.c - the load's connections: one thread, epoll, a timer for the next request */
 #include "net.h"
 
+#include "net_wait.h"
 #include "take.h"
 
 #include <arpa/inet.h>
@@ -14,8 +15,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NR_EVENTS	256
@@ -41,22 +40,14 @@ struct net {
 	struct net_result *result;
 	struct sockaddr_in to;
 	struct conn *conn;
-	int epoll_fd, timer_fd;
+	struct net_wait wait;
 	unsigned nr_down, nr_up;
-	uint64_t look_ns, armed_ns;
+	uint64_t look_ns;
 	bool started;
 	char request[REQUEST_BYTES];
 	size_t request_bytes;
 	char *in;
 };
-
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 /* -------------------------------------------------------------- connections --- */
 
@@ -89,7 +80,7 @@ static int conn_open(struct net *n, unsigned i, uint64_t now_ns)
 		return -errno;
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if ((connect(c->fd, (struct sockaddr *)&n->to, sizeof(n->to)) && errno != EINPROGRESS) ||
-	    epoll_ctl(n->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev)) {
+	    epoll_ctl(n->wait.epoll_fd, EPOLL_CTL_ADD, c->fd, &ev)) {
 		ret = -errno;
 		close(c->fd);
 		c->fd = -1;
@@ -141,7 +132,7 @@ static void conn_receive(struct net *n, unsigned i)
 		if (got <= 0)
 			conn_drop(n, i);
 		else
-			conn_take(n, i, (size_t)got, clock_ns());
+			conn_take(n, i, (size_t)got, net_clock_ns());
 	}
 }
 
@@ -163,7 +154,7 @@ static void conn_event(struct net *n, unsigned i, uint32_t events)
 		c->state = UP;
 		n->nr_up++;
 		n->result->reconnects += n->started;
-		load_up(n->load, i, clock_ns());
+		load_up(n->load, i, net_clock_ns());
 	}
 	if (c->state != UP)
 		return;
@@ -177,21 +168,11 @@ static void conn_event(struct net *n, unsigned i, uint32_t events)
 
 /* --------------------------------------------------------------------- loop --- */
 
-static void timer_set(struct net *n, uint64_t at_ns)
-{
-	struct itimerspec when = { .it_value = { (time_t)(at_ns / 1000000000ULL), (long)(at_ns % 1000000000ULL) } };
-
-	if (at_ns == n->armed_ns)
-		return;
-	n->armed_ns = at_ns;
-	timerfd_settime(n->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
-}
-
 static void send_due(struct net *n)
 {
 	unsigned i;
 
-	while (load_next(n->load, clock_ns(), &i)) {
+	while (load_next(n->load, net_clock_ns(), &i)) {
 		n->conn[i].unsent += n->request_bytes;
 		if (conn_send(n, &n->conn[i]))
 			conn_drop(n, i);
@@ -209,13 +190,11 @@ static void revive(struct net *n, uint64_t now_ns)
 static void wait_events(struct net *n)
 {
 	struct epoll_event ev[NR_EVENTS];
-	int nr = epoll_wait(n->epoll_fd, ev, NR_EVENTS, -1);
-	uint64_t drop;
+	int nr = epoll_wait(n->wait.epoll_fd, ev, NR_EVENTS, -1);
 
 	for (int k = 0; k < nr; k++) {
-		if (ev[k].data.u32 == UINT32_MAX) {
-			n->armed_ns = 0;
-			if (read(n->timer_fd, &drop, sizeof(drop)) < 0 && errno != EAGAIN)
+		if (ev[k].data.u32 == NET_WAIT_TIMER) {
+			if (!net_wait_rang(&n->wait))
 				return;
 		} else {
 			conn_event(n, ev[k].data.u32, ev[k].events);
@@ -226,18 +205,18 @@ static void wait_events(struct net *n)
 static int connect_all(struct net *n, char *err, size_t bytes)
 {
 	unsigned links = n->load->plan.links;
-	uint64_t end_ns = clock_ns() + CONNECT_NS;
+	uint64_t end_ns = net_clock_ns() + CONNECT_NS;
 	int ret;
 
 	for (unsigned i = 0; i < links; i++) {
-		ret = conn_open(n, i, clock_ns());
+		ret = conn_open(n, i, net_clock_ns());
 		if (ret) {
 			snprintf(err, bytes, "connection %u of %u: %s", i + 1, links, strerror(-ret));
 			return ret;
 		}
 	}
-	while (n->nr_up < links && !n->nr_down && clock_ns() < end_ns) {
-		timer_set(n, end_ns);
+	while (n->nr_up < links && !n->nr_down && net_clock_ns() < end_ns) {
+		net_wait_until(&n->wait, end_ns);
 		wait_events(n);
 	}
 	if (n->nr_up == links)
@@ -250,12 +229,12 @@ static int connect_all(struct net *n, char *err, size_t bytes)
 static void run(struct net *n)
 {
 	n->started = true;
-	load_start(n->load, clock_ns());
+	load_start(n->load, net_clock_ns());
 	for (;;) {
 		uint64_t now_ns, wake_ns;
 
 		send_due(n);
-		now_ns = clock_ns();
+		now_ns = net_clock_ns();
 		if (load_over(n->load, now_ns))
 			break;
 		if (n->nr_down && now_ns >= n->look_ns)
@@ -263,10 +242,10 @@ static void run(struct net *n)
 		wake_ns = load_wake_ns(n->load);
 		if (n->nr_down && n->look_ns < wake_ns)
 			wake_ns = n->look_ns;
-		timer_set(n, wake_ns > now_ns ? wake_ns : now_ns + 1);
+		net_wait_until(&n->wait, wake_ns > now_ns ? wake_ns : now_ns + 1);
 		wait_events(n);
 	}
-	load_finish(n->load, clock_ns());
+	load_finish(n->load, net_clock_ns());
 }
 
 static int raise_descriptors(unsigned links, char *err, size_t bytes)
@@ -286,8 +265,7 @@ static int raise_descriptors(unsigned links, char *err, size_t bytes)
 
 static int setup(struct net *n, const struct net_target *to, char *err, size_t bytes)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = UINT32_MAX };
-	int len = snprintf(n->request, sizeof(n->request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", to->path, to->host);
+	int len = snprintf(n->request, sizeof(n->request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", to->path, to->host), ret;
 
 	if (len >= (int)sizeof(n->request)) {
 		snprintf(err, bytes, "the path is too long");
@@ -301,11 +279,10 @@ static int setup(struct net *n, const struct net_target *to, char *err, size_t b
 	}
 	n->conn = calloc(n->load->plan.links, sizeof(*n->conn));
 	n->in = malloc(READ_BYTES);
-	n->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	n->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (!n->conn || !n->in || n->epoll_fd < 0 || n->timer_fd < 0 || epoll_ctl(n->epoll_fd, EPOLL_CTL_ADD, n->timer_fd, &ev)) {
-		snprintf(err, bytes, "cannot set up: %s", strerror(errno));
-		return -errno;
+	ret = n->conn && n->in ? net_wait_open(&n->wait) : -ENOMEM;
+	if (ret) {
+		snprintf(err, bytes, "cannot set up: %s", strerror(-ret));
+		return ret;
 	}
 	n->nr_down = n->load->plan.links;
 	return raise_descriptors(n->load->plan.links, err, bytes);
@@ -313,7 +290,7 @@ static int setup(struct net *n, const struct net_target *to, char *err, size_t b
 
 int net_run(struct load *l, const struct net_target *to, struct net_result *out, char *err, size_t bytes)
 {
-	struct net n = { .load = l, .result = out, .epoll_fd = -1, .timer_fd = -1 };
+	struct net n = { .load = l, .result = out, .wait = NET_WAIT_INIT };
 	int ret;
 
 	memset(out, 0, sizeof(*out));
@@ -324,10 +301,7 @@ int net_run(struct load *l, const struct net_target *to, struct net_result *out,
 		run(&n);
 	for (unsigned i = 0; n.conn && i < l->plan.links; i++)
 		conn_drop(&n, i);
-	if (n.epoll_fd >= 0)
-		close(n.epoll_fd);
-	if (n.timer_fd >= 0)
-		close(n.timer_fd);
+	net_wait_close(&n.wait);
 	free(n.conn);
 	free(n.in);
 	return ret;

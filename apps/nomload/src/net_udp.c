@@ -9,6 +9,8 @@
  */
 #include "net.h"
 
+#include "net_wait.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -17,8 +19,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NR_SOCKETS	64
@@ -40,19 +40,12 @@ struct net {
 	struct net_result *result;
 	const struct net_target *to;
 	struct request *request;	/* one for each connection */
-	int fd[NR_SOCKETS], epoll_fd, timer_fd;
+	int fd[NR_SOCKETS];
+	struct net_wait wait;
 	unsigned nr_sockets;
-	uint64_t look_ns, armed_ns;
+	uint64_t look_ns;
 	uint8_t out[BYTES_MAX], in[2048];
 };
-
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 static void trouble(struct net *n, const char *why)
 {
@@ -119,32 +112,20 @@ static void receive_all(struct net *n, unsigned socket)
 
 	while (most-- && receive(n, socket, &i, &answered))
 		if (answered)
-			load_answer(n->load, i, clock_ns(), true, n->to->bytes);
-}
-
-static void timer_set(struct net *n, uint64_t at_ns)
-{
-	struct itimerspec when = { .it_value = { (time_t)(at_ns / 1000000000ULL), (long)(at_ns % 1000000000ULL) } };
-
-	if (at_ns == n->armed_ns)
-		return;
-	n->armed_ns = at_ns;
-	timerfd_settime(n->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+			load_answer(n->load, i, net_clock_ns(), true, n->to->bytes);
 }
 
 static void wait_events(struct net *n)
 {
 	struct epoll_event ev[NR_SOCKETS + 1];
-	int nr = epoll_wait(n->epoll_fd, ev, NR_SOCKETS + 1, -1);
-	uint64_t drop;
+	int nr = epoll_wait(n->wait.epoll_fd, ev, NR_SOCKETS + 1, -1);
 
 	for (int k = 0; k < nr; k++) {
-		if (ev[k].data.u32 != UINT32_MAX) {
+		if (ev[k].data.u32 != NET_WAIT_TIMER) {
 			receive_all(n, ev[k].data.u32);
 			continue;
 		}
-		n->armed_ns = 0;
-		if (read(n->timer_fd, &drop, sizeof(drop)) < 0 && errno != EAGAIN)
+		if (!net_wait_rang(&n->wait))
 			return;
 	}
 }
@@ -163,7 +144,7 @@ static void give_up(struct net *n, uint64_t now_ns)
 
 static void run(struct net *n)
 {
-	uint64_t now_ns = clock_ns();
+	uint64_t now_ns = net_clock_ns();
 	unsigned i;
 
 	load_start(n->load, now_ns);
@@ -172,7 +153,7 @@ static void run(struct net *n)
 	for (;;) {
 		uint64_t wake_ns;
 
-		while (now_ns = clock_ns(), load_next(n->load, now_ns, &i))
+		while (now_ns = net_clock_ns(), load_next(n->load, now_ns, &i))
 			send_request(n, i, now_ns);
 		if (load_over(n->load, now_ns))
 			break;
@@ -181,26 +162,26 @@ static void run(struct net *n)
 		wake_ns = load_wake_ns(n->load);
 		if (n->look_ns < wake_ns)
 			wake_ns = n->look_ns;
-		timer_set(n, wake_ns > now_ns ? wake_ns : now_ns + 1);
+		net_wait_until(&n->wait, wake_ns > now_ns ? wake_ns : now_ns + 1);
 		wait_events(n);
 	}
-	load_finish(n->load, clock_ns());
+	load_finish(n->load, net_clock_ns());
 }
 
 /* Somebody answers; Ethernet addresses are known from then on. */
 static int first_answer(struct net *n, char *err, size_t bytes)
 {
-	uint64_t start_ns = clock_ns(), again_ns = start_ns, now_ns = start_ns;
+	uint64_t start_ns = net_clock_ns(), again_ns = start_ns, now_ns = start_ns;
 	bool answered = false;
 	unsigned i;
 
-	for (; now_ns - start_ns < FIRST_NS; now_ns = clock_ns()) {
+	for (; now_ns - start_ns < FIRST_NS; now_ns = net_clock_ns()) {
 		if (now_ns >= again_ns) {
 			again_ns = now_ns + AGAIN_NS;
 			send_request(n, 0, now_ns);
 		}
-		timer_set(n, again_ns);
-		epoll_wait(n->epoll_fd, &(struct epoll_event){ 0 }, 1, AGAIN_NS / 1000000);
+		net_wait_until(&n->wait, again_ns);
+		epoll_wait(n->wait.epoll_fd, &(struct epoll_event){ 0 }, 1, AGAIN_NS / 1000000);
 		while (receive(n, 0, &i, &answered))
 			if (answered)
 				return 0;
@@ -221,7 +202,7 @@ static int open_sockets(struct net *n)
 
 		n->fd[i] = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (n->fd[i] < 0 || connect(n->fd[i], (struct sockaddr *)&to, sizeof(to)) ||
-		    epoll_ctl(n->epoll_fd, EPOLL_CTL_ADD, n->fd[i], &ev))
+		    epoll_ctl(n->wait.epoll_fd, EPOLL_CTL_ADD, n->fd[i], &ev))
 			return -errno;
 		setsockopt(n->fd[i], SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	}
@@ -230,22 +211,19 @@ static int open_sockets(struct net *n)
 
 static int setup(struct net *n)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = UINT32_MAX };
+	int ret;
 
 	memcpy(n->out, "nRQ1", 4);
 	for (unsigned i = HEAD_BYTES; i < n->to->bytes; i++)
 		n->out[i] = (uint8_t)i;
 	n->request = calloc(n->load->plan.links, sizeof(*n->request));
-	n->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	n->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (!n->request || n->epoll_fd < 0 || n->timer_fd < 0 || epoll_ctl(n->epoll_fd, EPOLL_CTL_ADD, n->timer_fd, &ev))
-		return -errno;
-	return open_sockets(n);
+	ret = n->request ? net_wait_open(&n->wait) : -ENOMEM;
+	return ret ? ret : open_sockets(n);
 }
 
 int net_udp_run(struct load *l, const struct net_target *to, struct net_result *out, char *err, size_t bytes)
 {
-	struct net n = { .load = l, .to = to, .result = out, .epoll_fd = -1, .timer_fd = -1 };
+	struct net n = { .load = l, .to = to, .result = out, .wait = NET_WAIT_INIT };
 	int ret;
 
 	memset(out, 0, sizeof(*out));
@@ -261,10 +239,7 @@ int net_udp_run(struct load *l, const struct net_target *to, struct net_result *
 	for (unsigned i = 0; i < NR_SOCKETS; i++)
 		if (n.fd[i] >= 0)
 			close(n.fd[i]);
-	if (n.epoll_fd >= 0)
-		close(n.epoll_fd);
-	if (n.timer_fd >= 0)
-		close(n.timer_fd);
+	net_wait_close(&n.wait);
 	free(n.request);
 	return ret;
 }
