@@ -41,8 +41,10 @@ $(eval $(call nom_unit,test_vnet_packet,tests/unit/test_vnet_packet.c,nomdrv nom
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))
 $(eval $(call nom_unit,test_vnet_peer,tests/unit/test_vnet_peer.c,vnetpeer vhostbe,))
-$(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_mmio,tests/unit/test_vnet_mmio.c,nomdrv nomux,))
+# A device behind registers, which these two play.
+VNET_RIG := $(addprefix tests/unit/,vnet_rig.c vnet_rig_pci.c vnet_rig_mmio.c)
+$(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c $(VNET_RIG),nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_mmio,tests/unit/test_vnet_mmio.c $(VNET_RIG),nomdrv nomux,))
 
 # Inside the guest.
 $(eval $(call nom_prog,system/vnet_vfio,tests/system/vnet_vfio.c,nomdrv nomux,))

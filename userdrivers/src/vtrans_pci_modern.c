@@ -154,9 +154,12 @@ static int map_block(struct vpci *p, const struct virtio_pci_cap *cap, uint32_t 
 	}
 	err = p->fn->ops->map_bar(p->fn, cap->bar, &va, &bytes);
 	if (err) {
-		nomux_log(LOG_INFO, "virtio-pci: capability type %u: BAR %u cannot be mapped: %s, device=%s",
+		if (err == -EOPNOTSUPP)
+			err = -ENOENT;
+		nomux_log(err == -ENOENT ? LOG_INFO : LOG_ERR,
+			  "virtio-pci: capability type %u: BAR %u cannot be mapped: %s, device=%s",
 			  cap->cfg_type, cap->bar, strerror(-err), p->fn->name);
-		return err == -EOPNOTSUPP ? -ENOENT : err;
+		return err;
 	}
 	if (cap->offset > bytes || cap->length > bytes - cap->offset) {
 		complain(p, "capability type %u: offset 0x%x, length 0x%x exceed BAR %u of 0x%zx bytes",
