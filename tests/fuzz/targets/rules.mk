@@ -36,6 +36,7 @@ $(eval $(call fuzz_target,price,$(addprefix econd/src/econ_,price.c json.c money
 $(eval $(call fuzz_target,netlink,econd/src/nl.c,,-lnl-genl-3 -lnl-3,-isystem /usr/include/libnl3))
 $(eval $(call fuzz_target,vring,$(NOMDRV_SRCS) userdrivers/src/vtrans_fake.c,nomux,-lcmocka,))
 $(eval $(call fuzz_target,transport,$(FZ_DIR)/turns.c $(VNET_RIG) $(NOMDRV_SRCS) userdrivers/src/vtrans_fake.c,nomux,-lcmocka,$(FZ_TIME)))
+$(eval $(call fuzz_target,vhost,$(FZ_DIR)/turns.c $(VHU_RIG) $(NOMDRV_SRCS) userdrivers/src/vtrans_fake.c,nomux,-lcmocka,$(FZ_TIME)))
 $(FZ_OBJS_frames) $(FZ_OBJS_tcp) $(FZ_OBJS_raw): $(LWIP_TREE)/.stamp $(NOMSTACK_OPTIONS)
 units: $(FZ_BINS)
 endif

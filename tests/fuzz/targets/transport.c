@@ -126,7 +126,7 @@ static void patch_identity(const uint8_t *s, uint32_t v)
 		d.id = v;
 		break;
 	default:
-		if (!d.is_pci)
+		if (!d.is_pci && !d.reads)	/* mapped is mapped */
 			d.mem_bytes = v < RIG_SLOT_BYTES ? v : RIG_SLOT_BYTES;
 	}
 }
