@@ -4,7 +4,7 @@
 NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
 	vnet.c vnet_negotiate.c vnet_mem.c vnet_mq.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_turn.c vnet_irq.c vnet_auto.c \
 	vnet_ctl.c vnet_packed.c vnet_features.c \
-	vtrans_pci_modern.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c \
+	vtrans_pci_modern.c vpci_caps.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c \
 	vtrans_mmio.c mmio_fn_nom.c vnet_open_mmio.c \
 	vtrans_vhost_user.c vhost_user_sock.c vnet_open_vhost_user.c \
 	vtrans_packet.c vnet_packet.c)

@@ -270,6 +270,16 @@ static void test_pci_broken_capability_lists_end(void **state)
 	rig_refused(&d, -EPROTO, "a register block is missing");
 }
 
+static void test_pci_configuration_space_that_cannot_be_read(void **state)
+{
+	struct vnet_rig d;
+
+	rig_init_pci(&d);
+	d.cfg_err = -EIO;
+	rig_refused(&d, -EIO, "cannot be read at 0x0");
+	assert_int_equal(d.resets, 0);
+}
+
 static void test_pci_negotiation_that_is_refused(void **state)
 {
 	struct vnet_rig d;
@@ -403,7 +413,8 @@ static void test_pci_registers_that_read_as_anything(void **state)
 	assert_true(opened > 0 && opened < round);
 }
 
-static void test_pci_reset_that_never_finishes_costs_the_bus(void **state)
+/* Two seconds each; also when it cannot be read what else the function was told. */
+static void t_stuck(bool unreadable)
 {
 	struct vnet *v;
 	struct vnet_rig d;
@@ -411,11 +422,18 @@ static void test_pci_reset_that_never_finishes_costs_the_bus(void **state)
 
 	rig_init_pci(&d);
 	assert_int_equal(rig_open(&d, &v), 0);
-	d.stuck_reset = true;	/* two seconds */
+	d.stuck_reset = true;
+	d.cfg_err = unreadable ? -EIO : 0;
 	vnet_close(v);		/* rig_dma_free() checks the order */
 	memcpy(&cmd, d.cfg + PCI_COMMAND, 2);
 	assert_false(cmd & PCI_COMMAND_MASTER);
 	rig_free(&d);
+}
+
+static void test_pci_reset_that_never_finishes_costs_the_bus(void **state)
+{
+	t_stuck(false);
+	t_stuck(true);
 }
 
 int main(void)
@@ -429,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_pci_blocks_outside_of_their_bar_are_refused),
 		cmocka_unit_test(test_pci_doorbells_outside_of_their_block_are_refused),
 		cmocka_unit_test(test_pci_broken_capability_lists_end),
+		cmocka_unit_test(test_pci_configuration_space_that_cannot_be_read),
 		cmocka_unit_test(test_pci_negotiation_that_is_refused),
 		cmocka_unit_test(test_pci_configuration_that_changes),
 		cmocka_unit_test(test_pci_without_interrupts_polls),

@@ -247,7 +247,7 @@ int rig_dma_alloc(struct vnet_rig *d, size_t bytes, struct nomdrv_dma *out)
 
 bool rig_let_go(const struct vnet_rig *d)
 {
-	return !d->running || (d->stuck_reset && d->twist);
+	return !d->running || (d->stuck_reset && d->lied);
 }
 
 void rig_dma_free(struct vnet_rig *d, struct nomdrv_dma *dma)

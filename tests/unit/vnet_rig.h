@@ -67,6 +67,7 @@ struct rig_queue {
  * @opts: handed to vnet_create(), but for sz and an arena_bytes of 0
  * @wild: where the driver looks and what it may do cannot be foreseen, for the tables lie
  * @moved: it looks elsewhere, and nothing that it writes is understood
+ * @lied: for whoever sets @twist: a read did not give what is
  * @running: DRIVER_OK was written, and nothing since that takes the memory away
  */
 struct vnet_rig {
@@ -87,11 +88,11 @@ struct vnet_rig {
 	struct vnet_opts opts;
 	/* lies */
 	bool keep_features_ok_clear, stuck_reset, refuse_vector, generation_runs, refuse_start;
-	bool never_on, always_on, wild, moved;
+	bool never_on, always_on, wild, moved, lied;
 	unsigned int generation_changes;	/* that many reads see a change */
 	unsigned int gone_after;	/* that many register reads, then all ones; 0: never */
 	unsigned int garbage;		/* one register read in so many is random; 0: none */
-	int nr_irqs, map_err, irq_err;
+	int nr_irqs, map_err, irq_err, cfg_err;
 	void (*twist)(struct vnet_rig *d, void *value, unsigned int bytes);	/* each read's value */
 	/* what happened */
 	unsigned int resets, irq_sets, closed, config_reads, reads;

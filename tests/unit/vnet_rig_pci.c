@@ -24,6 +24,8 @@ static int t_config_read(struct pci_fn *fn, unsigned int off, void *buf, unsigne
 
 	assert_true(off + len <= sizeof(d->cfg));
 	assert_true(++d->config_reads < 200);	/* no walk without end */
+	if (d->cfg_err)
+		return d->cfg_err;
 	memcpy(buf, d->cfg + off, len);
 	if (d->twist)
 		d->twist(d, buf, len);

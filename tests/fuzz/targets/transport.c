@@ -90,6 +90,7 @@ static void twist(struct vnet_rig *rig, void *value, unsigned int bytes)
 		honest_left--;
 		return;
 	}
+	d.lied = true;
 	tell_lie(value, bytes, lie);
 	if (same_left) {	/* and again */
 		same_left--;
@@ -189,6 +190,7 @@ static void patch(const uint8_t *s)
 		patch_identity(s, v);
 		break;
 	case 11:
+		d.cfg_err = s[1] & 8 ? -EIO : 0;
 		d.map_err = s[1] & 1 ? -EOPNOTSUPP : s[1] & 2 ? -ENOMEM : s[1] & 4 ? -ENOENT : 0;
 		break;
 	case 12:	/* offset, length, or multiplier */
