@@ -138,7 +138,7 @@ uint32_t rig_config(struct vnet_rig *d, size_t off, unsigned int width);
 bool rig_lies(struct vnet_rig *d, unsigned int width, uint32_t *out);
 /* ... and with what it gives otherwise. */
 uint32_t rig_answer(struct vnet_rig *d, uint32_t v, unsigned int width);
-/* Whether a write gets to the device; one that @resets has been tried in any case. */
+/* Whether a write gets to the device; one that @resets, or takes a queue away, has been tried in any case. */
 bool rig_hears(struct vnet_rig *d, bool resets);
 /*
  * It has been told to reset, or has lost the bus or its queues, or does not finish its

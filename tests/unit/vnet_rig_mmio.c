@@ -119,7 +119,7 @@ static void t_write(struct mmio_fn *fn, volatile void *reg, uint32_t v)
 	unsigned int off = (unsigned int)((volatile uint8_t *)reg - d->mem);
 
 	assert_int_equal(off % 4, 0);
-	if (!rig_hears(d, off == VIRTIO_MMIO_STATUS && !v))
+	if (!rig_hears(d, (off == VIRTIO_MMIO_STATUS || off == VIRTIO_MMIO_QUEUE_READY) && !v))
 		return;
 	rig_set(d, (enum rig_reg)reg_of(off), v);
 	if (off == VIRTIO_MMIO_QUEUE_READY && !has_queues(d))

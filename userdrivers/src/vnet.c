@@ -142,6 +142,15 @@ err_free:
 	return err;
 }
 
+int vnet__open(struct nomdrv_dev *dev, const struct vnet_opts *o, struct vnet **out)
+{
+	int err = vnet_create(dev, o, out);
+
+	if (err)
+		nomdrv_dev_destroy(dev);
+	return err;
+}
+
 void vnet_stop(struct vnet *v)
 {
 	if (v->error)

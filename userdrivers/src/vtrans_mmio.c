@@ -434,8 +434,10 @@ int vtrans_mmio_create(struct mmio_fn *fn, struct nomdrv_dev **out)
 {
 	struct vmmio *p = calloc(1, sizeof(*p));
 
-	if (!p)
+	if (!p) {
+		fn->ops->close(fn);
 		return -ENOMEM;
+	}
 	nomdrv_dev_init(&p->dev, &vmmio_ops);
 	p->fn = fn;
 	p->irq_fd[NOMDRV_IRQ_RX] = p->irq_fd[NOMDRV_IRQ_CONFIG] = -1;

@@ -463,8 +463,10 @@ int vtrans_pci_modern_create(struct pci_fn *fn, struct nomdrv_dev **out)
 	struct vpci *p = calloc(1, sizeof(*p));
 	unsigned int i;
 
-	if (!p)
+	if (!p) {
+		fn->ops->close(fn);
 		return -ENOMEM;
+	}
 	nomdrv_dev_init(&p->dev, &vpci_ops);
 	p->fn = fn;
 	for (i = 0; i < NOMDRV_NR_IRQS; i++)

@@ -6,6 +6,7 @@
 
 #include "turns.h"
 
+#include <fcntl.h>
 #include <syslog.h>
 #include <linux/virtio_ring.h>
 
@@ -295,6 +296,17 @@ void turns_end(void)
 		release(&app[i], 0);
 	}
 	vnet_close(all);
+}
+
+uint64_t turns_fds(void)
+{
+	uint64_t open = 0;
+	int fd;
+
+	for (fd = 0; fd < 64; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			open |= BIT(fd);
+	return open;
 }
 
 /* -------------------------------------------------------------------- log --- */
