@@ -370,6 +370,27 @@ static void test_mmio_reset_that_never_finishes_costs_the_queues(void **state)
 	rig_free(&d);
 }
 
+static void t_ones(struct vnet_rig *d, void *value, unsigned int bytes)
+{
+	memset(value, 0xff, bytes);
+}
+
+/* All ones are what a bus returns where nothing is, and what a device may say that runs on. */
+static void test_mmio_device_that_plays_dead_loses_the_queues(void **state)
+{
+	struct vnet_rig d;
+	struct vnet *v;
+
+	rig_init_mmio(&d);
+	assert_int_equal(rig_open(&d, &v), 0);
+	d.stuck_reset = true;
+	d.twist = t_ones;
+	assert_int_equal(vnet_check(v), -EIO);
+	assert_int_equal(d.q[0].on | d.q[1].on, 0);
+	vnet_close(v);
+	rig_free(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -389,6 +410,7 @@ int main(void)
 		cmocka_unit_test(test_mmio_removal_with_frames_under_way),
 		cmocka_unit_test(test_mmio_registers_that_read_as_anything),
 		cmocka_unit_test(test_mmio_reset_that_never_finishes_costs_the_queues),
+		cmocka_unit_test(test_mmio_device_that_plays_dead_loses_the_queues),
 	};
 
 	nomux_set_log_fn(rig_log, NULL);

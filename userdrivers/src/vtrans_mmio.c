@@ -332,7 +332,10 @@ static int vmmio_start(struct nomdrv_dev *dev)
 	return 0;
 }
 
-/* A device that does not finish its reset loses its queues instead (4.2.2.2). */
+/*
+ * A device that does not finish its reset loses its queues instead (4.2.2.2); also one
+ * that seems to be gone, for that is no more than what a register said.
+ */
 static int vmmio_reset(struct nomdrv_dev *dev)
 {
 	struct vmmio *p = to_vmmio(dev);
@@ -340,7 +343,7 @@ static int vmmio_reset(struct nomdrv_dev *dev)
 	int err;
 
 	err = reset_wait(p);
-	for (i = 0; err == -ETIMEDOUT && i < QUEUES_MAX; i++) {
+	for (i = 0; err && i < QUEUES_MAX; i++) {
 		if (!(p->queues >> i & 1))
 			continue;
 		wr(p, VIRTIO_MMIO_QUEUE_SEL, i);
