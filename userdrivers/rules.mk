@@ -4,9 +4,9 @@
 NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
 	vnet.c vnet_negotiate.c vnet_mem.c vnet_mq.c vnet_rx.c vnet_rx_mrg.c vnet_tx.c vnet_turn.c vnet_irq.c vnet_auto.c \
 	vnet_ctl.c vnet_packed.c vnet_features.c \
-	vtrans_pci_modern.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c \
+	vtrans_pci_modern.c vpci_caps.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c \
 	vtrans_mmio.c mmio_fn_nom.c vnet_open_mmio.c \
-	vtrans_vhost_user.c vnet_open_vhost_user.c \
+	vtrans_vhost_user.c vhost_user_sock.c vnet_open_vhost_user.c \
 	vtrans_packet.c vnet_packet.c)
 
 $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
@@ -30,19 +30,22 @@ $(eval $(call nom_unit,test_vring_packed,tests/unit/test_vring_packed.c,nomdrv n
 NOMDRV_WRAP := -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc
 $(eval $(call nom_unit,test_vnet_lies,tests/unit/test_vnet_lies.c,nomdrvfake nomdrv nomux,$(NOMDRV_WRAP)))
 $(eval $(call nom_unit,test_vnet_fuzz,tests/unit/test_vnet_fuzz.c,nomdrvfake nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c tests/unit/vnet_rig.c,vhostbe nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c tests/unit/vnet_rig.c,vhostbe nomdrvfake nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c tests/unit/vnet_pair.c,vhostbe nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c tests/unit/vnet_pair.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_turn,tests/unit/test_vnet_turn.c,vhostbe nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c tests/unit/vnet_rig.c,vhostbe nomdrvfake nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c tests/unit/vnet_pair.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_mq,tests/unit/test_vnet_mq.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_packet,tests/unit/test_vnet_packet.c,nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
+VHU_RIG := tests/unit/vhu_rig.c
+$(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c $(VHU_RIG),vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))
 $(eval $(call nom_unit,test_vnet_peer,tests/unit/test_vnet_peer.c,vnetpeer vhostbe,))
-$(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c,nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_mmio,tests/unit/test_vnet_mmio.c,nomdrv nomux,))
+# A device behind registers, which these two play.
+VNET_RIG := $(addprefix tests/unit/,vnet_rig.c vnet_rig_pci.c vnet_rig_mmio.c)
+$(eval $(call nom_unit,test_vnet_pci,tests/unit/test_vnet_pci.c $(VNET_RIG),nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_mmio,tests/unit/test_vnet_mmio.c $(VNET_RIG),nomdrv nomux,))
 
 # Inside the guest.
 $(eval $(call nom_prog,system/vnet_vfio,tests/system/vnet_vfio.c,nomdrv nomux,))

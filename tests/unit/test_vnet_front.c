@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
@@ -24,42 +25,32 @@
 
 #include "fds.h"
 #include "nomdrv/vnet.h"
+#include "nomux/log.h"
 #include "../../userdrivers/vhostbe/vhostbe.h"
-#include "../../userdrivers/src/vhost_user_msg.h"
+#include "vhu_rig.h"
 
-#define BIT(n)		(1ULL << (n))
-#define FEATURES	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU) | \
-			 BIT(VIRTIO_NET_F_STATUS) | BIT(VHU_F_PROTOCOL_FEATURES))
+#define BIT(n)	(1ULL << (n))
 
 /* ------------------------------------------------ a server that answers badly --- */
 
 enum lie {
 	HONEST, WRONG_REQUEST, NO_REPLY_FLAG, WRONG_VERSION, SHORT_REPLY, HUGE_REPLY, HANG_UP,
-	HALF_A_REPLY, NOT_ACKED, CONFIG_SHORTER, CONFIG_ELSEWHERE,
+	HALF_A_REPLY, NOT_ACKED, CONFIG_SHORTER, CONFIG_ELSEWHERE, SILENCE,
 };
 
 struct server {
-	int listen_fd, fd;
+	struct vhu_rig rig;
 	enum lie lie;
 	uint32_t when;	/* the request that is answered badly */
-	unsigned int served;
-	char path[64];
 };
 
-static void t_serve_close(struct server *s)
+static void t_lie(struct vhu_rig *rig, struct vhu_msg *m, size_t *bytes)
 {
-	close(s->fd);
-	s->fd = -1;
-}
+	const struct server *s = (struct server *)rig;
 
-static void t_reply(struct server *s, struct vhu_msg *m, uint32_t size)
-{
-	enum lie lie = m->request == s->when ? s->lie : HONEST;
-	size_t bytes;
-
-	m->flags = VHU_FLAG_VERSION | VHU_FLAG_REPLY;
-	m->size = size;
-	switch (lie) {
+	if (m->request != s->when)
+		return;
+	switch (s->lie) {
 	case WRONG_REQUEST:
 		m->request++;
 		break;
@@ -70,117 +61,60 @@ static void t_reply(struct server *s, struct vhu_msg *m, uint32_t size)
 		m->flags = VHU_FLAG_REPLY | 2;
 		break;
 	case SHORT_REPLY:
-		m->size = size = size - 1;
+		m->size--;
+		--*bytes;
 		break;
 	case HUGE_REPLY:
 		m->size = 1 << 20;
 		break;
 	case HANG_UP:
-		t_serve_close(s);
-		return;
+		*bytes = 0;
+		rig->hang_up = true;
+		break;
+	case HALF_A_REPLY:
+		*bytes = VHU_HDR_BYTES + m->size / 2;
+		rig->hang_up = true;
+		break;
 	case NOT_ACKED:
 		m->u.u64 = 1;
 		break;
 	case CONFIG_SHORTER:
 		m->u.config.size--;
-		m->size = --size;
+		m->size--;
+		--*bytes;
 		break;
 	case CONFIG_ELSEWHERE:
 		m->u.config.offset++;
 		break;
-	default:
-		break;
-	}
-	bytes = lie == HALF_A_REPLY ? VHU_HDR_BYTES + size / 2 : VHU_HDR_BYTES + size;
-	assert_int_equal(send(s->fd, VHU_WIRE(m), bytes, MSG_NOSIGNAL), bytes);
-	if (lie == HALF_A_REPLY)
-		t_serve_close(s);
-}
-
-static void t_answer(struct server *s, struct vhu_msg *m)
-{
-	switch (m->request) {
-	case VHU_GET_FEATURES:
-		m->u.u64 = FEATURES;
-		t_reply(s, m, 8);
-		break;
-	case VHU_GET_PROTOCOL_FEATURES:
-		m->u.u64 = BIT(VHU_PROTOCOL_F_REPLY_ACK) | BIT(VHU_PROTOCOL_F_CONFIG);
-		t_reply(s, m, 8);
-		break;
-	case VHU_GET_CONFIG:
-		memset(m->u.config.data, 0, sizeof(m->u.config.data));
-		m->u.config.data[0] = m->u.config.offset ? 0 : 2;	/* an address that can be */
-		if (m->u.config.offset == offsetof(struct virtio_net_config, mtu))
-			m->u.config.data[1] = 1500 >> 8;
-		t_reply(s, m, m->size);
-		break;
-	case VHU_GET_VRING_BASE:
-		t_reply(s, m, 8);
+	case SILENCE:
+		*bytes = 0;
 		break;
 	default:
-		if (m->flags & VHU_FLAG_NEED_REPLY) {
-			m->u.u64 = 0;
-			t_reply(s, m, 8);
-		}
+		break;
 	}
 }
 
-/* Called by the front-end while it waits. */
-static void t_serve(void *arg)
+static unsigned int errors;	/* logged */
+
+static void t_log(int level, const char *message, void *arg)
 {
-	struct server *s = arg;
-	char control[256];
-	struct vhu_msg m = { 0 };
-	struct iovec iov = { VHU_WIRE(&m), VHU_HDR_BYTES };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
-			      .msg_controllen = sizeof(control) };
-	struct cmsghdr *c;
-
-	if (s->fd < 0)
-		s->fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (s->fd < 0 || recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != VHU_HDR_BYTES)
-		return;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_type == SCM_RIGHTS) {
-		int fd;
-
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-		close(fd);
-	}
-	assert_true(m.size <= VHU_PAYLOAD_MAX);
-	if (m.size)
-		assert_int_equal(recv(s->fd, &m.u, m.size, MSG_WAITALL), m.size);
-	s->served++;
-	t_answer(s, &m);
+	errors += level <= LOG_ERR;
 }
 
 static void t_server(struct server *s, enum lie lie, uint32_t when)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-	*s = (struct server){ .fd = -1, .lie = lie, .when = when };
-	snprintf(s->path, sizeof(s->path), "/tmp/test_vnet_front.%d", (int)getpid());
-	strcpy(a.sun_path, s->path);
-	unlink(s->path);
-	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(s->listen_fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	assert_int_equal(listen(s->listen_fd, 1), 0);
+	vhu_rig_begin(&s->rig);
+	s->rig.twist = t_lie;
+	s->lie = lie;
+	s->when = when;
 }
 
 static int t_open(struct server *s, struct vnet **v)
 {
-	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 4096, .wait = t_serve, .wait_arg = s };
+	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 4096, .wait = vhu_rig_serve,
+			       .wait_arg = &s->rig };
 
-	return vnet_open_vhost_user(s->path, &o, v);
-}
-
-static void t_server_end(struct server *s)
-{
-	if (s->fd >= 0)
-		close(s->fd);
-	close(s->listen_fd);
-	unlink(s->path);
+	return vnet_open_vhost_user(s->rig.path, &o, v);
 }
 
 static void test_front_opens_with_an_honest_server(void **state)
@@ -193,7 +127,7 @@ static void test_front_opens_with_an_honest_server(void **state)
 	assert_int_equal(t_open(&s, &v), 0);
 	assert_int_equal(vnet_mtu(v), 1280);
 	vnet_close(v);
-	t_server_end(&s);
+	vhu_rig_end(&s.rig);
 	assert_int_equal(t_nr_fds(), fds);
 }
 
@@ -231,12 +165,15 @@ static void test_front_refuses_bad_answers(void **state)
 		int err;
 
 		t_server(&s, bad[i].lie, bad[i].when);
+		errors = 0;
 		err = t_open(&s, &v);
 		if (err != bad[i].err)
 			fail_msg("case %u: %d, wanted %d", i, err, bad[i].err);
+		if (!errors)
+			fail_msg("case %u: no reason", i);
 		assert_null(v);
-		assert_true(s.served > 0);
-		t_server_end(&s);
+		assert_true(s.rig.served > 0);
+		vhu_rig_end(&s.rig);
 		assert_int_equal(t_nr_fds(), fds);
 	}
 }
@@ -254,9 +191,97 @@ static void test_front_closes_without_the_back_ends_help(void **state)
 		t_server(&s, lies[i], VHU_GET_VRING_BASE);
 		assert_int_equal(t_open(&s, &v), 0);
 		vnet_close(v);
-		t_server_end(&s);
+		vhu_rig_end(&s.rig);
 		assert_int_equal(t_nr_fds(), fds);
 	}
+}
+
+/* What breaks the protocol in the middle of the work is the end of it: at once, and with a reason. */
+static void test_front_stops_at_a_bad_answer(void **state)
+{
+	static const enum lie lies[] = { HANG_UP, WRONG_REQUEST, SHORT_REPLY, HALF_A_REPLY };
+	unsigned int i, fds = t_nr_fds();
+
+	for (i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		const char *why;
+		struct server s;
+		struct vnet *v;
+		unsigned int served;
+
+		t_server(&s, lies[i], 0);
+		assert_int_equal(t_open(&s, &v), 0);
+		assert_int_equal(vnet_check(v), 0);
+		s.when = VHU_GET_CONFIG;
+		assert_int_equal(vnet_check(v), -EIO);
+		assert_int_equal(vnet_error(v, &why), -EIO);
+		assert_non_null(strstr(why, "device lost"));
+		served = s.rig.served;
+		vnet_close(v);	/* nobody is asked to let go */
+		assert_int_equal(s.rig.served, served);
+		vhu_rig_end(&s.rig);
+		assert_int_equal(t_nr_fds(), fds);
+	}
+}
+
+/* A reply that is late is not taken for that to the next request. */
+static void test_front_does_not_wait_twice(void **state)
+{
+	struct server s;
+	struct vnet *v;
+	time_t start;
+
+	t_server(&s, SILENCE, 0);
+	assert_int_equal(t_open(&s, &v), 0);
+	s.when = VHU_GET_CONFIG;
+	start = time(NULL);
+	assert_int_equal(vnet_check(v), -EIO);	/* five seconds */
+	assert_true(time(NULL) - start >= 4);
+	start = time(NULL);
+	assert_int_equal(vnet_check(v), -EIO);
+	vnet_close(v);
+	assert_true(time(NULL) - start < 4);
+	vhu_rig_end(&s.rig);
+}
+
+struct crowd {
+	struct server s;
+	int other[8];
+	unsigned int nr, waits;
+};
+
+static void t_serve_crowd(void *arg)
+{
+	struct crowd *c = arg;
+
+	if (++c->waits < 3)
+		return;
+	while (c->nr)
+		close(c->other[--c->nr]);
+	vhu_rig_serve(&c->s.rig);
+	if (c->s.rig.fd >= 0 && !vhu_rig_connected(&c->s.rig))	/* one of those */
+		vhu_rig_serve(&c->s.rig);
+}
+
+/* Others wait for the back-end already, as many as may: no call blocks for that. */
+static void test_front_waits_to_be_accepted(void **state)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct crowd c = { .nr = 0 };
+	struct vnet_opts o = { .sz = sizeof(o), .arena_bytes = 4096, .wait = t_serve_crowd, .wait_arg = &c };
+	struct vnet *v;
+
+	t_server(&c.s, HONEST, 0);
+	strcpy(a.sun_path, c.s.rig.path);
+	for (;;) {
+		assert_true(c.nr < 8);
+		c.other[c.nr] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (connect(c.other[c.nr++], (struct sockaddr *)&a, sizeof(a)))
+			break;
+	}
+	assert_int_equal(vnet_open_vhost_user(c.s.rig.path, &o, &v), 0);
+	assert_true(c.waits > 3);
+	vnet_close(v);
+	vhu_rig_end(&c.s.rig);
 }
 
 /* ------------------------------------------------------- a thread of its own --- */
@@ -374,9 +399,13 @@ int main(void)
 		cmocka_unit_test(test_front_opens_with_an_honest_server),
 		cmocka_unit_test(test_front_refuses_bad_answers),
 		cmocka_unit_test(test_front_closes_without_the_back_ends_help),
+		cmocka_unit_test(test_front_stops_at_a_bad_answer),
+		cmocka_unit_test(test_front_does_not_wait_twice),
+		cmocka_unit_test(test_front_waits_to_be_accepted),
 		cmocka_unit_test(test_front_one_frame_round_and_round),
 		cmocka_unit_test(test_front_many_frames_round_and_round),
 	};
 
+	nomux_set_log_fn(t_log, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@
 #include <linux/virtio_ring.h>
 
 #include "fds.h"
-#include "vnet_rig.h"
+#include "vnet_pair.h"
 
 #define BIT(n)	(1ULL << (n))
 

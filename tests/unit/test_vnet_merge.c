@@ -17,7 +17,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
-#include "vnet_rig.h"
+#include "vnet_pair.h"
 #include "../../userdrivers/src/vtrans_fake.h"
 
 #define BIT(n)	(1ULL << (n))

@@ -46,7 +46,7 @@ struct mmio_fn {
 
 /**
  * vtrans_mmio_create - a virtio device on memory-mapped registers
- * @fn: the registers; the device's from success on
+ * @fn: the registers; the device's, and closed if there is none
  * @out: the device, constructed
  *
  * Return: 0 or -ENOMEM.

@@ -44,7 +44,7 @@ struct pci_fn {
 
 /**
  * vtrans_pci_modern_create - a virtio device on a PCI function
- * @fn: the function; the device's from success on
+ * @fn: the function; the device's, and closed if there is none
  * @out: the device, constructed
  *
  * Return: 0 or -ENOMEM.

@@ -142,6 +142,15 @@ err_free:
 	return err;
 }
 
+int vnet__open(struct nomdrv_dev *dev, const struct vnet_opts *o, struct vnet **out)
+{
+	int err = vnet_create(dev, o, out);
+
+	if (err)
+		nomdrv_dev_destroy(dev);
+	return err;
+}
+
 void vnet_stop(struct vnet *v)
 {
 	if (v->error)
@@ -302,7 +311,8 @@ bool vnet_dma_contains(const struct vnet *v, const void *p, size_t bytes)
 	return vdma_contains(&v->mem, p, bytes);
 }
 
-static void read_status(struct vnet *v)
+/* False: the device did not let it be read. */
+static bool read_status(struct vnet *v)
 {
 	unsigned int what = 0;
 	uint16_t status;
@@ -310,7 +320,7 @@ static void read_status(struct vnet *v)
 
 	if (v->dev->ops->config_read(v->dev, offsetof(struct virtio_net_config, status), &status,
 				     sizeof(status)))
-		return;
+		return false;
 	up = status & VIRTIO_NET_S_LINK_UP;
 	if (up != v->link_up)
 		what |= VNET_EVENT_LINK;
@@ -319,24 +329,27 @@ static void read_status(struct vnet *v)
 		what |= VNET_EVENT_ANNOUNCE;
 	if (what && v->event_fn)
 		v->event_fn(what, v->event_arg);
+	return true;
 }
 
-int vnet_check(struct vnet *v)
+static void judge_status(struct vnet *v)
 {
-	int status;
+	int status = v->dev->ops->status(v->dev);
 
-	vnet__mq_look(v);
-	if (v->error)
-		return v->error;
-	status = v->dev->ops->status(v->dev);
 	if (status < 0)
 		vnet__fail(v, "device lost: %s", strerror(-status));
 	else if (status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		vnet__fail(v, "device asks for a reset, status 0x%x", (unsigned int)status);
-	if (v->error)
-		return v->error;
-	if (nomdrv_dev_has(v->dev, VIRTIO_NET_F_STATUS))
-		read_status(v);
+}
+
+int vnet_check(struct vnet *v)
+{
+	vnet__mq_look(v);
+	if (!v->error)
+		judge_status(v);
+	/* A back-end that does not answer is lost with that. */
+	if (!v->error && nomdrv_dev_has(v->dev, VIRTIO_NET_F_STATUS) && !read_status(v))
+		judge_status(v);
 	return v->error;
 }
 

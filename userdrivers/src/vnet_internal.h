@@ -186,6 +186,8 @@ struct vnet {
 	struct nomdrv_dma dma;
 };
 
+/* vnet_create() with a device that is destroyed if there is no interface. */
+int vnet__open(struct nomdrv_dev *dev, const struct vnet_opts *o, struct vnet **out);
 /* Stop for good: reset the device, keep the reason. */
 void vnet__fail(struct vnet *v, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 /* All buffers but held ones spare; post as many as fit. */

@@ -17,15 +17,7 @@ int vnet_open_mmio(struct nomux_ctx *ctx, const char *name, const struct vnet_op
 	if (err)
 		return err;
 	err = mmio_fn_nom_open(ctx, name, &fn);
-	if (err)
-		return err;
-	err = vtrans_mmio_create(fn, &dev);
-	if (err) {
-		fn->ops->close(fn);
-		return err;
-	}
-	err = vnet_create(dev, &o, out);
-	if (err)
-		nomdrv_dev_destroy(dev);
-	return err;
+	if (!err)
+		err = vtrans_mmio_create(fn, &dev);
+	return err ? err : vnet__open(dev, &o, out);
 }

@@ -20,15 +20,7 @@ int vnet_open_vfio(struct nomux_ctx *ctx, const char *bdf, const struct vnet_opt
 	if (err)
 		return err;
 	err = pci_fn_vfio_open(ctx, bdf, &fn);
-	if (err)
-		return err;
-	err = vtrans_pci_modern_create(fn, &dev);
-	if (err) {
-		fn->ops->close(fn);
-		return err;
-	}
-	err = vnet_create(dev, &o, out);
-	if (err)
-		nomdrv_dev_destroy(dev);
-	return err;
+	if (!err)
+		err = vtrans_pci_modern_create(fn, &dev);
+	return err ? err : vnet__open(dev, &o, out);
 }

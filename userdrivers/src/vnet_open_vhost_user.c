@@ -14,10 +14,5 @@ int vnet_open_vhost_user(const char *socket_path, const struct vnet_opts *opts, 
 	if (err)
 		return err;
 	err = vtrans_vhost_user_create(socket_path, &o, &dev);
-	if (err)
-		return err;
-	err = vnet_create(dev, &o, out);
-	if (err)
-		nomdrv_dev_destroy(dev);
-	return err;
+	return err ? err : vnet__open(dev, &o, out);
 }

@@ -332,7 +332,10 @@ static int vmmio_start(struct nomdrv_dev *dev)
 	return 0;
 }
 
-/* A device that does not finish its reset loses its queues instead (4.2.2.2). */
+/*
+ * A device that does not finish its reset loses its queues instead (4.2.2.2); also one
+ * that seems to be gone, for that is no more than what a register said.
+ */
 static int vmmio_reset(struct nomdrv_dev *dev)
 {
 	struct vmmio *p = to_vmmio(dev);
@@ -340,7 +343,7 @@ static int vmmio_reset(struct nomdrv_dev *dev)
 	int err;
 
 	err = reset_wait(p);
-	for (i = 0; err == -ETIMEDOUT && i < QUEUES_MAX; i++) {
+	for (i = 0; err && i < QUEUES_MAX; i++) {
 		if (!(p->queues >> i & 1))
 			continue;
 		wr(p, VIRTIO_MMIO_QUEUE_SEL, i);
@@ -434,8 +437,10 @@ int vtrans_mmio_create(struct mmio_fn *fn, struct nomdrv_dev **out)
 {
 	struct vmmio *p = calloc(1, sizeof(*p));
 
-	if (!p)
+	if (!p) {
+		fn->ops->close(fn);
 		return -ENOMEM;
+	}
 	nomdrv_dev_init(&p->dev, &vmmio_ops);
 	p->fn = fn;
 	p->irq_fd[NOMDRV_IRQ_RX] = p->irq_fd[NOMDRV_IRQ_CONFIG] = -1;

@@ -2,10 +2,9 @@
 /*
  * virtio over PCI, modern interface (virtio 1.2, section 4.1).
  *
- * The device says in vendor capabilities which BAR holds its register blocks,
- * at what offset and how long they are.  Nothing of that is believed before it
- * has been compared with the BAR's real size: a doorbell is a bare store to an
- * address computed from these numbers, and must never land elsewhere.
+ * Where the registers are is vpci_caps.c's: a doorbell is a bare store to an address
+ * computed from what that found and what the device says of the queue, and must
+ * never land elsewhere.
  *
  * Legacy registers are not driven.  A transitional device is used through its
  * modern half, one without that half is refused with the reason.
@@ -33,28 +32,20 @@
 #include "nomux/log.h"
 
 #include "internal.h"
+#include "vpci_caps.h"
 
 #define VENDOR_VIRTIO		0x1af4
 #define DEVICE_MODERN_NET	(0x1040 + VIRTIO_ID_NET)
 #define DEVICE_LEGACY_NET	0x1000
-#define CAPS_MAX		48	/* as many as fit into 192 bytes */
 #define RESET_TIMEOUT_NS	2000000000LL
 #define CONFIG_TRIES		16
 #define GONE			0xff	/* a status that no device has */
 
-/* A register block: where it is, and how long. */
-struct block {
-	volatile uint8_t *base;
-	uint32_t len;
-};
-
 struct vpci {
 	struct nomdrv_dev dev;
 	struct pci_fn *fn;
-	struct block common, notify, config;
-	uint32_t notify_mult;
+	struct vpci_caps at;
 	unsigned int nr_queues;
-	bool has_caps;
 	volatile uint16_t **doorbell;	/* by queue number; the control queue's may be a high one */
 	unsigned int nr_doorbells;
 	int irq_fd[NOMDRV_NR_IRQS];
@@ -74,12 +65,12 @@ static struct vpci *to_vpci(struct nomdrv_dev *dev)
 
 static uint32_t rd(struct vpci *p, unsigned int off, unsigned int width)
 {
-	return p->fn->ops->mmio_read(p->fn, p->common.base + off, width);
+	return p->fn->ops->mmio_read(p->fn, p->at.common.base + off, width);
 }
 
 static void wr(struct vpci *p, unsigned int off, unsigned int width, uint32_t value)
 {
-	p->fn->ops->mmio_write(p->fn, p->common.base + off, width, value);
+	p->fn->ops->mmio_write(p->fn, p->at.common.base + off, width, value);
 }
 
 /* 4.1.3.1: 64-bit fields are written as two halves. */
@@ -131,119 +122,6 @@ static int reset_wait(struct vpci *p)
 	return 0;
 }
 
-/* ---------------------------------------------------------- capabilities --- */
-
-/*
- * The block that a capability names, if it lies inside of its BAR.  -ENOENT:
- * not one for us (a reserved BAR number, I/O ports); another capability of the
- * same type may be.
- */
-static int map_block(struct vpci *p, const struct virtio_pci_cap *cap, uint32_t min_len,
-		     uint32_t align, struct block *out)
-{
-	void *va;
-	size_t bytes;
-	int err;
-
-	if (cap->bar > 5)
-		return -ENOENT;
-	if (cap->length < min_len || cap->offset % align) {
-		complain(p, "capability type %u: offset 0x%x, length 0x%x, needs %u bytes aligned to %u",
-			 cap->cfg_type, cap->offset, cap->length, min_len, align);
-		return -EPROTO;
-	}
-	err = p->fn->ops->map_bar(p->fn, cap->bar, &va, &bytes);
-	if (err) {
-		nomux_log(LOG_INFO, "virtio-pci: capability type %u: BAR %u cannot be mapped: %s, device=%s",
-			  cap->cfg_type, cap->bar, strerror(-err), p->fn->name);
-		return err == -EOPNOTSUPP ? -ENOENT : err;
-	}
-	if (cap->offset > bytes || cap->length > bytes - cap->offset) {
-		complain(p, "capability type %u: offset 0x%x, length 0x%x exceed BAR %u of 0x%zx bytes",
-			 cap->cfg_type, cap->offset, cap->length, cap->bar, bytes);
-		return -EPROTO;
-	}
-	out->base = (volatile uint8_t *)va + cap->offset;
-	out->len = cap->length;
-	return 0;
-}
-
-static int take_notify(struct vpci *p, const struct virtio_pci_notify_cap *cap)
-{
-	uint32_t mult = cap->notify_off_multiplier;
-	int err;
-
-	if (cap->cap.cap_len < sizeof(*cap)) {
-		complain(p, "notification capability of %u bytes lacks the multiplier",
-			 cap->cap.cap_len);
-		return -EPROTO;
-	}
-	if (mult & (mult - 1) || mult == 1) {
-		complain(p, "notification multiplier %u is neither 0 nor an even power of two", mult);
-		return -EPROTO;
-	}
-	err = map_block(p, &cap->cap, 2, 2, &p->notify);
-	if (!err)
-		p->notify_mult = mult;
-	return err;
-}
-
-/* 4.1.4: the first usable capability of a type is the one to use. */
-static int take_cap(struct vpci *p, const struct virtio_pci_notify_cap *cap)
-{
-	switch (cap->cap.cfg_type) {
-	case VIRTIO_PCI_CAP_COMMON_CFG:
-		return p->common.base ? 0 :
-			map_block(p, &cap->cap, sizeof(struct virtio_pci_common_cfg), 4, &p->common);
-	case VIRTIO_PCI_CAP_NOTIFY_CFG:
-		return p->notify.base ? 0 : take_notify(p, cap);
-	case VIRTIO_PCI_CAP_DEVICE_CFG:
-		return p->config.base ? 0 : map_block(p, &cap->cap, 1, 4, &p->config);
-	default:
-		return 0;
-	}
-}
-
-static int find_caps(struct vpci *p)
-{
-	const struct pci_fn_ops *ops = p->fn->ops;
-	uint16_t status;
-	unsigned int i;
-	uint8_t pos;
-	int err;
-
-	err = ops->config_read(p->fn, PCI_STATUS, &status, sizeof(status));
-	if (!err)
-		err = ops->config_read(p->fn, PCI_CAPABILITY_LIST, &pos, sizeof(pos));
-	if (err || !(status & PCI_STATUS_CAP_LIST))
-		return err;
-	for (i = 0; i < CAPS_MAX; i++) {
-		struct virtio_pci_notify_cap cap = { 0 };
-		unsigned int room;
-
-		pos &= ~3u;
-		if (!pos)
-			return 0;
-		if (pos < PCI_STD_HEADER_SIZEOF)
-			break;
-		room = PCI_CFG_SPACE_SIZE - pos;
-		err = ops->config_read(p->fn, pos, &cap,
-				       room < sizeof(cap) ? room : (unsigned int)sizeof(cap));
-		if (err)
-			return err;
-		if (cap.cap.cap_vndr == PCI_CAP_ID_VNDR &&
-		    cap.cap.cap_len >= sizeof(struct virtio_pci_cap) && cap.cap.cap_len <= room) {
-			p->has_caps = true;
-			err = take_cap(p, &cap);
-			if (err && err != -ENOENT)
-				return err;
-		}
-		pos = cap.cap.cap_next;
-	}
-	complain(p, "capability list is broken at 0x%x after %u entries", pos, i);
-	return -EPROTO;
-}
-
 /* ------------------------------------------------------------- operations --- */
 
 static int identify(struct vpci *p)
@@ -251,9 +129,9 @@ static int identify(struct vpci *p)
 	uint16_t id[2], subsystem = 0;
 	int err;
 
-	err = p->fn->ops->config_read(p->fn, PCI_VENDOR_ID, id, sizeof(id));
+	err = vpci_cfg_read(p->fn, PCI_VENDOR_ID, id, sizeof(id));
 	if (!err)
-		err = p->fn->ops->config_read(p->fn, PCI_SUBSYSTEM_ID, &subsystem, sizeof(subsystem));
+		err = vpci_cfg_read(p->fn, PCI_SUBSYSTEM_ID, &subsystem, sizeof(subsystem));
 	if (err)
 		return err;
 	if (id[0] == VENDOR_VIRTIO && id[1] == DEVICE_MODERN_NET)
@@ -264,14 +142,17 @@ static int identify(struct vpci *p)
 	return -ENODEV;
 }
 
-/* Memory and bus mastering on, INTx off: without MSI-X nobody would acknowledge it. */
+/*
+ * Memory and bus mastering on, INTx off: without MSI-X nobody would acknowledge it.
+ * The bus is taken away also where it cannot be read what else is on.
+ */
 static int set_command(struct vpci *p, bool master)
 {
-	uint16_t cmd;
+	uint16_t cmd = 0;
 	int err;
 
-	err = p->fn->ops->config_read(p->fn, PCI_COMMAND, &cmd, sizeof(cmd));
-	if (err)
+	err = vpci_cfg_read(p->fn, PCI_COMMAND, &cmd, sizeof(cmd));
+	if (err && master)
 		return err;
 	cmd |= PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE;
 	cmd = master ? cmd | PCI_COMMAND_MASTER : cmd & ~PCI_COMMAND_MASTER;
@@ -283,24 +164,11 @@ static int vpci_probe(struct nomdrv_dev *dev, uint64_t *offered_out)
 	struct vpci *p = to_vpci(dev);
 	int err;
 
-	memset(&p->common, 0, sizeof(p->common));
-	memset(&p->notify, 0, sizeof(p->notify));
-	memset(&p->config, 0, sizeof(p->config));
-	p->has_caps = false;
 	err = identify(p);
 	if (!err)
-		err = find_caps(p);
+		err = vpci_caps_find(p->fn, &p->at);
 	if (err)
 		return err;
-	if (!p->has_caps) {
-		complain(p, "a legacy virtio device, without the modern interface; with QEMU, use disable-legacy=on");
-		return -EOPNOTSUPP;
-	}
-	if (!p->common.base || !p->notify.base || !p->config.base) {
-		complain(p, "a register block is missing:%s%s%s", p->common.base ? "" : " common",
-			 p->notify.base ? "" : " notify", p->config.base ? "" : " device");
-		return -EPROTO;
-	}
 	/* Not on the bus before it has forgotten what it was told before. */
 	err = set_command(p, false);
 	if (!err)
@@ -342,12 +210,12 @@ static void read_field(struct vpci *p, unsigned int off, uint8_t *buf, unsigned 
 	uint32_t v;
 
 	if (len == 2 && !(off & 1)) {
-		v = p->fn->ops->mmio_read(p->fn, p->config.base + off, 2);
+		v = p->fn->ops->mmio_read(p->fn, p->at.config.base + off, 2);
 		memcpy(buf, &v, 2);
 		return;
 	}
 	for (i = 0; i < len; i++)
-		buf[i] = (uint8_t)p->fn->ops->mmio_read(p->fn, p->config.base + off + i, 1);
+		buf[i] = (uint8_t)p->fn->ops->mmio_read(p->fn, p->at.config.base + off + i, 1);
 }
 
 static int vpci_config_read(struct nomdrv_dev *dev, unsigned int off, void *buf, unsigned int len)
@@ -355,8 +223,8 @@ static int vpci_config_read(struct nomdrv_dev *dev, unsigned int off, void *buf,
 	struct vpci *p = to_vpci(dev);
 	unsigned int tries;
 
-	if (off > p->config.len || len > p->config.len - off) {
-		complain(p, "configuration space of %u bytes has no field at %u", p->config.len, off);
+	if (off > p->at.config.len || len > p->at.config.len - off) {
+		complain(p, "configuration space of %u bytes has no field at %u", p->at.config.len, off);
 		return -EPROTO;
 	}
 	for (tries = 0; tries < CONFIG_TRIES; tries++) {
@@ -450,16 +318,16 @@ static int vpci_queue_setup(struct nomdrv_dev *dev, const struct nomdrv_queue *q
 		complain(p, "queue %u is enabled after a reset", q->index);
 		return -EPROTO;
 	}
-	off = (uint64_t)rd(p, COMMON(queue_notify_off), 2) * p->notify_mult;
-	if (off + 2 > p->notify.len) {
+	off = (uint64_t)rd(p, COMMON(queue_notify_off), 2) * p->at.notify_mult;
+	if (off + 2 > p->at.notify.len) {
 		complain(p, "queue %u: doorbell at 0x%llx exceeds the %u bytes there are", q->index,
-			 (unsigned long long)off, p->notify.len);
+			 (unsigned long long)off, p->at.notify.len);
 		return -EPROTO;
 	}
 	err = grow_doorbells(p, q->index);
 	if (err)
 		return err;
-	p->doorbell[q->index] = (volatile uint16_t *)(p->notify.base + off);
+	p->doorbell[q->index] = (volatile uint16_t *)(p->at.notify.base + off);
 	wr(p, COMMON(queue_size), 2, q->size);
 	wr64(p, COMMON(queue_desc_lo), q->desc_dma);
 	wr64(p, COMMON(queue_avail_lo), q->avail_dma);
@@ -595,8 +463,10 @@ int vtrans_pci_modern_create(struct pci_fn *fn, struct nomdrv_dev **out)
 	struct vpci *p = calloc(1, sizeof(*p));
 	unsigned int i;
 
-	if (!p)
+	if (!p) {
+		fn->ops->close(fn);
 		return -ENOMEM;
+	}
 	nomdrv_dev_init(&p->dev, &vpci_ops);
 	p->fn = fn;
 	for (i = 0; i < NOMDRV_NR_IRQS; i++)

@@ -24,6 +24,8 @@ DEPS += $$(FZ_OBJS_$(1))
 endef
 
 FZ_STACK := $(addprefix $(FZ_DIR)/,device.c app.c) $(filter-out %_raw.c %_run.c,$(NOMSTACK_SRCS)) $(LWIP_SRCS)
+# Time is the target's.
+FZ_TIME := -I$(FZ_DIR) -Dclock_gettime=turns_clock_gettime -Dusleep=turns_usleep
 FZ_STACK_CPP := $(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src -I$(FZ_DIR)
 ifneq ($(CLANG),)
 $(eval $(call fuzz_target,frames,$(FZ_STACK),,,$(FZ_STACK_CPP)))
@@ -33,6 +35,8 @@ $(eval $(call fuzz_target,http,$(NHTTPD_CORE) $(addprefix $(NHTTPD_DIR)/,conn.c 
 $(eval $(call fuzz_target,price,$(addprefix econd/src/econ_,price.c json.c money.c),,-ljansson,))
 $(eval $(call fuzz_target,netlink,econd/src/nl.c,,-lnl-genl-3 -lnl-3,-isystem /usr/include/libnl3))
 $(eval $(call fuzz_target,vring,$(NOMDRV_SRCS) userdrivers/src/vtrans_fake.c,nomux,-lcmocka,))
+$(eval $(call fuzz_target,transport,$(FZ_DIR)/turns.c $(VNET_RIG) $(NOMDRV_SRCS) userdrivers/src/vtrans_fake.c,nomux,-lcmocka,$(FZ_TIME)))
+$(eval $(call fuzz_target,vhost,$(FZ_DIR)/turns.c $(VHU_RIG) $(NOMDRV_SRCS) userdrivers/src/vtrans_fake.c,nomux,-lcmocka,$(FZ_TIME)))
 $(FZ_OBJS_frames) $(FZ_OBJS_tcp) $(FZ_OBJS_raw): $(LWIP_TREE)/.stamp $(NOMSTACK_OPTIONS)
 units: $(FZ_BINS)
 endif

@@ -96,7 +96,7 @@ struct nomdrv_trans_ops {
 	int (*probe)(struct nomdrv_dev *dev, uint64_t *offered_out);
 	/* Write the features and have the device confirm them (FEATURES_OK). */
 	int (*set_features)(struct nomdrv_dev *dev, uint64_t features);
-	/* Read device configuration space; -EAGAIN when it never held still. */
+	/* Read device configuration space; -EPROTO when it never held still or has no such field. */
 	int (*config_read)(struct nomdrv_dev *dev, unsigned int off, void *buf, unsigned int len);
 	/* Entries of a queue as the device says, unchecked; 0: no such queue.  Features are settled before. */
 	int (*queue_size)(struct nomdrv_dev *dev, unsigned int index, unsigned int *size_out);
