@@ -85,7 +85,7 @@ struct udp_bind {
 };
 
 #define NOMSTACK__TSO_MAX	44	/* segments of 1460 bytes in 64 KiB */
-#define NOMSTACK__TSO_BATCHES	64	/* long frames that the device may have at a time */
+#define NOMSTACK__TSO_BATCHES	256	/* long frames that the device may have at a time */
 #define NOMSTACK__TSO_COOKIE	1u	/* set in a cookie that is a batch, not a pbuf */
 
 /* Segments that left as one frame, until the device is done with them. */
