@@ -228,6 +228,7 @@ void nomstack__rx_input(struct nomstack *s, struct pbuf *p);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
 void nomstack__tx_reap(struct nomstack *s);
+bool nomstack__tx_make_room(struct nomstack *s, unsigned tries);
 void nomstack__tx_done(void *cookie, void *arg);
 uint16_t nomstack__csum_partial(uint8_t *frame, unsigned len, unsigned tot_len, uint16_t *offset_out);
 
