@@ -33,6 +33,7 @@ $(eval $(call nom_unit,test_vnet_fuzz,tests/unit/test_vnet_fuzz.c,nomdrvfake nom
 $(eval $(call nom_unit,test_vnet_hosted,tests/unit/test_vnet_hosted.c tests/unit/vnet_pair.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_merge,tests/unit/test_vnet_merge.c tests/unit/vnet_pair.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_turn,tests/unit/test_vnet_turn.c,vhostbe nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_table,tests/unit/test_vnet_table.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c tests/unit/vnet_pair.c,vhostbe nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_mq,tests/unit/test_vnet_mq.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv nomux,))

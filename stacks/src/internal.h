@@ -85,7 +85,7 @@ struct udp_bind {
 };
 
 #define NOMSTACK__TSO_MAX	44	/* segments of 1460 bytes in 64 KiB */
-#define NOMSTACK__TSO_BATCHES	64	/* long frames that the device may have at a time */
+#define NOMSTACK__TSO_BATCHES	256	/* long frames that the device may have at a time */
 #define NOMSTACK__TSO_COOKIE	1u	/* set in a cookie that is a batch, not a pbuf */
 
 /* Segments that left as one frame, until the device is done with them. */
@@ -228,6 +228,7 @@ void nomstack__rx_input(struct nomstack *s, struct pbuf *p);
 err_t nomstack__tx_frame(struct netif *netif, struct pbuf *p);
 void nomstack__tx_announce(struct nomstack *s);
 void nomstack__tx_reap(struct nomstack *s);
+bool nomstack__tx_make_room(struct nomstack *s, unsigned tries);
 void nomstack__tx_done(void *cookie, void *arg);
 uint16_t nomstack__csum_partial(uint8_t *frame, unsigned len, unsigned tot_len, uint16_t *offset_out);
 

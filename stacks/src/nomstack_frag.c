@@ -111,15 +111,9 @@ err_t nomstack__tx_fragments(struct nomstack *s, const struct pbuf *p)
 	plan(s, p, &c);
 	bytes = p->tot_len - c.head;
 	nr = (bytes + c.step - 1) / c.step;
-	for (tries = 0; vnet_tx_room(s->v) < nr; tries++) {
-		if (tries) {
-			s->st.tx_ring_full++;
-			s->tx_blocked = true;
+	for (tries = 0; vnet_tx_room(s->v) < nr; tries++)
+		if (!nomstack__tx_make_room(s, tries))
 			return ERR_MEM;
-		}
-		nomstack__tx_announce(s);
-		nomstack__tx_reap(s);
-	}
 	for (at = 0; at < bytes; at += c.step) {
 		unsigned n = LWIP_MIN(bytes - at, c.step);
 		struct vnet_seg seg = { s->bounce, 0 };

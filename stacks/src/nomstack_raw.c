@@ -187,12 +187,17 @@ static inline __attribute__((always_inline)) int turn(struct nomstack_raw *r, ui
 	return vnet_tx_turn(r->v, id, a->len, a->csum_start, a->csum_offset, (void *)((uintptr_t)id + 1));
 }
 
+static void make_room(struct nomstack_raw *r)
+{
+	vnet_tx_flush(r->v);
+	vnet_tx_reap(r->v, done, r);
+}
+
 /* The device took it not at once. */
 static __attribute__((noinline, cold)) int turn_again(struct nomstack_raw *r, uint16_t id, const struct nomstack_raw_answer *a, int err)
 {
 	if (err == -EAGAIN) {
-		vnet_tx_flush(r->v);
-		vnet_tx_reap(r->v, done, r);
+		make_room(r);
 		err = turn(r, id, a);
 	}
 	if (err)
@@ -231,8 +236,7 @@ static __attribute__((noinline)) void answer_run(struct nomstack_raw *r, unsigne
 	raw_run_make(&run, r->v, rx, &r->answer[at], nr);
 	err = raw_run_send(&run, r->v);
 	if (unlikely(err == -EAGAIN)) {
-		vnet_tx_flush(r->v);
-		vnet_tx_reap(r->v, done, r);
+		make_room(r);
 		err = raw_run_send(&run, r->v);
 	}
 	if (unlikely(err)) {

@@ -108,7 +108,7 @@ static bool add_data(struct nomstack *s, struct tso *t, struct pbuf *p, unsigned
 			continue;
 		}
 		/* Each segment may take two descriptors, and the headers take one. */
-		if (nr == VNET_TSO_SEG_MAX || vnet_tx_room(s->v) < 2 * nr + 1)
+		if (nr == VNET_TSO_SEG_MAX || !vnet_tx_fits(s->v, 2 * nr + 1))
 			goto undo;
 		t->seg[nr++] = (struct vnet_seg){ data, q->len - skip };
 	}

@@ -109,6 +109,23 @@ void nomstack__tx_announce(struct nomstack *s)
 	vnet_tx_flush(s->v);
 }
 
+/*
+ * A frame found no room: what is queued is announced and what was sent collected, once
+ * for each frame; at the second of its @tries false, and lwIP sends it again when
+ * there is room.
+ */
+bool nomstack__tx_make_room(struct nomstack *s, unsigned tries)
+{
+	if (tries) {
+		s->st.tx_ring_full++;
+		s->tx_blocked = true;
+		return false;
+	}
+	nomstack__tx_announce(s);
+	nomstack__tx_reap(s);
+	return true;
+}
+
 /* The same as tx_short() below, for IPv6. */
 static __attribute__((noinline)) int tx_short6(struct nomstack *s, const struct pbuf *p)
 {
@@ -158,8 +175,8 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 	uint8_t *head = p->payload;
 	bool copy = p->tot_len < s->zc_min_bytes && p->tot_len <= VNET_FRAME_MAX_BYTES;
 	struct pbuf *q;
-	unsigned n = 0, cut;
-	int tries, rc;
+	unsigned n = 0, cut, tries;
+	int rc;
 
 	cut = s->tx_offload ? nomstack__tso_wanted(p) : 0;
 	for (tries = 0; s->cuts && unlikely(s->tso.open || !copy || cut); tries++) {
@@ -168,13 +185,8 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 		if (likely(!cut))
 			break;
 		/* Only the device can cut it: make room, or wait for it. */
-		if (tries) {
-			s->st.tx_ring_full++;
-			s->tx_blocked = true;
+		if (!nomstack__tx_make_room(s, tries))
 			return ERR_MEM;
-		}
-		nomstack__tx_announce(s);
-		nomstack__tx_reap(s);
 	}
 	if (unlikely(p->tot_len > s->netif.mtu + ETH_BYTES) && nomstack__frag_wanted(p))
 		return nomstack__tx_fragments(s, p);
@@ -215,13 +227,10 @@ static __attribute__((noinline)) err_t tx_any(struct nomstack *s, struct pbuf *p
 		}
 		if (likely(rc == 0))
 			break;
-		if (rc != -EAGAIN || tries) {
-			s->st.tx_ring_full += rc == -EAGAIN;
-			s->tx_blocked = true;
+		if (rc != -EAGAIN)
+			s->tx_blocked = true;	/* stopped */
+		if (rc != -EAGAIN || !nomstack__tx_make_room(s, tries))
 			return ERR_MEM;
-		}
-		nomstack__tx_announce(s);
-		nomstack__tx_reap(s);
 	}
 	if (!copy) {
 		pbuf_ref(p);

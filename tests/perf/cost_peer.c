@@ -13,7 +13,6 @@
 #define IP 20
 #define IP6 40
 #define TCP 20
-#define PORT 10000u
 #define SYN 2
 
 unsigned cost_peer_answer, cost_peer_served;
@@ -95,7 +94,7 @@ unsigned cost_peer_frame(unsigned char *f, unsigned conn, unsigned flags, unsign
 	uint8_t *t = f + at;
 
 	memset(t, 0, hdr);
-	put16(t, PORT + conn);
+	put16(t, COST_PEER_PORT + conn);
 	put16(t + 2, 80);
 	put32(t + 4, seqs[conn]);
 	put32(t + 8, acks[conn]);
@@ -126,7 +125,7 @@ void cost_peer_take(const unsigned char *f, unsigned bytes)
 	} else {
 		return;
 	}
-	conn = get16(t + 2) - PORT;
+	conn = get16(t + 2) - COST_PEER_PORT;
 	len -= (t[12] >> 4) * 4u;
 	acks[conn] = get32(t + 4) + len + !!(t[13] & SYN);
 	cost_peer_served += len == cost_peer_answer;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #define COST_PEER_CONNS 16000	/* most connections */
+#define COST_PEER_PORT 10000u	/* of the first connection */
 #define COST_PEER_FRAME 2048	/* bytes of a frame buffer */
 
 /* The answer's length in bytes, by which a frame is known for one. */

@@ -76,6 +76,7 @@ void *vnet_rx_priv(struct vnet *v, uint16_t id) { return v->priv[id]; }
 void vnet_rx_release(struct vnet *v, uint16_t id) { }
 void vnet_rx_flush(struct vnet *v) { }
 unsigned int vnet_tx_room(const struct vnet *v) { return BUFS - v->nr_tx; }
+bool vnet_tx_fits(const struct vnet *v, unsigned int need) { return vnet_tx_room(v) >= need; }
 unsigned int vnet_tx_queued(const struct vnet *v) { return v->queued; }
 void vnet_tx_flush(struct vnet *v) { v->queued = 0; }
 bool vnet_irq_arm(struct vnet *v) { return false; }

@@ -3,8 +3,10 @@
  * What a frame costs the driver, for tests/perf/vnet-cost, which runs this
  * under callgrind and counts the instructions below each turn_*() function.
  *
- *	vnet_cost rx|rx-large|tx-copy|tx-zero-copy|idle BATCH [packed] [merged]
+ *	vnet_cost rx|rx-large|tx-copy|tx-zero-copy|tx-long|idle BATCH [packed] [merged] [indirect] [parts=N]
  *
+ * tx-long: frames of headers and N parts, for the device to cut up, with "indirect"
+ * as it has them of one that reads tables.
  * "merged" negotiates MRG_RXBUF and GUEST_TSO4, which rx-large needs: frames of
  * LARGE_LEN bytes.
  *
@@ -17,6 +19,7 @@
 #include <unistd.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
 
 #include "nomdrv/vnet.h"
 #include "../../userdrivers/vhostbe/vhostbe.h"
@@ -28,7 +31,11 @@
 static struct vhostbe *be;
 static struct vnet *v;
 static unsigned int batch, most;	/* frames offered a turn; most structs wanted of a burst */
+static unsigned int parts;		/* of a long frame */
 static uint8_t *mem;
+
+/* Ethernet, IPv4, TCP; what a device that cuts it up looks at */
+static const uint8_t tcp_head[54] = { [12] = 8, [14] = 0x45, [23] = 6, [46] = 0x50 };
 
 static void step(void *arg)
 {
@@ -79,6 +86,23 @@ void turn_tx_zero_copy(void)
 	vnet_tx_flush(v);
 }
 
+/* As many frames, each of headers and @parts pieces, for the device to cut up. */
+__attribute__((noinline)) void turn_tx_long(void);
+void turn_tx_long(void)
+{
+	struct vnet_seg seg[VNET_TSO_SEG_MAX] = { { mem, 54 } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = parts + 1, .csum_start = 34, .csum_offset = 16,
+			      .gso_bytes = 1000, .hdr_bytes = 54, .cookie = mem };
+	unsigned int i;
+
+	for (i = 1; i <= parts; i++)
+		seg[i] = (struct vnet_seg){ mem + 64, 1000 };
+	vnet_tx_reap(v, done, NULL);
+	for (i = 0; i < batch; i++)
+		vnet_tx(v, &tx);
+	vnet_tx_flush(v);
+}
+
 /* A loop's turn with nothing to do. */
 void turn_idle(void)
 {
@@ -105,7 +129,11 @@ int main(int argc, char **argv)
 		return 2;
 	for (i = 3; i < (unsigned int)argc; i++) {
 		if (!strcmp(argv[i], "packed"))
-			bo.features_on = 1ULL << VIRTIO_F_RING_PACKED | 1ULL << VIRTIO_F_IN_ORDER;
+			bo.features_on |= 1ULL << VIRTIO_F_RING_PACKED | 1ULL << VIRTIO_F_IN_ORDER;
+		else if (!strcmp(argv[i], "indirect"))
+			bo.features_on |= 1ULL << VIRTIO_RING_F_INDIRECT_DESC;
+		else if (!strncmp(argv[i], "parts=", 6))
+			parts = (unsigned int)atoi(argv[i] + 6);
 		else if (!strcmp(argv[i], "merged"))
 			o.features_on = 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_NET_F_GUEST_TSO4;
 		else
@@ -117,9 +145,14 @@ int main(int argc, char **argv)
 	if (vhostbe_create(path, &bo, &be) || vnet_open_vhost_user(path, &o, &v))
 		return 1;
 	mem = vnet_dma_alloc(v, 2048, 64);
+	if (!strcmp(argv[1], "tx-long") != (parts >= 1 && parts < VNET_TSO_SEG_MAX))
+		return 2;
+	memcpy(mem, tcp_head, sizeof(tcp_head));
+	mem[16] = (uint8_t)((40 + parts * 1000) >> 8);
+	mem[17] = (uint8_t)(40 + parts * 1000);
 	most = o.features_on && batch < VNET_RX_SEG_MAX ? VNET_RX_SEG_MAX : batch;
-	if (large)
-		frames = FRAMES / 32;
+	if (large || parts)
+		frames = FRAMES / (large ? 32 : 256);
 	for (n = 0; n < frames; n += batch) {
 		if (large || !strcmp(argv[1], "rx")) {
 			for (i = 0; i < batch; i++)
@@ -130,6 +163,8 @@ int main(int argc, char **argv)
 			turn_tx_copy();
 		} else if (!strcmp(argv[1], "tx-zero-copy")) {
 			turn_tx_zero_copy();
+		} else if (!strcmp(argv[1], "tx-long")) {
+			turn_tx_long();
 		} else {
 			turn_idle();
 		}

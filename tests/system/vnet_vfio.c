@@ -258,6 +258,36 @@ static void test_transmit_zero_copy(struct vnet *v)
 	t_is(cookie, 40, "each cookie came back once");
 }
 
+/* A frame in nine parts, three bytes to 500: one descriptor of the ring where there are tables. */
+static void test_transmit_table(struct vnet *v)
+{
+	const bool tables = vnet_features(v) >> VIRTIO_RING_F_INDIRECT_DESC & 1;
+	unsigned int cookie = 0, size = vnet_tx_room(v), i, k, at;
+	uint8_t *mem = vnet_dma_alloc(v, 16384, 64);
+	uint8_t f[1600];
+	struct vnet_seg seg[9] = { { f, 54 } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 9, .cookie = &cookie };
+	bool good = mem != NULL, one = true;
+
+	for (i = 0; i < 300 && good; i++) {	/* the ring's end among them */
+		static const unsigned int lens[9] = { 54, 3, 500, 100, 41, 200, 400, 1, 101 };
+
+		make_frame(f, false, 2000 + i, 1400);
+		for (k = 1, at = 54; k < 9; at += lens[k++]) {
+			seg[k] = (struct vnet_seg){ mem + (9 - k) * 512, lens[k] };
+			memcpy(mem + (9 - k) * 512, f + at, lens[k]);
+		}
+		good &= at == 1400 && vnet_tx(v, &tx) == 0;
+		one &= vnet_tx_room(v) == size - (tables ? 1 : 9);
+		vnet_tx_flush(v);
+		good &= linux_gets(2000 + i, 1400);
+		good &= drain_tx(v, size, done_count, NULL);
+	}
+	t_ok(good, "300 frames in nine parts arrive whole");
+	t_ok(tables && one, "each took one descriptor of the ring");
+	t_is(cookie, 300, "each cookie came back once");
+}
+
 static void test_receive(struct vnet *v)
 {
 	const struct vnet_stats *s = vnet_stats(v);
@@ -537,6 +567,7 @@ int main(int argc, char **argv)
 	test_open(v, iommu, packed);
 	test_transmit(v);
 	test_transmit_zero_copy(v);
+	test_transmit_table(v);
 	test_receive(v);
 	test_wrap(v);
 	test_flood(v);

@@ -272,6 +272,11 @@ unsigned int vnet_tx_room(const struct vnet *v)
 	return v->full ? 0 : v->tx_ring - v->in_flight - v->q_nr;
 }
 
+bool vnet_tx_fits(const struct vnet *v, unsigned int need)
+{
+	return vnet_tx_room(v) >= need;
+}
+
 unsigned int vnet_tx_queued(const struct vnet *v)
 {
 	return v->q_nr;

@@ -306,10 +306,11 @@ static void release(struct run *r, uint8_t which)
 
 static void transmit(struct run *r, const uint8_t *s)
 {
-	struct vnet_seg seg[3] = {
+	struct vnet_seg seg[6] = {
 		{ r->arena, 40u + s[2] }, { r->arena + 512, 1u + s[3] * 4u }, { r->arena + 2048, 64 },
+		{ r->arena + 2400, 64 }, { r->arena + 2200, 1u + s[3] % 100u }, { r->arena + 2600, 64 },
 	};
-	struct vnet_tx tx = { .seg = seg, .nr_seg = 1 + s[1] % 3u };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 1 + s[1] % 6u };
 
 	if (s[1] & 0x80) {
 		vnet_tx_copy(r->v, seg, 1, s[2] & 1 ? 34 : 0, 16);
@@ -477,6 +478,8 @@ static unsigned int t_run(const struct program *p, char *why_out, size_t why_byt
 		(p->b[0] & 2 ? BIT(VIRTIO_F_RING_PACKED) : 0) | (p->b[0] & 4 ? BIT(VIRTIO_F_IN_ORDER) : 0);
 	if (p->b[0] & 32)
 		r.f->offered |= CUTS;
+	if (p->b[0] & 64)
+		r.f->offered |= BIT(VIRTIO_RING_F_INDIRECT_DESC);
 	r.packed = p->b[0] & 2;
 	r.ctrl = p->b[0] & 16;
 	if (r.ctrl) {

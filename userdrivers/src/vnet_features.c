@@ -36,7 +36,7 @@ const struct vnet_feature vnet_features_table[] = {
 	ASKED(VIRTIO_NET_F_GUEST_ANNOUNCE, "the stack is told to announce itself, after a migration"),
 	ASKED(VIRTIO_NET_F_MQ, "with nr_pairs above 1: queue pairs for as many cores"),
 	ASKED(VIRTIO_NET_F_CTRL_MAC_ADDR, "another address while running"),
-	NO(VIRTIO_RING_F_INDIRECT_DESC, "a small frame takes one or two descriptors; whether long ones lack room is not measured"),
+	USED(VIRTIO_RING_F_INDIRECT_DESC, "a sent frame of four parts or more takes one descriptor of the ring"),
 	USED(VIRTIO_RING_F_EVENT_IDX, "doorbells and interrupts only when the other side sleeps"),
 	USED(VIRTIO_F_VERSION_1, "required: the modern device"),
 	USED(VIRTIO_F_ACCESS_PLATFORM, "addresses are what VFIO says, with and without an IOMMU"),

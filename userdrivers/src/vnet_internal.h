@@ -31,6 +31,20 @@ enum { VNET_RXQ, VNET_TXQ, VNET_CTLQ, VNET_NR_QUEUES };
 #define VNET_HDR_BYTES	((uint32_t)sizeof(struct virtio_net_hdr_v1))
 #define VNET_DESC_BYTES	(VNET_BUF_BYTES - VNET_BUF_SKIP)
 #define VNET_ETH_BYTES	14u
+
+/*
+ * A long chain goes into an indirect table, which takes one descriptor of the ring
+ * (virtio 1.2, 2.7.5.3 and 2.8.8).  The table lies in the transmit buffer of the
+ * chain's head, behind what is copied there: no memory more, none to be found.
+ *
+ * From four descriptors on: a frame of a file has two or three (headers, body, a
+ * break of memory), and each table costs the device a read more.  The effect is in
+ * userdrivers.rst.
+ */
+#define VNET_TABLE_AT	256u
+#define VNET_TABLE_MIN	4u
+#define VNET_TABLE_MAX	((VNET_BUF_BYTES - VNET_TABLE_AT) / (unsigned int)sizeof(vring_desc_t))
+#define VNET_TABLE_NONE	UINT16_MAX
 #define VNET_CTL_BYTES	4096u	/* a command's, answer included */
 
 /*
@@ -42,6 +56,9 @@ enum { VNET_RXQ, VNET_TXQ, VNET_CTLQ, VNET_NR_QUEUES };
 
 _Static_assert(sizeof(struct virtio_net_hdr_v1) == 12, "virtio-net header of VERSION_1");
 _Static_assert(VNET_DESC_BYTES - 12 == VNET_FRAME_MAX_BYTES, "frame limit of the public header");
+_Static_assert(VNET_BUF_SKIP + 12 + VNET_TX_INLINE_BYTES <= VNET_TABLE_AT && VNET_TABLE_AT % 16 == 0, "place of a table");
+_Static_assert(sizeof(vring_desc_t) == sizeof(struct vring_packed_desc) &&
+	       offsetof(vring_desc_t, len) == offsetof(struct vring_packed_desc, len), "a table's entry, of either kind");
 _Static_assert((VNET_BUF_SKIP + 12 + 14) % 4 == 0, "alignment of the IP header");
 
 /*
@@ -119,6 +136,8 @@ struct vnet_path {
  *	a chain for the header and what is copied
  * @tx_cookie: by head
  * @tx_frame_max, @tx_copy_max: longest frame accepted, bytes; and to be copied
+ * @tx_table_min: chains of so many descriptors go into a table; VNET_TABLE_NONE without
+ *	INDIRECT_DESC
  * @tx_announced: tx_packets at the last announcement; packed rings only
  * @irq_seen, @rx_seen: interrupts and frames at the last disarming
  * @irq_empty: interrupts in a row that brought nothing
@@ -158,6 +177,7 @@ struct vnet {
 	void **tx_cookie;
 	uint32_t tx_frame_max, tx_copy_max;
 	uint64_t tx_announced;
+	uint16_t tx_table_min;
 	bool tx_csum, tx_tso, tx_tso6, tx_uso;
 
 	bool slow, packed, rx_mrg;
@@ -245,6 +265,46 @@ static inline uint8_t *vnet__rx_buf(const struct vnet *v, unsigned int id)
 static inline uint8_t *vnet__tx_buf(const struct vnet *v, unsigned int head)
 {
 	return v->tx_base + ((size_t)head << VNET_BUF_SHIFT) + VNET_BUF_SKIP;
+}
+
+static inline vring_desc_t *vnet__tx_table(const struct vnet *v, unsigned int head)
+{
+	return (void *)(v->tx_base + ((size_t)head << VNET_BUF_SHIFT) + VNET_TABLE_AT);
+}
+
+/* Whether a chain of @need descriptors goes into a table. */
+static inline bool vnet__tx_tabled(const struct vnet *v, unsigned int need)
+{
+	return __builtin_expect(need >= v->tx_table_min, 0) && need <= VNET_TABLE_MAX;
+}
+
+/* Entry @at of @nr; in a packed ring they are taken in turn, and id and flags mean nothing (2.8.8). */
+static inline void vnet__table_set(vring_desc_t *table, unsigned int at, unsigned int nr, uint64_t dma, uint32_t len,
+				   const bool packed)
+{
+	const bool linked = !packed && at + 1 < nr;
+
+	table[at] = (vring_desc_t){
+		.addr = dma, .len = len,
+		.flags = linked ? VRING_DESC_F_NEXT : 0, .next = linked ? (uint16_t)(at + 1) : 0,
+	};
+}
+
+/* Queue the table of @head, the next free one, with @nr entries. */
+static inline void vnet__table_post(struct vnet *v, unsigned int head, unsigned int nr, const bool packed)
+{
+	struct virtq *r = &v->txq;
+	uint64_t dma = vdma_addr(&v->mem, (const uint8_t *)vnet__tx_table(v, head));
+	uint32_t len = nr * (uint32_t)sizeof(vring_desc_t);
+
+	if (packed) {
+		vpacked_set(r, r->avail_idx, head, dma, len, VRING_DESC_F_INDIRECT);
+		vpacked_post(r, head, 1);
+	} else {
+		vring_get(r);
+		vring_set(r, head, dma, len, VRING_DESC_F_INDIRECT, 0);
+		vring_post(r, head, head, 1);
+	}
 }
 
 /*

@@ -223,6 +223,7 @@ int vnet__negotiate(struct vnet *v, const struct vnet_opts *o)
 	v->tx_tso = nomdrv_dev_has(v->root, VIRTIO_NET_F_HOST_TSO4);
 	v->tx_tso6 = nomdrv_dev_has(v->root, VIRTIO_NET_F_HOST_TSO6);
 	v->tx_uso = nomdrv_dev_has(v->root, VIRTIO_NET_F_HOST_USO);
+	v->tx_table_min = nomdrv_dev_has(v->root, VIRTIO_RING_F_INDIRECT_DESC) ? VNET_TABLE_MIN : VNET_TABLE_NONE;
 	v->rx_mrg = nomdrv_dev_has(v->root, VIRTIO_NET_F_MRG_RXBUF);
 	v->rx_gso = (uint8_t)(1u << VIRTIO_NET_HDR_GSO_NONE |
 		nomdrv_dev_has(v->root, VIRTIO_NET_F_GUEST_TSO4) << VIRTIO_NET_HDR_GSO_TCPV4 |

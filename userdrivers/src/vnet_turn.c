@@ -6,7 +6,8 @@
  * so does room for the one of a frame to be sent: they have the same size.  An
  * answer written over its request therefore leaves as one descriptor, which
  * names header and frame together, and nothing is copied.  Several answers that the
- * device is to cut apart again (vnet_tx_turn_cut()) take one each for the same reason.
+ * device is to cut apart again (vnet_tx_turn_cut()) take one each for the same reason, or from
+ * four on one together, with a table.
  */
 #include "vnet_internal.h"
 
@@ -86,6 +87,7 @@ int do_cut(struct vnet *v, const struct vnet_turn *part, unsigned int nr, uint16
 	struct virtq *const r = &v->txq;
 	uint32_t total = 0, second;
 	unsigned int head, tail, d, i;
+	const bool tabled = vnet__tx_tabled(v, nr);
 	uint64_t first;
 	uint8_t *f;
 
@@ -105,7 +107,7 @@ int do_cut(struct vnet *v, const struct vnet_turn *part, unsigned int nr, uint16
 	if (total > VNET_TSO_MAX_BYTES ||
 	    !vnet__gso_ok(v, f, part[0].len, total, csum_start, csum_offset, gso_bytes, hdr_bytes))
 		return -EINVAL;
-	if (nr > r->nr_free) {
+	if ((tabled ? 1 : nr) > r->nr_free) {
 		v->stats.tx_full++;
 		return -EAGAIN;
 	}
@@ -123,6 +125,10 @@ int do_cut(struct vnet *v, const struct vnet_turn *part, unsigned int nr, uint16
 		uint16_t more = i + 1 < nr ? VRING_DESC_F_NEXT : 0;
 		unsigned int next;
 
+		if (tabled) {
+			vnet__table_set(vnet__tx_table(v, head), i, nr, addr, len, packed);
+			continue;
+		}
 		tail = d;
 		if (packed) {
 			d = vpacked_set(r, d, head, addr, len, more);
@@ -133,7 +139,9 @@ int do_cut(struct vnet *v, const struct vnet_turn *part, unsigned int nr, uint16
 		d = next;
 	}
 	v->tx_cookie[head] = cookie;
-	if (packed) {
+	if (tabled) {
+		vnet__table_post(v, head, nr, packed);
+	} else if (packed) {
 		vpacked_post(r, head, nr);
 	} else {
 		r->free_head = (uint16_t)d;

@@ -9,7 +9,8 @@
  *
  * Free descriptors of a split ring are linked through vring_slot.next; a chain
  * is taken from the front of that list and so is linked already.  Those of a
- * packed ring follow each other.  The functions that queue a frame are written
+ * packed ring follow each other.  Long chains take one descriptor, which names a
+ * table of them.  The functions that queue a frame are written
  * once, with the kind of ring as a constant, and compiled for each.
  */
 #include "vnet_internal.h"
@@ -57,6 +58,14 @@ static inline unsigned int pieces(const struct vnet *v, const uint8_t *addr, uin
 	return vdma_is_piece(&v->mem, addr, len) ? 1 : 2;
 }
 
+/* Bytes from @addr to the next such break. */
+static inline uint32_t to_break(const struct vnet *v, const uint8_t *addr)
+{
+	size_t off = (uintptr_t)addr - (uintptr_t)v->mem.m.va;
+
+	return (uint32_t)(NOMDRV_CHUNK_BYTES - (off & (NOMDRV_CHUNK_BYTES - 1)));
+}
+
 #define ALWAYS	static inline __attribute__((always_inline))
 
 /* One piece of the chain @head into descriptor @d; returns the next one of the chain. */
@@ -83,8 +92,7 @@ ALWAYS unsigned int put_seg(struct vnet *v, unsigned int head, unsigned int d,
 	uint32_t len = s->len;
 
 	if (pieces(v, addr, len) == 2) {
-		size_t off = (uintptr_t)addr - (uintptr_t)v->mem.m.va;
-		uint32_t first = (uint32_t)(NOMDRV_CHUNK_BYTES - (off & (NOMDRV_CHUNK_BYTES - 1)));
+		uint32_t first = to_break(v, addr);
 
 		d = put_piece(v, head, d, addr, first, false, packed);
 		addr += first;
@@ -94,12 +102,50 @@ ALWAYS unsigned int put_seg(struct vnet *v, unsigned int head, unsigned int d,
 	return put_piece(v, head, d, addr, len, last, packed);
 }
 
+/* The chain @head, of @need pieces, by way of a table: what do_tx() would put into the ring. */
+ALWAYS void put_table(struct vnet *v, const struct vnet_tx *tx, unsigned int head, uint32_t first, unsigned int need,
+		      const bool packed)
+{
+	vring_desc_t *table = vnet__tx_table(v, head);
+	unsigned int i, at = 0;
+
+	vnet__table_set(table, at++, need, vdma_addr(&v->mem, vnet__tx_buf(v, head)), VNET_HDR_BYTES + first, packed);
+	for (i = first ? 1 : 0; i < tx->nr_seg; i++) {
+		const uint8_t *addr = tx->seg[i].addr;
+		uint32_t len = tx->seg[i].len;
+
+		if (pieces(v, addr, len) == 2) {
+			uint32_t n = to_break(v, addr);
+
+			vnet__table_set(table, at++, need, vdma_addr(&v->mem, addr), n, packed);
+			addr += n;
+			len -= n;
+		}
+		vnet__table_set(table, at++, need, vdma_addr(&v->mem, addr), len, packed);
+	}
+	vnet__table_post(v, head, need, packed);
+}
+
+/* Out of the way of short frames. */
+__attribute__((noinline))
+static void put_table_split(struct vnet *v, const struct vnet_tx *tx, unsigned int head, uint32_t first, unsigned int need)
+{
+	put_table(v, tx, head, first, need, false);
+}
+
+__attribute__((noinline))
+static void put_table_packed(struct vnet *v, const struct vnet_tx *tx, unsigned int head, uint32_t first, unsigned int need)
+{
+	put_table(v, tx, head, first, need, true);
+}
+
 ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 {
 	struct virtq *r = &v->txq;
 	const struct vnet_seg *seg = tx->seg;
 	const bool gso = tx->gso_bytes;
 	unsigned int nr_seg = tx->nr_seg, need = 1, head, tail, d, i;
+	bool tabled;
 	uint32_t total = 0, first = 0;
 	uint8_t *buf;
 
@@ -126,7 +172,8 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 		      vnet__gso_ok(v, seg[0].addr, seg[0].len, total, tx->csum_start, tx->csum_offset,
 				   tx->gso_bytes, tx->hdr_bytes))))
 		return -EINVAL;
-	if (need > r->nr_free) {
+	tabled = vnet__tx_tabled(v, need);
+	if ((tabled ? 1 : need) > r->nr_free) {
 		v->stats.tx_full++;
 		return -EAGAIN;
 	}
@@ -137,11 +184,18 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 		  gso ? vnet__gso_word(seg[0].addr, tx->csum_offset, tx->gso_bytes, tx->hdr_bytes) : 0);
 	if (first)
 		memcpy(buf + VNET_HDR_BYTES, seg[0].addr, first);
+	v->tx_cookie[head] = tx->cookie;
+	if (tabled) {
+		if (packed)
+			put_table_packed(v, tx, head, first, need);
+		else
+			put_table_split(v, tx, head, first, need);
+		goto queued;
+	}
 	d = put_piece(v, head, packed ? r->avail_idx : head, buf, VNET_HDR_BYTES + first, need == 1,
 		      packed);
 	for (i = first ? 1 : 0; i < nr_seg; i++)
 		d = put_seg(v, head, d, &seg[i], i + 1 == nr_seg, &tail, packed);
-	v->tx_cookie[head] = tx->cookie;
 	if (packed) {
 		vpacked_post(r, head, need);
 	} else {
@@ -149,6 +203,7 @@ ALWAYS int do_tx(struct vnet *v, const struct vnet_tx *tx, const bool packed)
 		r->nr_free -= (uint16_t)need;
 		vring_post(r, head, tail, need);
 	}
+queued:
 	v->stats.tx_packets++;
 	v->stats.tx_bytes += total;
 	if (gso)
@@ -309,6 +364,14 @@ unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
 unsigned int vnet_tx_room(const struct vnet *v)
 {
 	return v->error ? 0 : v->txq.nr_free;
+}
+
+bool vnet_tx_fits(const struct vnet *v, unsigned int need)
+{
+	unsigned int room = vnet_tx_room(v);
+
+	/* It may turn out shorter than @need, and too short for a table. */
+	return room >= need || (vnet__tx_tabled(v, need) && room >= v->tx_table_min - 1u);
 }
 
 unsigned int vnet_tx_queued(const struct vnet *v)

@@ -277,6 +277,11 @@ unsigned int vnet_tx_room(const struct vnet *v)
 	return TX_ROOM;
 }
 
+bool vnet_tx_fits(const struct vnet *v, unsigned int need)
+{
+	return vnet_tx_room(v) >= need;
+}
+
 unsigned int vnet_tx_queued(const struct vnet *v)
 {
 	return v->tx_queued;

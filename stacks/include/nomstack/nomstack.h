@@ -672,7 +672,8 @@ NOMSTACK_API int nomstack_knob_get(struct nomstack *s, const char *name, int64_t
  * @ooseq_dropped: out-of-order segments dropped, so that a peer cannot hold
  *	the receive ring's buffers
  * @tx_zero_copy: frames sent without a copy
- * @tx_ring_full: frames lost or delayed for want of room in the transmit ring
+ * @tx_ring_full: frames lost or delayed for want of room in the transmit ring, or
+ *	because the device has 256 long ones
  * @tcp_predicted: segments that were what their connection expected next, and took
  *	the short way: nearly all on a busy server whose device vouches for checksums
  * @drop_arp: for a limit of the ARP cache: packets that waited for a neighbour in

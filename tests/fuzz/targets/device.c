@@ -78,6 +78,7 @@ int vnet_error(const struct vnet *v, const char **reason_out) { return 0; }
 const struct vnet_stats *vnet_stats(const struct vnet *v) { return &v->st; }
 unsigned int vnet_tx_queued(const struct vnet *v) { return v->tx_queued; }
 unsigned int vnet_tx_room(const struct vnet *v) { return TX_RING - v->tx_queued - v->tx_flying; }
+bool vnet_tx_fits(const struct vnet *v, unsigned int need) { return vnet_tx_room(v) >= need; }
 void vnet_stop(struct vnet *v) {}
 int vnet_restart(struct vnet *v, vnet_tx_done_fn done, void *arg) { return 0; }
 

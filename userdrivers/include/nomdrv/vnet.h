@@ -626,6 +626,16 @@ unsigned int vnet_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg);
  */
 unsigned int vnet_tx_room(const struct vnet *v);
 
+/**
+ * vnet_tx_fits - whether there is room for a frame of up to @need parts
+ * @need: one for the headers, and two for each further segment, which may lie across
+ *	a break of memory
+ *
+ * A part takes a descriptor; with VIRTIO_RING_F_INDIRECT_DESC in vnet_features() four
+ * or more take one together.
+ */
+bool vnet_tx_fits(const struct vnet *v, unsigned int need);
+
 /** vnet_tx_queued - frames queued and not announced */
 unsigned int vnet_tx_queued(const struct vnet *v);
 
