@@ -12,6 +12,7 @@
  *	nom_irq		the device interrupt behind such an eventfd
  *	nom_storm	pauses for a lease that others post to without end
  *	nom_timer	the lease's timer
+ *	nom_wait	the holder's sleep
  *	nom_pool	reserved memory in chunks of 2 MiB (nom_pool.h has more of it)
  *	nom_extent	the chunks behind a grant
  *	nom_quarantine	those that somebody may still write to
@@ -172,6 +173,18 @@ struct nom_storm {
 };
 
 /**
+ * struct nom_sleep - the holder's sleep in NOM_CORE_WAIT; it and its core alone touch this
+ * @timer: lazy, see nom_wait.c
+ * @sleeper: the holder while it sleeps, else NULL
+ * @until: when its sleep ends by itself, KTIME_MAX for never; valid with @sleeper
+ */
+struct nom_sleep {
+	struct hrtimer timer;
+	struct task_struct *sleeper;
+	ktime_t until;
+};
+
+/**
  * struct nom_lease - one reserved core in somebody's hands
  * @u: what the core kernel knows of it; its count is the lease's
  * @handle: generation << 16 | cpu; names the lease, never reused
@@ -189,6 +202,7 @@ struct nom_storm {
  * @nr_binds: length of @binds
  * @timer: the one timer; its callback reads @timer_event
  * @timer_event: written under @lock with the timer stopped
+ * @sleep: of the holder
  * @sub: event << 32 | classes; written under @lock, read anywhere
  * @storm: what others post goes through it
  * @reap: takes away bindings whose eventfd was closed
@@ -211,6 +225,7 @@ struct nom_lease {
 	unsigned int nr_binds;
 	struct hrtimer timer;
 	unsigned int timer_event;
+	struct nom_sleep sleep;
 	u64 sub;
 	struct nom_storm storm;
 	struct work_struct reap;
@@ -351,6 +366,11 @@ static __always_inline bool nom_storm_post(struct nom_lease *lease, unsigned int
 	/* two cores that count at the same time may lose one: no matter */
 	return unlikely(++lease->storm.hits >= NOM_STORM_HITS) && nom_storm_look(lease);
 }
+
+/* nom_wait.c */
+void nom_wait_init(struct nom_lease *lease);
+int nom_wait(struct nom_lease *lease, u64 ns);
+void nom_wait_stop(struct nom_lease *lease);
 
 /* nom_timer.c; lease->lock held, but for init */
 void nom_timer_init(struct nom_lease *lease);

@@ -91,6 +91,7 @@ int nom_lease_create(struct nom_user *user, const struct nom_core_claim *claim,
 	nom_owner_set_current(&lease->owner);
 	nom_bind_init(lease);
 	nom_timer_init(lease);
+	nom_wait_init(lease);
 	nom_storm_init(lease);
 	*lease_out = lease;
 	return 0;
@@ -128,6 +129,7 @@ void nom_lease_end(struct nom_lease *lease)
 	lease->ended = true;
 	WRITE_ONCE(lease->sub, 0);
 	nom_timer_stop(lease);
+	nom_wait_stop(lease);
 	nom_bind_end_all(lease);
 	nom_storm_stop(lease);
 	mutex_unlock(&lease->lock);
@@ -238,6 +240,20 @@ static int nom_ioctl_core_leave(struct nom_lease *lease)
 	if (nom_current() != &lease->u)
 		return -ENXIO;
 	return nom_detach();
+}
+
+static int nom_ioctl_core_wait(struct nom_lease *lease, void __user *arg)
+{
+	struct nom_core_wait wait;
+	size_t usize;
+	int ret;
+
+	ret = nom_struct_in(&wait, sizeof(wait), sizeof(wait), arg, &usize);
+	if (ret)
+		return ret;
+	if (wait.flags)
+		return -EOPNOTSUPP;
+	return nom_wait(lease, wait.ns);
 }
 
 /**
@@ -369,6 +385,8 @@ static long nom_lease_fop_ioctl(struct file *file, unsigned int cmd, unsigned lo
 	union nom_lease_arg *a;		/* for its sizes */
 
 	switch (cmd) {
+	case NOM_CORE_WAIT:
+		return nom_ioctl_core_wait(lease, arg);
 	case NOM_CORE_ENTER:
 		return nom_ioctl_core_enter(lease, arg);
 	case NOM_CORE_LEAVE:

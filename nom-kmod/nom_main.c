@@ -38,6 +38,7 @@ static_assert(sizeof(struct nom_core_enter) == 8 + sizeof(struct nom_upcall_regs
 static_assert(sizeof(struct nom_core_bind) == 16);
 static_assert(sizeof(struct nom_core_timer) == 24);
 static_assert(sizeof(struct nom_core_subscribe) == 16);
+static_assert(sizeof(struct nom_core_wait) == 16);
 static_assert(sizeof(struct nom_core_stats) == 64);
 static_assert(sizeof(struct nom_core_binding) == 48);
 static_assert(sizeof(struct nom_map_entry) == 32);
@@ -125,7 +126,7 @@ u64 nom_features(void)
 	u64 features = NOM_FEATURE_MEM_PHYS | NOM_FEATURE_DMA_VIEW | NOM_FEATURE_CHANGE |
 		       NOM_FEATURE_RECLAIM | NOM_FEATURE_CLAIM_WAIT | NOM_FEATURE_LIMITS |
 		       NOM_FEATURE_IRQ | NOM_FEATURE_PRICE_DEL | NOM_FEATURE_DEVICE_STATE |
-		       NOM_FEATURE_MEM_RELEASE | NOM_FEATURE_MMIO;
+		       NOM_FEATURE_MEM_RELEASE | NOM_FEATURE_MMIO | NOM_FEATURE_WAIT;
 
 	if (nom_huge_works())
 		features |= NOM_FEATURE_HUGE_MAP | NOM_FEATURE_PROMOTE;

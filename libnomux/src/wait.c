@@ -2,7 +2,12 @@
 /*
  * Sleeping without losing a wake-up.
  *
- * The kernel interrupts a system call of a thread that has events unmasked.
+ * nomux_wait() has a call of its own, NOM_CORE_WAIT: events are masked when it is called and
+ * when it returns, and the kernel looks at what is pending when it has unmasked
+ * them.  No upcall comes, and none is lost.
+ *
+ * To wait for descriptors as well takes ppoll(2), which knows nothing of that: the kernel
+ * interrupts a system call of a thread that has events unmasked.
  * So the thread must unmask, see that nothing is pending, and sleep; an event
  * between the look and the system call would be handled, and the sleep begun
  * all the same.
@@ -18,6 +23,7 @@
  * It holds as well when the upcall came on top of a signal handler, of which a
  * check of the interrupted instruction pointer would know nothing.
  */
+#include <errno.h>
 #include <poll.h>
 #include <time.h>
 
@@ -51,5 +57,19 @@ void nomux__wait_fds(struct nomux_core *core, uint64_t max_ns, struct pollfd *fd
 
 void nomux_wait(struct nomux_core *core, uint64_t max_ns)
 {
-	nomux__wait_fds(core, max_ns, NULL, 0);
+	struct nom_core_wait wait = { .size = sizeof(wait), .ns = max_ns };
+	struct nom_shared *sh = nomux_core_shared(core);
+	bool was_masked = nomux_masked(core);
+	long ret = 0;
+
+	nomux_mask(core);
+	if (!__atomic_load_n(&sh->pending, __ATOMIC_RELAXED))
+		ret = nomux__syscall3(SYS_ioctl, core->fd, NOM_CORE_WAIT, (long)(uintptr_t)&wait);
+	/* A module that has no such call, or a core that was left: it is to sleep all the same. */
+	if (ret && ret != -EINTR)
+		nomux__wait_fds(core, max_ns, NULL, 0);
+	if (__atomic_load_n(&sh->pending, __ATOMIC_RELAXED))
+		nomux__run_events(core);
+	if (!was_masked)
+		nomux_unmask(core);
 }

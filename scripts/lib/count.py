@@ -14,9 +14,11 @@ import subprocess
 import initramfs
 
 MAGIC = 0x544e43474f4d4f4e
-VERSION = 1
+VERSION = 2
 VCPUS, SYMBOLS, NAME = 8, 24, 40
-WORDS = ("user_idle", "user_busy", "kernel_idle", "kernel_busy", "begin", "end", "doorbell", None)
+WORDS = ("user_idle", "user_busy", "kernel_idle", "kernel_busy", "begin", "end", "doorbell",
+         "halts", "doze", "rests", "rest", "wakes", "wake", "wakes_other", "wake_other", "answers", "answer_kernel", "answer_user",
+         None, None, None, None, None, None)
 HEADER = struct.Struct("<QIIII40x")
 VCPU = struct.Struct(f"<{len(WORDS)}Q{SYMBOLS}Q64x")
 NAMES_AT = HEADER.size

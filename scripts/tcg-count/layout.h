@@ -13,6 +13,18 @@
  *
  *   K = 0x10   this vCPU starts busy work     K = 0x11   it is polling idly again
  *   K = 0x12   this vCPU rings a doorbell
+ *
+ * A sleep is told from what the processor does: the kernel halts it (hlt) and later it
+ * executes in ring 3 again.  Each kernel instruction of a sleep is in one of three sums:
+ *
+ *   ring 3 | COUNT_DOZE | hlt | COUNT_REST | hlt | COUNT_WAKE | ring 3 | ... doorbell
+ *                                                 \____________ COUNT_ANSWER ____/
+ *
+ * A wake whose busy work ends without a doorbell has no answer.
+ * COUNT_REST is what did not end the sleep: timers, say, or work that others sent.  Wakes
+ * and answers count where a device's interrupt came meanwhile (the symbol
+ * common_interrupt, if it was given): that is what ended the sleep, as far as the processor
+ * can tell.  The other wakes stand apart.
  */
 #ifndef TCG_COUNT_LAYOUT_H
 #define TCG_COUNT_LAYOUT_H
@@ -20,7 +32,7 @@
 #include <stdint.h>
 
 #define COUNT_MAGIC	0x544e43474f4d4f4eull	/* "NOMOGCNT" */
-#define COUNT_VERSION	1
+#define COUNT_VERSION	2
 #define COUNT_VCPUS	8
 #define COUNT_SYMBOLS	24
 #define COUNT_NAME	40
@@ -33,14 +45,31 @@ enum count_word {
 	COUNT_BEGIN,		/* busy brackets opened */
 	COUNT_END,
 	COUNT_DOORBELL,
-	COUNT_WORDS = 8
+	COUNT_HALTS,			/* hlt executed, first of a sleep */
+	COUNT_DOZE,			/* ring 0 instructions from ring 3 to that */
+	COUNT_RESTS,			/* further hlt of the same sleep */
+	COUNT_REST,			/* ring 0 instructions between two of these */
+	COUNT_WAKES,			/* sleeps that an interrupt of a device ended */
+	COUNT_WAKE,			/* their ring 0 instructions from hlt to the first of ring 3 */
+	COUNT_WAKES_OTHER,		/* sleeps that something else ended */
+	COUNT_WAKE_OTHER,
+	COUNT_ANSWERS,			/* doorbells rung for the first time after such a wake */
+	COUNT_ANSWER_KERNEL,		/* ring 0 instructions from hlt to that */
+	COUNT_ANSWER_USER,		/* and of ring 3 */
+	COUNT_WORDS = 24
 };
 
 struct count_vcpu {
 	uint64_t word[COUNT_WORDS];
 	uint64_t symbol[COUNT_SYMBOLS];	/* executions of the instruction at a symbol's address */
-	uint64_t busy;			/* state, not a counter */
-	uint64_t pad[7];		/* vCPUs do not share cache lines */
+	/* State, not counters. */
+	uint64_t busy;
+	uint64_t sleep;			/* enum of tcg-count.c */
+	uint64_t device;		/* a device's interrupt came since the halt */
+	uint64_t kernel;		/* instructions since ring 3, or since a later halt */
+	uint64_t woken_kernel;		/* since the halt that a device ended, up to the last of ring 3 */
+	uint64_t woken_user;
+	uint64_t pad[2];		/* vCPUs do not share cache lines */
 };
 
 struct count_file {

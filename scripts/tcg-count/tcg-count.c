@@ -7,7 +7,8 @@
  *
  * For each vCPU: instructions in user and kernel mode, apart for the regions
  * the guest brackets as busy work, and executions of the given kernel
- * addresses (System.map, with nokaslr).  The figures stand in FILE, mapped and
+ * addresses (System.map, with nokaslr).  Sleeps are taken apart: on the way to the halt,
+ * out of it, and up to the answer.  The figures stand in FILE, mapped and
  * written live (layout.h), so that whoever measures reads them at the moments
  * that matter to him.  The guest pays nothing: no instruction, no exit.
  *
@@ -19,6 +20,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,16 +34,41 @@
 #define MARK_BEGIN	0x10
 #define MARK_END	0x11
 #define MARK_DOORBELL	0x12
+#define HLT		0xf4
 #define KERNEL(vaddr)	((unsigned int)((vaddr) >> 63))
+
+/* count_vcpu.sleep */
+enum { AWAKE, HALTED, WOKEN /* and not rung a doorbell since */ };
 
 PLUGIN_EXPORT int qemu_plugin_version = TCG_API;
 
 static struct count_file *out;
 static uint64_t address[COUNT_SYMBOLS];	/* of out->name[] */
 
+/* What a symbol says of a sleep; the others are only counted. */
+static enum { PLAIN, DEVICE_IRQ, KICK } role[COUNT_SYMBOLS];
+
+static const struct {
+	const char *name;
+	int role;
+} roles[] = {
+	{ "common_interrupt", DEVICE_IRQ },
+	{ "vp_notify", KICK },
+	{ "vp_notify_with_data", KICK },
+};
+
 static struct count_vcpu *vcpu_of(unsigned int vcpu)
 {
 	return &out->vcpu[vcpu % COUNT_VCPUS];
+}
+
+/* The first block of ring 3 after a halt. */
+static void wake(struct count_vcpu *v)
+{
+	v->word[v->device ? COUNT_WAKES : COUNT_WAKES_OTHER]++;
+	v->word[v->device ? COUNT_WAKE : COUNT_WAKE_OTHER] += v->kernel;
+	v->sleep = v->device ? WOKEN : AWAKE;
+	v->woken_kernel = v->woken_user = 0;
 }
 
 /* data: instructions << 1 | kernel */
@@ -51,6 +78,39 @@ static void block_executed(unsigned int vcpu, void *data)
 	uintptr_t d = (uintptr_t)data;
 
 	v->word[(d & 1 ? COUNT_KERNEL_IDLE : COUNT_USER_IDLE) + v->busy] += d >> 1;
+	if (d & 1) {
+		v->kernel += d >> 1;
+		return;
+	}
+	if (v->sleep == HALTED)
+		wake(v);
+	v->woken_kernel += v->kernel;
+	v->woken_user += d >> 1;
+	v->kernel = 0;
+}
+
+/* The last instruction of its block. */
+static void halt_executed(unsigned int vcpu, void *data)
+{
+	struct count_vcpu *v = vcpu_of(vcpu);
+	bool first = v->sleep != HALTED;
+
+	(void)data;
+	v->word[first ? COUNT_HALTS : COUNT_RESTS]++;
+	v->word[first ? COUNT_DOZE : COUNT_REST] += v->kernel;
+	v->sleep = HALTED;
+	v->kernel = v->device = 0;
+}
+
+/* left: instructions of the block, counted already and executed after this */
+static void doorbell_rung(struct count_vcpu *v, uint64_t left, unsigned int kernel)
+{
+	if (v->sleep != WOKEN)
+		return;
+	v->sleep = AWAKE;
+	v->word[COUNT_ANSWERS]++;
+	v->word[COUNT_ANSWER_KERNEL] += v->woken_kernel + (kernel ? v->kernel - left : 0);
+	v->word[COUNT_ANSWER_USER] += v->woken_user - (kernel ? 0 : left);
 }
 
 /* data: mark << 32 | instructions left in the block << 1 | kernel */
@@ -63,9 +123,12 @@ static void mark_executed(unsigned int vcpu, void *data)
 
 	if (mark == MARK_DOORBELL) {
 		v->word[COUNT_DOORBELL]++;
+		doorbell_rung(v, left, d & 1);
 		return;
 	}
 	v->word[busy ? COUNT_BEGIN : COUNT_END]++;
+	if (!busy && v->sleep == WOKEN)
+		v->sleep = AWAKE;	/* nothing was to be answered; what follows is polling */
 	if (v->busy != busy) {
 		v->word[idle + v->busy] -= left;
 		v->word[idle + busy] += left;
@@ -73,9 +136,32 @@ static void mark_executed(unsigned int vcpu, void *data)
 	}
 }
 
+/* data: symbol << 32 | instructions left in the block */
 static void symbol_executed(unsigned int vcpu, void *data)
 {
-	vcpu_of(vcpu)->symbol[(uintptr_t)data]++;
+	struct count_vcpu *v = vcpu_of(vcpu);
+	uintptr_t d = (uintptr_t)data, s = d >> 32;
+
+	v->symbol[s]++;
+	if (role[s] == DEVICE_IRQ)
+		v->device = 1;
+	else if (role[s] == KICK)
+		doorbell_rung(v, d & 0xffffffff, 1);
+}
+
+static bool is_halt(const struct qemu_plugin_insn *insn)
+{
+	uint8_t b;
+
+	if (qemu_plugin_insn_size(insn) != 1)
+		return false;
+#if TCG_API >= 3
+	if (qemu_plugin_insn_data(insn, &b, 1) != 1)
+		return false;
+#else
+	b = *(const uint8_t *)qemu_plugin_insn_data(insn);
+#endif
+	return b == HLT;
 }
 
 /* The K of a magic NOP, or 0. */
@@ -115,9 +201,12 @@ static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 							       (void *)(mark << 32 | (n - i - 1) << 1 | kernel));
 		if (!kernel)
 			continue;
+		if (is_halt(insn))
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, halt_executed, QEMU_PLUGIN_CB_NO_REGS, NULL);
 		for (uintptr_t s = 0; s < out->nr_symbols; s++)
 			if (address[s] == qemu_plugin_insn_vaddr(insn))
-				qemu_plugin_register_vcpu_insn_exec_cb(insn, symbol_executed, QEMU_PLUGIN_CB_NO_REGS, (void *)s);
+				qemu_plugin_register_vcpu_insn_exec_cb(insn, symbol_executed, QEMU_PLUGIN_CB_NO_REGS,
+								       (void *)(s << 32 | (n - i - 1)));
 	}
 }
 
@@ -164,6 +253,9 @@ PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_inf
 			return -1;
 		}
 		memcpy(out->name[i - 1], argv[i], equals - argv[i]);
+		for (size_t r = 0; r < sizeof(roles) / sizeof(roles[0]); r++)
+			if (!strcmp(out->name[i - 1], roles[r].name))
+				role[i - 1] = roles[r].role;
 	}
 	out->nr_symbols = argc - 1;
 	out->nr_vcpus = COUNT_VCPUS;

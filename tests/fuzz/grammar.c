@@ -93,6 +93,9 @@ const struct fz_op fz_ops[] = {
 	IOCTL(3, NOM_CORE_BINDING, K_CORE, nom_core_binding, F(nom_core_binding, index, K_SMALL, 3),
 	      F(nom_core_binding, flags, K_FLAGS, 0)),
 #endif
+#ifdef NOM_CORE_WAIT
+	IOCTL(4, NOM_CORE_WAIT, K_CORE, nom_core_wait, F(nom_core_wait, flags, K_FLAGS, 0), F(nom_core_wait, ns, K_SMALL, 100000)),
+#endif
 	/* a grant */
 	PIECES(18, NOM_MEM_MAP, 0),
 	PIECES(10, NOM_MEM_UNMAP, 0),

@@ -43,12 +43,12 @@ def python_and_c_agree_on_the_layout():
 #include <stddef.h>
 #include "layout.h"
 int main(void) { struct count_file f; printf("%zu %zu %zu %zu %d %d %d %d %d\\n", sizeof(f), offsetof(struct count_file, name),
-	offsetof(struct count_file, vcpu), sizeof(f.vcpu[0]), COUNT_VCPUS, COUNT_SYMBOLS, COUNT_NAME, COUNT_WORDS, COUNT_DOORBELL); }
+	offsetof(struct count_file, vcpu), sizeof(f.vcpu[0]), COUNT_VCPUS, COUNT_SYMBOLS, COUNT_NAME, COUNT_WORDS, COUNT_ANSWER_USER); }
 """
     subprocess.run(["cc", f"-I{ROOT}/scripts/tcg-count", "-x", "c", "-", "-o", TMP / "layout"], input=program, text=True, check=True)
     seen = [int(word) for word in subprocess.run([TMP / "layout"], capture_output=True, text=True, check=True).stdout.split()]
     want = [count.VCPUS_AT + count.VCPUS * count.VCPU.size, count.NAMES_AT, count.VCPUS_AT, count.VCPU.size, count.VCPUS,
-            count.SYMBOLS, count.NAME, len(count.WORDS), count.WORDS.index("doorbell")]
+            count.SYMBOLS, count.NAME, len(count.WORDS), count.WORDS.index("answer_user")]
     assert seen == want, f"{seen} in C, {want} in Python"
 
 

@@ -40,6 +40,7 @@ static const struct command {
 	{ "NOM_CORE_MASK", NOM_CORE_MASK, CORE, sizeof(struct nom_core_bind), -EBADF, 12 },
 	{ "NOM_CORE_UNMASK", NOM_CORE_UNMASK, CORE, sizeof(struct nom_core_bind), -EBADF, 12 },
 	{ "NOM_CORE_BINDING", NOM_CORE_BINDING, CORE, sizeof(struct nom_core_binding), -ENOENT, 20 },
+	{ "NOM_CORE_WAIT", NOM_CORE_WAIT, CORE, sizeof(struct nom_core_wait), -ENXIO, 4 },
 	{ "NOM_MEM_MAP", NOM_MEM_MAP, GRANT, sizeof(struct nom_mem_map), -EFAULT, 20 },
 	{ "NOM_MEM_UNMAP", NOM_MEM_UNMAP, GRANT, sizeof(struct nom_mem_map), -EFAULT, 20 },
 	{ "NOM_MEM_PHYS", NOM_MEM_PHYS, GRANT, sizeof(struct nom_mem_phys), -ENODEV, 4 },
@@ -205,7 +206,7 @@ static void outputs(int nom)
 	     info.out_features & NOM_FEATURE_HUGE_MAP && info.out_features & NOM_FEATURE_CHANGE &&
 	     info.out_features & NOM_FEATURE_PROMOTE && info.out_features & NOM_FEATURE_RECLAIM &&
 	     info.out_features & NOM_FEATURE_CLAIM_WAIT && info.out_features & NOM_FEATURE_LIMITS &&
-	     info.out_features & NOM_FEATURE_IRQ, "features: %#llx",
+	     info.out_features & NOM_FEATURE_IRQ && info.out_features & NOM_FEATURE_WAIT, "features: %#llx",
 	     (unsigned long long)info.out_features);
 	t_eq(info.out_traps, NOM_TRAPS_SUPPORTED, "traps");
 	t_eq(fcntl(nom, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC, "(the test itself opens close-on-exec)");

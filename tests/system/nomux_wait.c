@@ -21,6 +21,7 @@
 #include <nomux/timer.h>
 #include <nomux/upcall.h>
 
+#include "../../libnomux/src/internal.h"
 #include "nomux_tap.h"
 
 #define EV		7
@@ -36,6 +37,7 @@ struct job {
 	uint64_t nr;
 	unsigned int spread;	/* of the distance, loop turns */
 	bool notify;		/* else eventfd */
+	bool fds;		/* sleep as one does who waits for descriptors as well: ppoll(2) */
 };
 
 static void count_event(unsigned int event, uint64_t count, void *arg)
@@ -101,8 +103,12 @@ static void lockstep(struct job *job, const char *what)
 	T_NEED(-pthread_create(&thread, NULL, poster, job));
 	while (acked < job->nr && !gave_up) {
 		nomux_mask(core);
-		while (got == acked && !gave_up)
-			nomux_wait(core, UINT64_MAX);
+		while (got == acked && !gave_up) {
+			if (job->fds)
+				nomux__wait_fds(core, UINT64_MAX, NULL, 0);
+			else
+				nomux_wait(core, UINT64_MAX);
+		}
 		nomux_unmask(core);
 		acked = got;
 	}
@@ -146,6 +152,21 @@ static void test_bounds(void)
 	t_ok(t >= 4900000, "with nothing to wait for it sleeps as long as it may");
 	printf("# asked for 5000000 ns, slept %llu\n", (unsigned long long)t);
 	t_ok(nomux_masked(core), "and returns with events masked");
+	/* The first sleep's timer is still armed when an event has ended that; the next ends in time. */
+	T_NEED(nomux_timer_arm(core, EV, 1000000, 0));
+	nomux_wait(core, 400000000);
+	t = nomux_now_ns();
+	nomux_wait(core, 3000000);
+	woken = nomux_now_ns() - t;
+	t_ok(woken >= 2900000 && woken < 300000000, "a shorter sleep after a longer one that an event ended");
+	printf("# asked for 3000000 ns, slept %llu\n", (unsigned long long)woken);
+	T_NEED(nomux_timer_arm(core, EV, 1000000, 0));
+	nomux_wait(core, 20000000);
+	t = nomux_now_ns();
+	nomux_wait(core, 60000000);
+	woken = nomux_now_ns() - t;
+	t_ok(woken >= 59000000, "a longer one is not ended by the timer of the one before");
+	printf("# asked for 60000000 ns, slept %llu\n", (unsigned long long)woken);
 	nomux_unmask(core);
 	nomux_wait(core, 1000);
 	t_ok(!nomux_masked(core), "or unmasked, if they were");
@@ -176,9 +197,11 @@ int main(void)
 	struct nomux_core_opts opts = {
 		.sz = sizeof(opts), .cpu = NOMUX_CPU_ANY, .notify_mask = 1ULL << EV,
 	};
-	struct job by_eventfd = { .nr = 40000, .spread = 400 };
-	struct job by_notify = { .nr = 40000, .spread = 1000, .notify = true };
-	struct job among_signals = { .nr = 30000, .spread = 1000 };
+	struct job by_eventfd = { .nr = 10000, .spread = 400 };
+	struct job by_notify = { .nr = 10000, .spread = 1000, .notify = true };
+	struct job among_signals = { .nr = 3000, .spread = 1000 };
+	struct job in_ppoll = { .nr = 5000, .spread = 400, .fds = true };
+	struct job in_ppoll_among_signals = { .nr = 500, .spread = 1000, .fds = true };
 	timer_t timer;
 	int err;
 
@@ -196,10 +219,12 @@ int main(void)
 	nomux_unmask(core);
 
 	test_bounds();
-	lockstep(&by_eventfd, "40,000 wake-ups by an eventfd, none lost");
-	lockstep(&by_notify, "40,000 wake-ups by notification, none lost");
+	lockstep(&by_eventfd, "10,000 wake-ups by an eventfd, none lost");
+	lockstep(&by_notify, "10,000 wake-ups by notification, none lost");
+	lockstep(&in_ppoll, "5,000 wake-ups in ppoll(2), none lost");
 	timer = signal_timer(200000);
-	lockstep(&among_signals, "30,000 wake-ups among signals on the sleeper, none lost");
+	lockstep(&among_signals, "3,000 wake-ups among signals on the sleeper, none lost");
+	lockstep(&in_ppoll_among_signals, "500 of those among signals, none lost");
 	timer_delete(timer);
 	t_ok(signals >= 10, "  signals were handled meanwhile");
 	printf("# %d signals\n", (int)signals);

@@ -146,6 +146,7 @@ static void test_everything_happened(void **state)
 	quiet_text(q, cut, sizeof(cut));
 	assert_int_equal(strlen(cut), sizeof(cut) - 1);
 	assert_int_equal(compare(q, 0, 0), 6);
+	assert_int_equal(compare(q, 4, 1), 5);	/* a post's timer, and one for each of two naps */
 	quiet_close(q);
 }
 

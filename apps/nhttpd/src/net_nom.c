@@ -264,7 +264,8 @@ static void loop(struct server *srv)
 		uint64_t now_ns = nomux_now_ns(), turn_ns = now_ns - last_ns, next_ns = 0;
 
 		last_ns = now_ns;
-		if (now_ns >= nom.next_tick_ns) {
+		/* What came is answered first; the tick, due after each longer sleep, is then done in work(). */
+		if (now_ns >= nom.next_tick_ns && !vnet_rx_pending(nom.vnet)) {
 			bool end;
 
 			BUSY_BEGIN();

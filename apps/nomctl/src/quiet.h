@@ -96,7 +96,7 @@ int quiet_look(struct quiet *q);
  * quiet_end - look again, unless quiet_look() did, and compare
  * @q: begun
  * @kicks: interrupts that the lease's own events sent to the core meanwhile
- * @timers: timer interrupts that the lease asked for
+ * @timers: timer interrupts that the lease asked for, but for those of its sleeps
  *
  * Return: how many kinds of noise are not the lease's own, or -errno.
  */

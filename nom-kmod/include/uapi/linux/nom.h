@@ -64,6 +64,7 @@ struct nom_info {
 #define NOM_FEATURE_CLAIM_WAIT	(1ULL << 8)	/* NOM_CLAIM_* flags */
 #define NOM_FEATURE_LIMITS	(1ULL << 9)	/* limits per user, NOM_GET_LIMITS */
 #define NOM_FEATURE_IRQ		(1ULL << 10)	/* affinity, mask, storms, NOM_CORE_BINDING */
+#define NOM_FEATURE_WAIT	(1ULL << 11)	/* NOM_CORE_WAIT */
 #define NOM_FEATURE_PRICE_DEL	(1ULL << 16)	/* NOM_GENL_CMD_DEL_PRICE */
 #define NOM_FEATURE_DEVICE_STATE (1ULL << 17)	/* nom_board_device.state */
 #define NOM_FEATURE_MEM_RELEASE	(1ULL << 24)	/* NOM_MEM_RELEASE */
@@ -454,6 +455,26 @@ struct nom_core_binding {
 #define NOM_BINDING_PAUSED	(1U << 1)	/* held back just now, see storms */
 #define NOM_BINDING_AFFINE	(1U << 2)	/* its interrupt was sent to the core */
 #define NOM_CORE_BINDING _IO(NOM_IOC_TYPE, 0x19)
+
+/**
+ * struct nom_core_wait - ioctl(core, NOM_CORE_WAIT): sleep until an event is posted
+ * @size: sizeof(struct nom_core_wait)
+ * @flags: must be 0
+ * @ns: longest sleep; beyond the clock's range: no bound
+ *
+ * The holder's.  Called with events masked: they are unmasked for the length of the
+ * sleep, and masked again on return.  None is delivered by this call; what ended the sleep is in
+ * nom_shared.pending.  Does not sleep if something is pending already.
+ *
+ * Return: 0, -EINTR (a signal), -ENXIO (the caller is not the holder), -EOPNOTSUPP.
+ */
+struct nom_core_wait {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 ns;
+};
+
+#define NOM_CORE_WAIT	_IO(NOM_IOC_TYPE, 0x1a)
 
 /* ------------------------------------------------------- a grant's fd --- */
 
