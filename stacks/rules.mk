@@ -47,7 +47,7 @@ lwip: $(LWIP_TREE)/.stamp ## fetch lwIP and apply our patches
 
 # Unit tests: the stack with a clock and a peer of the tests' own, on a device of
 # the tests' own or (test_stack_vhost) on the real driver.
-STACK_TESTS := share reass frag tcp ip6 ip6_strangers profile timers short window cc limits hash udp batch csum malformed loss conform churn look
+STACK_TESTS := share reass frag tcp ip6 ip6_strangers profile timers short window cc limits hash udp batch csum malformed loss rack conform churn look
 STACK_RIG := tests/unit/stack_rig.c
 STACK_TEST_OBJS := $(patsubst %,$(B)/asan/o/tests/unit/%.o,stack_rig stack_rig_device stack_rig_vhost \
 	$(STACK_TESTS:%=test_stack_%) test_stack_vhost test_stack_tso test_stack_long test_stack_large \

@@ -111,7 +111,7 @@ struct nomstack_lk_conn {
 	uint32_t ooseq;			/* bytes received behind a hole */
 	uint32_t cwnd, ssthresh, snd_wnd, rcv_wnd;	/* bytes */
 	uint32_t mss, rto_ms;
-	uint32_t rtt_us, rtt_min_us;	/* smoothed (RFC 6298), least: of one segment in 8 ms, of each while NOMSTACK_ASK_RTT is in force */
+	uint32_t rtt_us, rtt_min_us;	/* smoothed (RFC 6298), least of 150 to 300 s: of one segment in 8 ms, of each while NOMSTACK_ASK_RTT is in force */
 	uint32_t resent;		/* segments sent again since the connection was opened */
 	uint32_t w_rx_us, w_tx_us;	/* batching delays in force */
 	uint32_t idle_ms;		/* since the peer's last data; with NOMSTACK_LK_F_APP only */
