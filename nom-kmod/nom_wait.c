@@ -24,7 +24,8 @@
  * slept meets one interrupt more, at the end of the time for which it would have slept.
  *
  * Timer and holder are on one core; the fields need no lock, only an order in which an
- * interrupt between any two lines finds them right.
+ * interrupt between any two lines finds them right. A core that goes down for a suspend leaves its
+ * timer with another one: there it ends a sleep early at most, and the next is timed here again.
  */
 #define pr_fmt(fmt) "nom: " fmt
 
@@ -34,15 +35,17 @@
 #include <linux/sched/signal.h>
 #include "nom.h"
 
-/* Hard interrupt context, on the holder's core. */
+/* Hard interrupt context, on the holder's core; after a suspend, which moves timers, once elsewhere. */
 static enum hrtimer_restart nom_wait_fire(struct hrtimer *timer)
 {
-	struct nom_sleep *s = container_of(timer, struct nom_sleep, timer);
+	struct nom_lease *lease = container_of(timer, struct nom_lease, sleep.timer);
+	struct nom_sleep *s = &lease->sleep;
 	struct task_struct *sleeper = READ_ONCE(s->sleeper);
 
 	if (!sleeper || s->until == KTIME_MAX)
 		return HRTIMER_NORESTART;
-	if (s->until > hrtimer_cb_get_time(timer)) {
+	/* Not where nom_sleep() may start it meanwhile. */
+	if (s->until > hrtimer_cb_get_time(timer) && smp_processor_id() == lease->u.cpu) {
 		hrtimer_set_expires(timer, s->until);
 		return HRTIMER_RESTART;
 	}
@@ -56,7 +59,7 @@ static void nom_sleep(struct nom_sleep *s)
 	WRITE_ONCE(s->sleeper, current);
 	barrier();	/* from here on it is for us that the timer fires */
 	if (s->until != KTIME_MAX &&
-	    (!hrtimer_active(&s->timer) || s->until < hrtimer_get_expires(&s->timer)))
+	    (!hrtimer_is_queued(&s->timer) || s->until < hrtimer_get_expires(&s->timer)))
 		hrtimer_start(&s->timer, s->until, HRTIMER_MODE_ABS_PINNED_HARD);
 	schedule();
 	WRITE_ONCE(s->sleeper, NULL);
