@@ -6,8 +6,9 @@ NHTTPD_CORE := $(addprefix $(NHTTPD_DIR)/,http_condition.c http_date.c http_pars
 # What there is of for each leased core: the stack's state is globals, so a second core
 # has a second stack, compiled with its global names renamed (one header of #defines,
 # made from the first one's symbols).  The code is the same, instruction by instruction,
-# and is optimised across libraries as the first one is.  lwIP leaves out what has a
-# macro of its name (lwip_itoa() and the like): those are pure, and the first copy's.
+# and is optimised across libraries as the first one is.  lwIP neither defines nor
+# declares what has a macro of its name (lwip_itoa() and the like): those are pure and
+# keep their names, weak, so that the first copy's are linked.
 NHTTPD_CORE_SRCS := $(addprefix $(NHTTPD_DIR)/,net_nom.c nom_idle.c nom_knobs.c nom_link.c nom_open_stack.c nom_share.c)
 NHTTPD_SRCS := $(NHTTPD_CORE) $(NHTTPD_CORE_SRCS) $(addprefix $(NHTTPD_DIR)/,busy_poll.c conn.c conn_table.c cores.c house.c \
 	main.c metrics.c net_linux.c net_linux_open.c net_linux_send.c nom_open.c options.c post.c price.c server.c)
@@ -19,7 +20,8 @@ NHTTPD_SAN_COPY := $(patsubst %.c,$(B)/asan/core1/o/%.o,$(NHTTPD_COPIED))
 NHTTPD_NAMES := $(B)/core1/names.h
 $(NHTTPD_NAMES): $(call objs,$(NHTTPD_COPIED)) apps/nhttpd/rules.mk
 	$(Q)mkdir -p $(@D) && nm --defined-only -g $(filter %.o,$^) 2>/dev/null | \
-		awk 'NF == 3 && $$2 ~ /[TDBRV]/ { print "#define " $$3 " " $$3 ($$3 ~ /^lwip_(itoa|str)/ ? "" : "_core1") }' | sort -u >$@
+		awk 'NF == 3 && $$2 ~ /[TDBRV]/ { print $$3 ~ /^lwip_(itoa|str|memcmp)/ ? "#pragma weak " $$3 : \
+			"#define " $$3 " " $$3 "_core1" }' | sort -u >$@
 NHTTPD_COPY_FLAGS = -include $(NHTTPD_NAMES) $(CPPFLAGS) $(NOMSTACK_CPPFLAGS) -I$(LWIP_TREE)/src $(CFLAGS) -w
 $(filter-out %_packed.o $(B)/core1/o/apps/%,$(NHTTPD_COPY)): private HOT := $(HOT_CFLAGS)
 $(NHTTPD_COPY): $(B)/core1/o/%.o: %.c $(NHTTPD_NAMES)
