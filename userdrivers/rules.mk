@@ -7,7 +7,7 @@ NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
 	vtrans_pci_modern.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c \
 	vtrans_mmio.c mmio_fn_nom.c vnet_open_mmio.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c \
-	vtrans_packet.c vnet_packet.c)
+	kif.c vtrans_packet.c vnet_packet.c)
 
 $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
 
