@@ -7,7 +7,7 @@ NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
 	vtrans_pci_modern.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c \
 	vtrans_mmio.c mmio_fn_nom.c vnet_open_mmio.c \
 	vtrans_vhost_user.c vnet_open_vhost_user.c \
-	kif.c vtrans_packet.c vnet_packet.c)
+	kif.c vtrans_packet.c vnet_packet.c vtrans_xdp.c vnet_xdp.c xdp_prog.c)
 
 $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
 
@@ -38,6 +38,7 @@ $(eval $(call nom_unit,test_vnet_mq,tests/unit/test_vnet_mq.c,nomdrvfake nomdrv 
 $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_packet,tests/unit/test_vnet_packet.c,nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_xdp,tests/unit/test_vnet_xdp.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))
 $(eval $(call nom_unit,test_vnet_peer,tests/unit/test_vnet_peer.c,vnetpeer vhostbe,))
