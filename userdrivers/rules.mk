@@ -7,7 +7,7 @@ NOMDRV_SRCS := $(addprefix userdrivers/src/,dev.c vdma.c vring.c \
 	vtrans_pci_modern.c vpci_caps.c pci_fn_vfio.c irq_upcall.c vnet_open_vfio.c \
 	vtrans_mmio.c mmio_fn_nom.c vnet_open_mmio.c \
 	vtrans_vhost_user.c vhost_user_sock.c vnet_open_vhost_user.c \
-	vtrans_packet.c vnet_packet.c)
+	kif.c vtrans_packet.c vnet_packet.c vtrans_xdp.c vnet_xdp.c xdp_prog.c)
 
 $(eval $(call nom_lib,nomdrv,$(NOMDRV_SRCS)))
 
@@ -39,6 +39,7 @@ $(eval $(call nom_unit,test_vnet_mq,tests/unit/test_vnet_mq.c,nomdrvfake nomdrv 
 $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_packet,tests/unit/test_vnet_packet.c,nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_xdp,tests/unit/test_vnet_xdp.c,nomdrv nomux,))
 VHU_RIG := tests/unit/vhu_rig.c
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c $(VHU_RIG),vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))

@@ -20,8 +20,8 @@ set key outside top left horizontal textcolor rgb "#1f2933" samplen 1.2 width 1
 set style fill solid 1.0 noborder
 set bmargin 3.6
 
-GREY = "#9aa5b1"; BROWN = "#b58b4c"; GREEN = "#5f8f5a"; BLUE = "#0b7285"; RED = "#b42318"; LIGHT = "#66b3c1"
-DEFAULT = "linux-default"; TUNED = "linux-tuned"; NGINX = "nginx"; PACKET = "packet"; NOM = "nom"
+GREY = "#9aa5b1"; BROWN = "#b58b4c"; GREEN = "#5f8f5a"; BLUE = "#0b7285"; RED = "#b42318"; LIGHT = "#66b3c1"; VIOLET = "#7a5195"
+DEFAULT = "linux-default"; TUNED = "linux-tuned"; NGINX = "nginx"; PACKET = "packet"; XDP = "xdp"; NOM = "nom"
 
 # A column's number where the row is of this link, group and load, else nothing.
 num(name) = strlen(strcol(name)) ? column(name) : NaN

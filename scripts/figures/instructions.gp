@@ -17,5 +17,6 @@ plot DATA using (pick(small(DEFAULT), "connections")):(num("instructions")) with
   '' using (pick(small(TUNED), "connections")):(num("instructions")) with linespoints pt 7 lw 2 lc rgb BROWN title "in-tree, tuned", \
   '' using (pick(small(NGINX), "connections")):(num("instructions")) with linespoints pt 7 lw 2 lc rgb GREEN title "nginx, in-tree", \
   '' using (pick(small(PACKET), "connections")):(num("instructions")) with linespoints pt 7 lw 2 lc rgb LIGHT title "nom's stack, packet socket", \
+  '' using (pick(small(XDP), "connections")):(num("instructions")) with linespoints pt 7 lw 2 lc rgb VIOLET title "nom's stack, AF_XDP", \
   '' using (pick(small(NOM), "connections")):(num("instructions")) with linespoints pt 7 lw 2 lc rgb BLUE title "nom", \
   '' using (pick(small(NOM), "connections")):(num("instructions_per_request.user")) with lines dt 2 lc rgb BLUE notitle

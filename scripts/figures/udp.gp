@@ -10,11 +10,11 @@ RAW = ARG1; LIB = system("dirname '".ARG0."'")."/../lib"
 load system("dirname '".ARG0."'")."/common.gp"
 set output ARG2
 set boxwidth 0.34
-set xrange [0.4:5.6]
+set xrange [0.4:6.6]
 set yrange [0:*]
 set ylabel "instructions a request"
-set xtics ("in-tree" 1, "in-tree, tuned" 2, "packet socket" 3, "nom, native tier" 4, "nom, raw tier" 5)
-place(variant) = variant eq DEFAULT ? 1 : variant eq TUNED ? 2 : variant eq "packet" ? 3 : variant eq "nom-native" ? 4 : variant eq NOM ? 5 : NaN
+set xtics ("in-tree" 1, "in-tree, tuned" 2, "packet socket" 3, "AF_XDP" 4, "nom, native tier" 5, "nom, raw tier" 6)
+place(variant) = variant eq DEFAULT ? 1 : variant eq TUNED ? 2 : variant eq "packet" ? 3 : variant eq XDP ? 4 : variant eq "nom-native" ? 5 : variant eq NOM ? 6 : NaN
 at(connections, off) = strcol("group") eq "closed" && column("connections") == connections ? place(strcol("variant")) + off : NaN
 plot DATA using (at(1, -0.18)):(num("instructions")) with boxes lc rgb LIGHT title "1 under way", \
   '' using (at(1, -0.18)):(num("instructions_per_request.user")) with boxes lc rgb BLUE title "of these ring 3", \

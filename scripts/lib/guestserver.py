@@ -17,6 +17,7 @@ PREFIX = 24
 # Sleeping at once costs thousands of instructions a request at one under way; polling for long
 # keeps ksoftirqd, which has the same core, from taking frames (Documentation/measuring.rst).
 PACKET_IDLE_US = 200
+INTERFACE = {"packet": tuning.PACKET, "xdp": tuning.XDP}	# our stack on the kernel's interface, and what that is set to
 
 
 class ServerError(Exception):
@@ -57,14 +58,14 @@ def settle_device(nic):
 def in_tree_commands(nic, setting):
     """Gives the nic-th device its address and a setting of the in-tree stack.
 
-    Over a packet socket that address had another Ethernet address: coming up, the interface tells its own.
+    Over one of our sockets that address had another Ethernet address: coming up, the interface tells its own.
     """
     device = f"eth{nic}"
     return (f"{settle_device(nic)}; ip link set {device} down && echo 1 > /proc/sys/net/ipv4/conf/{device}/arp_notify && "
             f"ip addr replace {address(nic)}/{PREFIX} dev {device} && ip link set {device} up && {tuning.commands(setting, device)}")
 
 
-def packet_commands(nic, setting):
+def interface_commands(nic, setting):
     """The nic-th device up and without an address: the kernel's stack is to answer nothing."""
     device = f"eth{nic}"
     return f"{settle_device(nic)}; ip addr flush dev {device} && ip link set {device} up && {tuning.commands(setting, device)}"
@@ -83,9 +84,9 @@ class GuestServer:
     def on_nom(self):
         return on_nom(self.variant)
 
-    def on_packet(self):
-        """Our stack, over a packet socket on the kernel's interface."""
-        return self.variant == "packet"
+    def on_interface(self):
+        """Our stack, over a packet socket or an AF_XDP one on the kernel's interface."""
+        return self.variant in INTERFACE
 
     def command(self):
         raise NotImplementedError
@@ -94,8 +95,9 @@ class GuestServer:
         """Ask once; LoadError when there is no answer."""
         raise NotImplementedError
 
-    def packet_options(self, cpu):
-        return ["--stack", "packet", "--device", f"eth{self.nic}", "--ip", f"{address(self.nic)}/{PREFIX}", "--cpu", str(cpu), "--idle-us", str(PACKET_IDLE_US)]
+    def interface_options(self, cpu):
+        return ["--stack", self.variant, "--device", f"eth{self.nic}", "--ip", f"{address(self.nic)}/{PREFIX}", "--cpu", str(cpu),
+                "--idle-us", str(PACKET_IDLE_US), *(["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else [])]
 
     def linux_options(self, cpu):
         busy = ["--busy-poll-us", str(self.tuning.prefer_us)] if self.tuning.prefer_us else []
@@ -107,8 +109,8 @@ class GuestServer:
     def __enter__(self):
         if self.on_nom():
             self.guest.run(settle_device(-1), timeout=20)
-        elif self.on_packet():
-            self.guest.capture(packet_commands(self.nic, self.tuning), timeout=20)
+        elif self.on_interface():
+            self.guest.capture(interface_commands(self.nic, self.tuning), timeout=20)
         else:
             self.guest.capture(in_tree_commands(self.nic, self.tuning), timeout=20)
         self.ran = self.command()
@@ -143,7 +145,7 @@ class GuestServer:
     def settings(self):
         """What it was started with and, of a private stack, what holds in it: profile, knobs, what the device was asked for."""
         told = {"command": " ".join(self.ran)}
-        if self.on_nom() or self.on_packet():
+        if self.on_nom() or self.on_interface():
             told.update(stack_settings(self.guest, self.name))
         return told
 

@@ -32,6 +32,7 @@ VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, core 0",
     "linux-tuned": "in-tree stack told to poll (scripts/lib/tuning.py), core 0: " + tuning.CLASSIC.text(),
     "packet": "private stack over a packet socket with mapped rings: in-tree driver, kernel's interrupts, core 0",
+    "xdp": "private stack over an AF_XDP socket, in copy mode, for virtio-net of 6.12 has no other: in-tree driver, kernel's interrupts, core 0",
     "nom": "private stack and driver with their defaults, reserved core 1",
     "nom-priced": "the same, W picked by price and load for the penalty valuation",
 }
@@ -93,13 +94,13 @@ def per_request(variant, counts, stat, requests):
 
     linux-default: everything core 0 executed, ring 3 and ring 0.
     nom: busy-bracketed ring 3 and all of ring 0 on the leased core; polling for
-    nothing stands beside it.  packet: the same on core 0.  Device interrupts and doorbells are those of the
+    nothing stands beside it.  packet, xdp: the same on core 0.  Device interrupts and doorbells are those of the
     whole guest, the other events those of the serving core, in both; what the
     other core did meanwhile (a handful of wake-ups a second) stands beside them.
     """
     cpu, other = (NOM_CPU, LINUX_CPU) if on_nom(variant) else (LINUX_CPU, NOM_CPU)
     own, idle = counts.vcpu(cpu), 0
-    if on_nom(variant) or variant == "packet":
+    if on_nom(variant) or variant in guestserver.INTERFACE:
         if not own["begin"]:
             raise ServerError("nom's loop executed no busy brackets: its instructions cannot be told from polling")
         user, idle = own["user_busy"], own["user_idle"]
@@ -148,7 +149,7 @@ class Server(guestserver.GuestServer):
 
     def __init__(self, guest, variant, file_bytes, tuned=None, path=PATH, link=None, sink=False, nic=0):
         """tuned: a setting of the in-tree stack; link: a tap if not said; sink: take uploads to SINK; nic: number of the device."""
-        super().__init__(guest, variant, tuned or {"linux-tuned": tuning.CLASSIC, "packet": tuning.PACKET}.get(variant, tuning.DEFAULT), nic)
+        super().__init__(guest, variant, tuned or {"linux-tuned": tuning.CLASSIC, **guestserver.INTERFACE}.get(variant, tuning.DEFAULT), nic)
         self.file_bytes = file_bytes
         self.path, self.url = path, url(path, nic)
         self.link = link or links.Tap()
@@ -160,7 +161,7 @@ class Server(guestserver.GuestServer):
     def command(self):
         common = ["nhttpd", "--root", ROOT, "--port", str(PORT), "--max-connections", "1024", *(["--sink", SINK] if self.sink else [])]
         if not self.on_nom():
-            return [*common, *self.packet_options(LINUX_CPU)] if self.on_packet() else [*common, *self.linux_options(LINUX_CPU)]
+            return [*common, *self.interface_options(LINUX_CPU)] if self.on_interface() else [*common, *self.linux_options(LINUX_CPU)]
         nom = [*common, *self.nom_options(NOM_CPU)]
         return nom + ["--policy", "penalty", "--terms", TERMS, "--table", TABLE] if self.priced() else nom
 

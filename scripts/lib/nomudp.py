@@ -21,6 +21,7 @@ VARIANTS = {
     "linux-default": "in-tree stack and driver with the kernel's defaults, recvmmsg and sendmmsg, core 0",
     "linux-tuned": "the same with the best of the settings of scripts/lib/tuning.py, core 0",
     "packet": "the raw tier's code over a packet socket with mapped rings: in-tree driver, kernel's interrupts, core 0",
+    "xdp": "the raw tier's code over an AF_XDP socket, in copy mode, for virtio-net of 6.12 has no other: in-tree driver, kernel's interrupts, core 0",
     "nom-native": "private stack and driver, nomstack_udp_*(), reserved core 1",
     "nom": "raw tier: frames, answers in their place, reserved core 1",
 }
@@ -63,13 +64,13 @@ class Server(guestserver.GuestServer):
     name = "nomudp"
 
     def __init__(self, guest, variant, tuned=None, w_us=0, nic=0):
-        super().__init__(guest, variant, tuned or (tuning.PACKET if variant == "packet" else tuning.DEFAULT), nic)
+        super().__init__(guest, variant, tuned or guestserver.INTERFACE.get(variant, tuning.DEFAULT), nic)
         self.w_us = w_us
 
     def command(self):
         common = ["nomudp", "--port", str(PORT)]
-        if self.on_packet():
-            return [*common, *self.packet_options(nhttpd.LINUX_CPU)]
+        if self.on_interface():
+            return [*common, *self.interface_options(nhttpd.LINUX_CPU)]
         if not self.on_nom():
             return [*common, *self.linux_options(nhttpd.LINUX_CPU)]
         return [*common, *self.nom_options(nhttpd.NOM_CPU), "--tier", "native" if self.variant == "nom-native" else "raw",
@@ -80,7 +81,7 @@ class Server(guestserver.GuestServer):
 
     def settings(self):
         """What it was started with and, where it has knobs, how they stand."""
-        if not self.on_nom() and not self.on_packet():
+        if not self.on_nom() and not self.on_interface():
             return {"command": " ".join(self.ran), "knobs": self.tuning.text()}
         tuned = json.loads(self.guest.capture(["nomctl", "tune", self.name, "--json"], timeout=20))
         return {"command": " ".join(self.ran), "knobs": " ".join(f"{k['name']}={k['value']}" for k in tuned["knobs"])}

@@ -18,9 +18,9 @@ of the server, and every column can have what serves it best in one and the same
 Left out, as telling nothing more: W swept under pipelined requests and files of
 1 MiB; counts of files of 1 MiB without offloads, and without offloads other than
 eight connections; nginx but where it is the yardstick (1 and 64 connections,
-downloads), and its idle time; the packet socket, which parts nom's gain in two, but at 1
-and 64 connections, downloads and idle; the priced variant but at 1 and 64 on the tap; in the
-quick plan pipelined requests and eight connections over the second link, and counts
+downloads), and its idle time; nom's stack on AF_XDP, and on a packet socket, which part nom's gain in
+two, but at 1 and 64 connections, downloads and idle, and AF_XDP but on the tap; the priced variant but at 1 and 64 on the tap; in the
+quick plan the packet socket, pipelined requests and eight connections over the second link, and counts
 of pipelined requests, files of 1 MiB, the priced variant, and settings at 8 and 500.
 """
 from typing import NamedTuple, Optional
@@ -33,14 +33,16 @@ FILES = {SMALL: ("/index.html", 175), BULK: ("/bulk.bin", 1 << 20)}	# thesis 6.1
 PIPELINE = 16
 OPEN_CONNECTIONS = 64
 IN_TREE = ("linux-default", "linux-tuned")
-VARIANTS = (*IN_TREE, "nginx", "packet", "nom", "nom-priced")
+VARIANTS = (*IN_TREE, "nginx", "packet", "xdp", "nom", "nom-priced")
+SHORT = tuple(v for v in VARIANTS if v != "packet")		# where time is short; by name it can be had there, too
 LOADED_OPEN = (*IN_TREE, "nom")
 TAP, PEER = "tap", "vhost-user"
 LINKS = (TAP, PEER)
 DOWN, UP = "down", "up"
 UPLOADED = LOADED_OPEN		# nhttpd on both stacks: nginx throws nothing away
-IDLE = (*LOADED_OPEN, "packet")
-FEW = {"nginx": (1, 64), "packet": (1, 64), "nom-priced": (1, 64)}		# of the small file
+IDLE = (*LOADED_OPEN, "packet", "xdp")
+FEW = {"nginx": (1, 64), "packet": (1, 64), "xdp": (1, 64), "nom-priced": (1, 64)}		# of the small file
+TAP_ONLY = ("xdp", "nom-priced")		# nom-peer cannot turn off what virtio-net wants off for AF_XDP
 ON, OFF = "on", "off"
 LEAST_S = {500: 2}		# connections: seconds of load, or handshakes are what is measured
 
@@ -100,6 +102,8 @@ FULL = Plan(boots=5, count_boots=1, seconds=2, connections=(1, 8, 64, 500), peer
 TRY = NOTHING._replace(settings=(tuning.DEFAULT, tuning.CLASSIC, *tuning.SETTINGS[1:2]), bulk=(8,), bare=(8,), pipelined=(64,), sweep_w=(0, 20), sweep=(64,), levels=(0.5,), ends=(1,), search_steps=2)
 # What tests/reach/requests counts: nothing but requests for the small file, against every setting of the in-tree stack.
 COUNTS = NOTHING._replace(boots=0, connections=(1, 64, 500), count_tune=(1, 64, 500))
+# What each has when no variants are named.
+USUAL_VARIANTS = {"full": VARIANTS, "quick": SHORT, "try": SHORT, "counts": VARIANTS}
 PLANS = {"quick": QUICK, "full": FULL, "try": TRY, "counts": COUNTS}
 
 
@@ -117,7 +121,7 @@ def loads(plan, link):
 
 def closed(plan, variant, link=TAP, counting=False):
     """Closed-loop cells of a variant at its ordinary settings."""
-    if variant == "nom-priced" and (link != TAP or (counting and not plan.count_bulk)):
+    if (variant in TAP_ONLY and link != TAP) or (variant == "nom-priced" and counting and not plan.count_bulk):
         return []
     cells = [Cell("closed", variant, c, link=link) for c in loads(plan, link) if c in FEW.get(variant, (c,))]
     if variant == "nom-priced" or (counting and not plan.count_bulk):

@@ -31,6 +31,7 @@ class Tuning(NamedTuple):
 DEFAULT = Tuning("default")
 CLASSIC = Tuning("prefer-polling", 50, 50, 200, 200000)
 PACKET = Tuning("packet", gro=False)	# what GRO joins is longer than a slot of the ring
+XDP = Tuning("xdp", gro=False)		# nothing that it has is joined
 SETTINGS = (
     DEFAULT,
     Tuning("gro-off", gro=False),

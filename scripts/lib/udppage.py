@@ -18,7 +18,7 @@ from boots import BUSY_HOST, say
 from udptable import CLOSED, LINK, OPEN_CONNECTIONS, rate_of
 
 FIGURES = pathlib.Path(__file__).resolve().parent.parent / "figures"
-TITLES = {"linux-default": "in-tree", "linux-tuned": "in-tree, tuned", "packet": "packet socket", "nom-native": "nom, native tier", "nom": "nom, raw tier"}
+TITLES = {"linux-default": "in-tree", "linux-tuned": "in-tree, tuned", "packet": "packet socket", "xdp": "AF_XDP", "nom-native": "nom, native tier", "nom": "nom, raw tier"}
 ROWS = (("requests_per_s", "requests/s", 1, 0), ("latency_us.mean", "latency, mean µs", -1, 0), ("latency_us.sd", "jitter, sd µs", -1, 0),
         ("latency_us.p50", "latency, median µs", -1, 0), ("latency_us.p99", "latency, p99 µs", -1, 0), ("latency_us.p999", "latency, p99.9 µs", -1, 0), ("lost_share", "lost, part of all", -1, 4), ("instructions", "instructions", -1, 0),
         ("instructions_per_request.user", "of these ring 3", -1, 0), ("instructions_per_request.kernel", "of these ring 0", -1, 0),
@@ -148,10 +148,10 @@ def write_page(rows, machine, out, lines):
     best = page.definitions([(what, best.text() + (f": {best.tuning.text()}" if best.tuning else "")) for what, best in winners(lines)])
     text = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>nom on Linux: datagrams</title><style>{page.STYLE}</style><main>
 <h1>Datagrams, four ways to the wire</h1>
-<p class="lead">nomudp answers requests of {nomudp.BYTES} bytes on the kernel's stack, on frames of a packet socket, on the private stack, and on frames of a device of its own. Medians over boots; one kernel, the order alternates; each column has the device that serves it faster.</p>
+<p class="lead">nomudp answers requests of {nomudp.BYTES} bytes on the kernel's stack, on frames of a packet socket and of an AF_XDP one, on the private stack, and on frames of a device of its own. Medians over boots; one kernel, the order alternates; each column has the device that serves it faster.</p>
 {note}{''.join(body)}
 <h2>What a request costs</h2><figure>{draw(out)}<figcaption>Guest instructions a request, counted from outside the guest: in-tree all that the serving core
-executes, nom and packet socket ring 3 while the loop has work and all of ring 0.</figcaption></figure>
+executes, nom, packet socket and AF_XDP ring 3 while the loop has work and all of ring 0.</figcaption></figure>
 {w_table(rows)}
 <h2>The best settings and devices of each load</h2><p>By rate: what the columns have; of the two best in-tree settings the better after a second boot.
 ioeventfd=on: QEMU's device thread takes doorbells (its default); off: the vCPU that rings.</p>{best}

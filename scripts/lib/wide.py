@@ -3,7 +3,7 @@
 
 The in-tree stack with its defaults and with the best of its settings for each
 load (found by a sweep in a first boot, the best two confirmed in a second), Debian's
-nginx on it as a yardstick, nom's stack over a packet socket, nom with its defaults, with W picked by the price, and with W
+nginx on it as a yardstick, nom's stack over a packet socket and over an AF_XDP one, nom with its defaults, with W picked by the price, and with W
 swept; each on the device whose doorbells suit it (lib/plan.py); 1 to 500 connections, small and large files, pipelined
 and not, closed loop and open loop at equal offered loads, and where each
 saturates; over a tap (wrk, nom-load) and from the other end of the device's
@@ -37,7 +37,7 @@ IDLE_S = 2
 IDLE_SETTLE_S = 0.5
 BEGIN = 1.5		# a search begins at half of its guess, and saturation is seldom far from a closed loop's rate
 PRICE = 1
-AS = {"nginx": "linux-default", "packet": "linux-default", "nom-priced": "nom"}		# whose device suits it, too
+AS = {"nginx": "linux-default", "packet": "linux-default", "xdp": "linux-default", "nom-priced": "nom"}		# whose device suits it, too
 
 
 class Boot(boots.Boot):

@@ -37,12 +37,12 @@ compare_nhttpd = importlib.util.module_from_spec(importlib.util.spec_from_loader
 loader.exec_module(compare_nhttpd)
 
 # variant: requests/s, instructions a request at every load
-MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "packet": (2000, 7000), "nom": (5000, 3000),
+MADE_UP = {"linux-default": (1000, 10000), "linux-tuned": (1250, 12000), "nginx": (900, 11000), "packet": (2000, 7000), "xdp": (2200, 6000), "nom": (5000, 3000),
            "nom-priced": (4000, 3500)}
 ROUGH = {("nom", p.UP, p.ON): 0.2, ("nom", p.DOWN, p.OFF): 0.5}	# parts of nom's rate for 1 MiB
 SATURATION = {"linux-default": 2000, "linux-tuned": 2500, "nom": 4900}
 # The same from the other end of the rings: nom is no longer bound by what feeds it.
-AT_PEER = {"linux-default": 1, "linux-tuned": 1, "nginx": 1, "packet": 1, "nom": 2, "nom-priced": 1}
+AT_PEER = {"linux-default": 1, "linux-tuned": 1, "nginx": 1, "packet": 1, "xdp": 1, "nom": 2, "nom-priced": 1}
 SWEEP_US = {0: (100, 1000), 5: (120, 1500), 20: (130, 1400), 80: (200, 2000)}	# W: mean latency, requests/s
 
 
@@ -230,6 +230,7 @@ def plans_promise_what_they_measure():
             if booted.number == 0:
                 assert tuned == set(p.loads(plan, booted.link)), "settings are swept at every load"
                 assert {c.tuning for c in cells if c.variant == "linux-tuned"} == {t.name for t in plan.settings}
+    assert not p.closed(p.FULL, "xdp", p.PEER) and p.closed(p.FULL, "packet", p.PEER) and p.closed(p.FULL, "xdp"), "AF_XDP is on the tap only"
     assert set(p.QUICK.connections) == set(p.FULL.connections) == {1, 8, 64, 500} and p.FULL.settings == p.QUICK.settings == tuning.SETTINGS
     for plan in (p.QUICK, p.FULL):
         for link in p.LINKS:
@@ -242,8 +243,9 @@ def plans_promise_what_they_measure():
 @tap.test
 def plans_keep_their_time():
     for links_of in (p.LINKS, (p.TAP,)):
-        for plan, most in ((p.QUICK, 10), (p.FULL, 60)):
-            booted = p.boots_of(plan, p.VARIANTS, plan.boots, plan.count_boots, links_of)
+        for name, most in (("quick", 10), ("full", 60)):
+            plan = p.PLANS[name]
+            booted = p.boots_of(plan, p.USUAL_VARIANTS[name], plan.boots, plan.count_boots, links_of)
             assert p.duration_s(booted, plan.seconds) < 60 * most, (p.duration_s(booted, plan.seconds), most)
     one = p.Booted(1, p.TAP, False, True, [p.Stage("closed", "nom", [p.Cell("closed", "nom", 64), p.Cell("closed", "nom", 500)], 1),
                                            p.Stage("saturation", "nom", [], 1, 4)])
@@ -262,6 +264,8 @@ def plans_bring_their_boots_and_contradictions_are_refused():
     assert settings("--wide", "quick") == settings("--wide", "--quick") == settings("--wide", "quick", "--quick") == ("quick", 1, 1, 1)
     assert settings("--wide") == settings("--wide", "full") == ("full", 5, 1, 2)
     assert settings("--wide", "quick", "--boots", "3") == ("quick", 3, 1, 1), "what is said counts"
+    assert "packet" in parsed("--wide").variants and "packet" not in parsed("--wide", "quick").variants, "where time is short AF_XDP is there instead"
+    assert parsed("--wide", "--quick", "--variants", "packet,nom").variants == ["packet", "nom"] and "xdp" in parsed("--wide", "quick").variants
     assert settings() == (None, 5, 1, 2) and settings("--quick") == (None, 1, 1, 1)
     for wrong in (("--wide", "full", "--quick"), ("--link", "tap")):
         try:
@@ -493,13 +497,13 @@ def from_boots_to_compare_json():
     assert done.returncode == 0 and "made-up linux-tuned" in (out / "index.html").read_text(), done.stderr
     tuned = [(t, nic) for v, t, nic in FakeServer.started if v == "linux-tuned"]
     assert tuned[:len(tuning.SETTINGS)] == [(t.name, 0) for t in tuning.SETTINGS] and {("gro-off", 1), ("default", 1)} <= set(tuned)
-    assert {nic for v, _, nic in FakeServer.started if v in ("linux-default", "nginx", "packet", "nom-priced")} == {0}, "the device that suits them"
+    assert {nic for v, _, nic in FakeServer.started if v in ("linux-default", "nginx", "packet", "xdp", "nom-priced")} == {0}, "the device that suits them"
     assert {nic for v, _, nic in FakeServer.started if v == "nom"} == {0, 1} and {l["ioeventfd"] for l in all_lines if l["group"] == "closed" and l["variant"] == "nom"} == {p.ON}
     confirmed = {l["tuning"] for l in all_lines if l["group"] == "tune" and l["boot"] == 1 and l["link"] == p.TAP}
     assert "gro-off" in confirmed and len(confirmed) <= 2
     assert {l["variant"] for l in all_lines if l["group"] == "open"} == set(p.LOADED_OPEN)
-    assert {l["variant"] for l in all_lines if l["group"] == "idle"} == {*p.LOADED_OPEN, "packet"}
-    assert {l["variant"] for l in all_lines if l["group"] == "tune"} == {"linux-tuned", "nom"}, "nothing is swept for the packet socket"
+    assert {l["variant"] for l in all_lines if l["group"] == "idle"} == {*p.LOADED_OPEN, "packet", "xdp"}
+    assert {l["variant"] for l in all_lines if l["group"] == "tune"} == {"linux-tuned", "nom"}, "nothing is swept for packet socket and AF_XDP"
     assert {(l["link"], l["connections"], l["offered_per_s"]) for l in all_lines if l["group"] == "open" and l["level"] == 0.5} == \
         {(link, c, 0.5 * base[f"{link}, {c} connections"]) for link in p.LINKS for c in (1, 64, 500)}, "the same for all variants, in all boots"
     whole = json.loads((out / "wide.json").read_text())

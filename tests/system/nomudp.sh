@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# nomudp inside the guest, on the kernel's stack, on frames of a device or of a packet
-# socket, and on the private stack:
+# nomudp inside the guest, on the kernel's stack, on frames of a device, of a packet
+# socket or of an AF_XDP one, and on the private stack:
 # answers to nom-load at the guest's second network device, what must come back when
 # it ends, and what it says when it cannot start.  TAP; needs two virtio-net devices
 # on one network, as tests/run boots them.
@@ -132,6 +132,18 @@ check $? "packet socket: it, and not the kernel, answers pings"
 check $? "packet socket: sends by system calls"
 stop
 check $? "packet socket: SIGTERM, exit status 0"
+
+start nomudp --stack xdp --device "$first" --ip 10.0.0.2/24 --cpu 0 && load 10.0.0.2 && load 10.0.0.2 --bytes 1472
+check $? "AF_XDP: answers short and long requests"
+[ "$(stat xdp.mode)" -eq 2 ] && grep -q 'AF_XDP in copy mode' "$LOG"
+check $? "AF_XDP: in copy mode, as virtio-net of this kernel has it, which is said"
+busybox ping -c 3 -W 5 10.0.0.2 >"$DIR/ping" && [ "$(stat icmp.answers)" -eq 3 ] && [ "$(stat rx_bad)" -eq 0 ] && [ "$(stat rx_lost)" -eq 0 ]
+check $? "AF_XDP: answers pings, and loses nothing"
+stop && ! ip -d link show "$first" | grep -q xdp
+check $? "AF_XDP: SIGTERM, exit status 0, and the program is gone"
+busybox timeout 30 nomudp --stack xdp --xdp-mode zero-copy --device "$first" --ip 10.0.0.2/24 >"$LOG" 2>&1
+[ $? -eq 5 ] && grep -q 'its driver offers no zero copy' "$LOG"
+check $? "AF_XDP: zero copy that is not to be had is refused"
 ip link set "$first" down
 
 start_nom --tier native && load 10.0.0.2

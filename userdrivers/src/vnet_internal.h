@@ -106,15 +106,17 @@ struct vnet_auto {
 };
 
 /**
- * struct vnet_path - a data path that is not virtio's: of a packet socket (vnet_packet.c)
+ * struct vnet_path - a data path that is not virtio's: of a packet socket (vnet_packet.c), of an AF_XDP one (vnet_xdp.c)
  *
  * Called by vnet_*() of the same names, which have found that the interface runs.  Only
- * @tx_reap is called after a stop, too.  @tx copies, and has 1 to VNET_TX_SEG_MAX
- * segments.
+ * @tx_reap is called after a stop, too.  @tx has 1 to VNET_TX_SEG_MAX segments, and
+ * copies them if it is given no cookie.  @rx_flush has to be where vnet.rxq.nr_free may
+ * be other than 0.
  */
 struct vnet_path {
 	unsigned int (*rx_pending)(const struct vnet *v);
 	unsigned int (*rx_burst)(struct vnet *v, struct vnet_rx *out, unsigned int max);
+	void (*rx_flush)(struct vnet *v, unsigned int n);
 	int (*tx)(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg, void *cookie);
 	unsigned int (*tx_reap)(struct vnet *v, vnet_tx_done_fn done, void *arg);
 	void (*tx_flush)(struct vnet *v);
@@ -149,6 +151,7 @@ struct vnet_path {
  *	@pending used entries
  * @rx_gso: bit n: frames of gso_type n were negotiated
  * @path: NULL: virtio's rings; else @slow is set
+ * @rx_turn_at: where in a buffer @path has frames, from vnet__rx_buf()
  * @features: as negotiated, for vnet_restart() of a device that forgot
  * @wanted: what would have been, had the device offered it and all that it needs
  * @idle: of vnet_auto()
@@ -185,6 +188,7 @@ struct vnet {
 	unsigned int (*rx_take)(struct vnet *v, struct vnet_rx *out, unsigned int max, unsigned int pending);
 	int error;
 	const struct vnet_path *path;
+	uint16_t rx_turn_at;
 	struct nomdrv_dev *dev;
 	uint64_t irq_seen, rx_seen, config_seen, features, wanted;
 	unsigned int irq_empty;

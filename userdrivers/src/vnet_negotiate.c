@@ -62,7 +62,7 @@ int vnet__opts(const struct vnet_opts *opts, struct vnet_opts *out)
 				(out->queue_size & (out->queue_size - 1))))
 		return -EINVAL;
 	if (out->nr_bufs > NOMDRV_QUEUE_MAX || out->reserved[0] || out->reserved[1] ||
-	    (out->mac[0] & 1))
+	    (out->mac[0] & 1) || out->xdp_mode > VNET_XDP_GENERIC || out->xdp_busy_us > 1000000 || out->xdp_busy_budget > 65535)
 		return -EINVAL;
 	if (!out->arena_bytes)
 		out->arena_bytes = ARENA_DEFAULT_BYTES;

@@ -114,29 +114,18 @@ static unsigned int reclaim(struct vnet *v)
 static int packet_tx(struct vnet *v, const struct vnet_seg *seg, unsigned int nr_seg, void *cookie)
 {
 	struct packet_dev *d = packet_of(v);
+	uint32_t total = kif_frame_bytes(seg, nr_seg, v->tx_copy_max);
 	struct tpacket2_hdr *h;
-	uint64_t total = 0;
-	unsigned int i;
-	uint8_t *p;
 
-	for (i = 0; i < nr_seg; i++) {
-		if (!seg[i].len)
-			return -EINVAL;
-		total += seg[i].len;
-	}
-	if (total < VNET_ETH_BYTES || total > v->tx_copy_max)
+	if (!total)
 		return -EINVAL;
 	if ((!v->txq.nr_free && !reclaim(v)) || (cookie && d->nr_done == d->slots)) {
 		v->stats.tx_full++;
 		return -EAGAIN;
 	}
 	h = packet_tx_slot(d, d->tx_next);
-	p = (uint8_t *)h + PACKET_TX_AT;
-	for (i = 0; i < nr_seg; i++) {
-		memcpy(p, seg[i].addr, seg[i].len);
-		p += seg[i].len;
-	}
-	h->tp_len = (uint32_t)total;
+	kif_frame_copy((uint8_t *)h + PACKET_TX_AT, seg, nr_seg);
+	h->tp_len = total;
 	give(h, TP_STATUS_SEND_REQUEST);
 	d->tx_next++;
 	v->txq.nr_free--;
@@ -170,7 +159,7 @@ static void packet_tx_flush(struct vnet *v)
 
 	for (tries = 0; tries < FLUSH_TRIES; tries++) {
 		v->stats.doorbells_tx++;
-		if (send(d->fd, NULL, 0, MSG_DONTWAIT) >= 0)
+		if (send(d->kif.fd, NULL, 0, MSG_DONTWAIT) >= 0)
 			break;
 		switch (errno) {
 		case ENOBUFS:	/* the interface dropped one; those behind it still wait */
@@ -183,7 +172,7 @@ static void packet_tx_flush(struct vnet *v)
 			v->txq.announced = v->txq.avail_idx;
 			return;
 		default:
-			vnet__fail(v, "packet socket on %s: cannot send: %s", d->name, strerror(errno));
+			vnet__fail(v, "packet socket on %s: cannot send: %s", d->kif.name, strerror(errno));
 			return;
 		}
 	}
@@ -217,24 +206,6 @@ static const struct vnet_path packet_path = {
 
 /* ------------------------------------------------------------------ open --- */
 
-/* The virtio rings that vnet_create() made are not used: all buffers are ours. */
-static void take_over(struct vnet *v)
-{
-	unsigned int i;
-
-	v->path = &packet_path;
-	v->slow = true;
-	v->rx_nr_spare = 0;
-	for (i = v->rx_nr_bufs; i-- > 0;)
-		vnet__spare(v, i);
-	v->rxq.nr_free = 0;	/* nothing to post: vnet_rx_flush() ends there */
-	v->rxq.announced = v->rxq.size;
-	v->rxq.last_used = 0;	/* so that vnet_rx_room() is what the kernel may still fill */
-	v->txq.announced = v->txq.avail_idx = 0;
-	v->txq.nr_free = v->txq.size;
-	v->stats.doorbells_rx = v->stats.doorbells_suppressed = 0;
-}
-
 int vnet_open_packet(const char *ifname, const struct vnet_opts *opts, struct vnet **out)
 {
 	struct packet_dev *d;
@@ -255,9 +226,9 @@ int vnet_open_packet(const char *ifname, const struct vnet_opts *opts, struct vn
 		nomdrv_dev_destroy(&d->dev);
 		return err;
 	}
-	take_over(v);
+	kif_take_over(v, &packet_path);
 	d->v = v;
-	err = vtrans_packet_listen(d, v->mac);
+	err = kif_listen(&d->kif, v->mac);
 	if (err) {
 		vnet_close(v);
 		return err;

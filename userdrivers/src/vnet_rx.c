@@ -227,6 +227,10 @@ static void flush_slow(struct vnet *v, unsigned int n)
 {
 	if (v->error)
 		return;
+	if (v->path) {
+		v->path->rx_flush(v, n);
+		return;
+	}
 	vnet__rx_post_packed(v, n);
 	vnet__announce(v, VNET_RXQ, &v->stats.doorbells_rx);
 }

@@ -66,7 +66,7 @@ static int turn_slow(struct vnet *v, uint16_t id, uint32_t len, uint16_t csum_st
 		nomdrv__bug(__func__, "a held buffer", id);
 	if (csum_start || len > VNET_FRAME_MAX_BYTES)
 		return -EINVAL;
-	seg.addr = vnet__rx_buf(v, id) + VNET_HDR_BYTES;
+	seg.addr = vnet__rx_buf(v, id) + v->rx_turn_at;
 	err = v->path->tx(v, &seg, 1, cookie);
 	v->stats.tx_turned += !err;
 	return err;

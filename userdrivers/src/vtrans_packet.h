@@ -4,9 +4,10 @@
 #define NOMDRV_VTRANS_PACKET_H
 
 #include <linux/if_packet.h>
-#include <net/if.h>
 
 #include "nomdrv/dev.h"
+
+#include "kif.h"
 
 struct vnet;
 struct vnet_opts;
@@ -22,9 +23,7 @@ struct vnet_opts;
 
 /**
  * struct packet_dev - a packet socket as a device
- * @name: of the interface when it was opened, for messages; @ifindex: what counts
- * @mac: that our frames have, not the interface's own
- * @mtu: of the interface when it was opened, as far as slots hold it
+ * @kif: the interface; its socket is the one with the rings
  * @slots: of each ring, a power of two
  * @map, @map_bytes: both rings, the receive ring first
  * @rx_next: slot that is received into next, free-running
@@ -34,10 +33,7 @@ struct vnet_opts;
  */
 struct packet_dev {
 	struct nomdrv_dev dev;
-	char name[IFNAMSIZ];
-	int ifindex, fd;
-	uint8_t mac[6];
-	uint16_t mtu;
+	struct kif kif;
 	unsigned int slots;
 	uint8_t *map;
 	size_t map_bytes;
@@ -46,8 +42,6 @@ struct packet_dev {
 };
 
 int vtrans_packet_create(const char *ifname, const struct vnet_opts *o, struct packet_dev **out);
-/* Have the interface let frames to @mac in: 0 or -errno. */
-int vtrans_packet_listen(struct packet_dev *d, const uint8_t mac[6]);
 
 static inline struct tpacket2_hdr *packet_rx_slot(const struct packet_dev *d, unsigned int i)
 {

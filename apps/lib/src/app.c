@@ -43,12 +43,12 @@ int app_choice(const char *words, const char *word)
 
 bool app_hosted(const char *device)
 {
-	return !strncmp(device, "unix:", 5) || app_packet(device);
+	return !strncmp(device, "unix:", 5) || app_interface(device);
 }
 
-bool app_packet(const char *device)
+bool app_interface(const char *device)
 {
-	return !strncmp(device, APP_PACKET, strlen(APP_PACKET));
+	return !strncmp(device, APP_PACKET, strlen(APP_PACKET)) || !strncmp(device, APP_XDP, strlen(APP_XDP));
 }
 
 /* It leaves its translated code for PAUSE. */

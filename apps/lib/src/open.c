@@ -57,14 +57,37 @@ int app_open_core(struct nomux_ctx **ctx, int cpu, uint64_t notify_mask, const c
 	return EXIT_OK;
 }
 
-enum bus { BUS_PCI, BUS_MMIO, BUS_VHOST_USER, BUS_PACKET };
+enum bus { BUS_PCI, BUS_MMIO, BUS_VHOST_USER, BUS_PACKET, BUS_XDP };
 
 static const char *const unknown[] = {
 	[BUS_PCI] = "no such PCI function, or not a virtio-net device (nomctl status, lspci -D)",
 	[BUS_MMIO] = "no such device in /sys/bus/platform/devices, or not a virtio-net device",
 	[BUS_VHOST_USER] = "no vhost-user back-end listens there; start one (nom-vhost-backend --socket PATH --tap IFNAME)",
 	[BUS_PACKET] = "no such network interface (ip link)",
+	[BUS_XDP] = "no such network interface (ip link)",
 };
+
+static const char *const xdp_texts[] = {
+	[VNET_XDP_BEST] = "no device of its own", [VNET_XDP_ZERO_COPY] = "no device of its own, AF_XDP with zero copy",
+	[VNET_XDP_COPY] = "no device of its own, AF_XDP in copy mode", [VNET_XDP_GENERIC] = "no device of its own, AF_XDP in generic mode",
+};
+
+const char *app_interface_text(const struct vnet *vnet)
+{
+	return xdp_texts[vnet_xdp_mode(vnet)];
+}
+
+int app_xdp_mode(const char *word)
+{
+	return app_choice(APP_XDP_MODES, word);	/* in the order of enum vnet_xdp_mode */
+}
+
+uint64_t app_socket_calls(const struct vnet *vnet)
+{
+	const struct vnet_stats *v = vnet_stats(vnet);
+
+	return v->doorbells_tx + v->doorbells_rx + v->busy_polls;
+}
 
 static const char *packet_advice(int err)
 {
@@ -82,10 +105,26 @@ static const char *packet_advice(int err)
 	}
 }
 
+static const char *xdp_advice(int err)
+{
+	switch (err) {
+	case -EAFNOSUPPORT:
+		return "this kernel has no AF_XDP sockets: it is built without CONFIG_XDP_SOCKETS";
+	case -EPERM:
+		return "AF_XDP needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF: run as root";
+	case -EMSGSIZE:
+		return "give the interface a smaller MTU: ip link set IFNAME mtu 1500";
+	default:
+		return packet_advice(err);
+	}
+}
+
 static const char *advice(int err, enum bus bus, unsigned nr_pairs)
 {
 	if (bus == BUS_PACKET)
 		return packet_advice(err);
+	if (bus == BUS_XDP)
+		return xdp_advice(err);
 	switch (err) {
 	case -ENOENT:
 	case -ENODEV:
@@ -108,7 +147,8 @@ static const char *advice(int err, enum bus bus, unsigned nr_pairs)
 
 static enum bus bus_of(const char *device)
 {
-	return app_packet(device) ? BUS_PACKET : app_hosted(device) ? BUS_VHOST_USER :
+	return !strncmp(device, APP_PACKET, strlen(APP_PACKET)) ? BUS_PACKET :
+	       !strncmp(device, APP_XDP, strlen(APP_XDP)) ? BUS_XDP : app_hosted(device) ? BUS_VHOST_USER :
 	       !strncmp(device, "mmio:", 5) ? BUS_MMIO : BUS_PCI;
 }
 
@@ -120,6 +160,8 @@ static int open_on(enum bus bus, struct nomux_ctx *ctx, const char *device, cons
 	switch (bus) {
 	case BUS_PACKET:
 		return vnet_open_packet(device + strlen(APP_PACKET), opts, vnet_out);
+	case BUS_XDP:
+		return vnet_open_xdp(device + strlen(APP_XDP), opts, vnet_out);
 	case BUS_VHOST_USER:
 		return vnet_open_vhost_user(device + 5, opts, vnet_out);
 	case BUS_MMIO:

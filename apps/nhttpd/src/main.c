@@ -23,7 +23,7 @@ int main(int argc, char **argv)
 {
 	static struct options opt;
 	static struct server srv;
-	char err[512], packet[64];
+	char err[512], interface[64];
 	int ret;
 
 	app_begin("nhttpd");
@@ -38,9 +38,9 @@ int main(int argc, char **argv)
 	}
 	if (ret == OPTIONS_SHOWN)
 		return EXIT_OK;
-	if (opt.stack == STACK_PACKET) {	/* longer names are cut off, and no interface has one */
-		snprintf(packet, sizeof(packet), APP_PACKET "%s", opt.device);
-		opt.device = packet;
+	if (opt.stack >= STACK_PACKET) {	/* longer names are cut off, and no interface has one */
+		snprintf(interface, sizeof(interface), "%s%s", opt.stack == STACK_XDP ? APP_XDP : APP_PACKET, opt.device);
+		opt.device = interface;
 	}
 	house_block_signals();
 	nomux_clock_init();

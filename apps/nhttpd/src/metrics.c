@@ -55,6 +55,10 @@ static const struct app_counter table[NR_METRICS] = {
 	[M_LINK_CHANGES] = { "link.changes", "changes", NOMUX_COUNTER },
 	[M_ANNOUNCEMENTS] = { "link.announcements", "frames", NOMUX_COUNTER },
 	[M_RESTARTS] = { "device.restarts", "restarts", NOMUX_COUNTER },
+	[M_RX_LOST] = { "rx_lost", "packets", NOMUX_COUNTER },
+	[M_TX_LOST] = { "tx_lost", "packets", NOMUX_COUNTER },
+	[M_XDP_MODE] = { "xdp.mode", "kind, 0: none", NOMUX_GAUGE },
+	[M_BUSY_POLLS] = { "xdp.busy_polls", "calls", NOMUX_COUNTER },
 };
 
 int metrics_open(struct metrics *m, const char *app_name)

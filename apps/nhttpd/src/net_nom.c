@@ -5,7 +5,7 @@
  * Two places to run.  In a guest with nom: a PCI function through VFIO, the
  * data thread on a leased core, interrupts and prices as upcalls.  Hosted
  * (--device unix:PATH): the same code as an ordinary process on a vhost-user
- * back-end, or with --stack packet on an interface of the kernel's.
+ * back-end, or with --stack packet or xdp on an interface of the kernel's.
  *
  * The loop makes no system call while there is work; <nomapp/loop.h> has its marks.
  */
@@ -371,7 +371,7 @@ static int start(struct server *srv)
 	ret = srv->cores ? EXIT_OK : house_start(srv, &self, 1);
 	if (!ret && nom.core)
 		ret = nom_enter_core(srv);
-	if (!ret && srv->opt->stack == STACK_PACKET)
+	if (!ret && srv->opt->stack >= STACK_PACKET)
 		ret = app_pin((int)srv->opt->cpu);
 	if (ret)
 		return ret;
@@ -393,7 +393,7 @@ static int start(struct server *srv)
 			 srv->opt->device, large, nomstack_profile());
 	else
 		snprintf(where, sizeof(where), "%s, %s, device %s, %s, profile %s", urls,
-			 srv->opt->stack == STACK_PACKET ? "no device of its own" : "hosted", srv->opt->device, large, nomstack_profile());
+			 srv->opt->stack >= STACK_PACKET ? app_interface_text(nom.vnet) : "hosted", srv->opt->device, large, nomstack_profile());
 	server_announce(srv, where);
 	return EXIT_OK;
 }

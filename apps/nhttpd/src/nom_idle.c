@@ -105,7 +105,7 @@ static void sleep_hosted(struct server *srv, uint64_t ns)
 	uint64_t drop;
 
 	ppoll(fds, 2, &ts, NULL);
-	metric_add(&srv->m, M_SYSCALLS, srv->opt->stack == STACK_PACKET ? 1 : 2);	/* and the read of the interrupt's eventfd */
+	metric_add(&srv->m, M_SYSCALLS, srv->opt->stack >= STACK_PACKET ? 1 : 2);	/* and the read of the interrupt's eventfd */
 	if ((fds[1].revents & POLLIN) && read(nom.wake_fd, &drop, sizeof(drop)) > 0)
 		nom.next_tick_ns = 0;
 }

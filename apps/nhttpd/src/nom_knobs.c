@@ -79,11 +79,11 @@ void nom_show_stats(struct server *srv)
 	const struct vnet_stats *v = vnet_stats(nom.vnet);
 	struct metrics *m = &srv->m;
 	struct nomstack_stats s;
-	static uint64_t sends;		/* seen; to a packet socket each announcement is a system call */
+	static uint64_t calls;		/* seen; to a socket each announcement is a system call */
 
-	if (srv->opt->stack == STACK_PACKET) {
-		metric_add(m, M_SYSCALLS, v->doorbells_tx - sends);
-		sends = v->doorbells_tx;
+	if (srv->opt->stack >= STACK_PACKET) {
+		metric_add(m, M_SYSCALLS, app_socket_calls(nom.vnet) - calls);
+		calls = app_socket_calls(nom.vnet);
 	}
 	nomstack_stats(nom.stack, &s);
 	metric_set(m, M_RX_PACKETS, v->rx_packets);
@@ -107,4 +107,8 @@ void nom_show_stats(struct server *srv)
 	metric_set(m, M_DELAY_RX, s.delay_max_ns_rx);
 	metric_set(m, M_DELAY_TX, s.delay_max_ns_tx);
 	metric_set(m, M_RESTARTS, v->restarts);
+	metric_set(m, M_RX_LOST, v->rx_lost);
+	metric_set(m, M_TX_LOST, v->tx_lost);
+	metric_set(m, M_BUSY_POLLS, v->busy_polls);
+	metric_set(m, M_XDP_MODE, vnet_xdp_mode(nom.vnet));
 }

@@ -48,7 +48,8 @@ const char *nom_large_text(const struct server *srv, const struct vnet *vnet, ch
 int nom_open_device(struct server *srv, struct vnet **vnet_out)
 {
 	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = nomstack_arena_bytes() + 2 * (size_t)srv->opt->site_bytes,
-				  .nr_pairs = (unsigned)srv->opt->cores };
+				  .nr_pairs = (unsigned)srv->opt->cores, .xdp_mode = (unsigned)srv->opt->xdp_mode,
+				  .xdp_busy_us = (unsigned)(srv->opt->stack == STACK_XDP ? srv->opt->busy_poll_us : 0) };
 	uint64_t optional;
 	int ret;
 

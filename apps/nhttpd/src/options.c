@@ -3,6 +3,7 @@
 #include "options.h"
 
 #include <nomapp/app.h>
+#include <nomdrv/vnet.h>
 
 #include <errno.h>
 #include <stdarg.h>
@@ -26,8 +27,8 @@ static const struct option_def {
 	const char *help;
 } table[] = {
 	{ "root", "DIR", TEXT, BOTH, AT(root), 0, 0, 0, "serve the files below DIR (required)" },
-	{ "stack", "linux|nom|packet", CHOICE, BOTH, AT(stack), 0, 0, STACK_LINUX,
-	  "the kernel's TCP/IP, or a private one on a device of our own, or over a packet socket" },
+	{ "stack", "linux|nom|packet|xdp", CHOICE, BOTH, AT(stack), 0, 0, STACK_LINUX,
+	  "the kernel's TCP/IP, or a private one on a device of our own, or over a packet socket or an AF_XDP one" },
 	{ "port", "N", NUMBER, BOTH, AT(port), 1, 65535, 80, "TCP port" },
 	{ "ip", "ADDR[/LEN]|dhcp", TEXT, BOTH, AT(ip), 0, 0, 0,
 	  "nom: IPv4 address of the interface with prefix length, or dhcp (this or --ip6 is required); linux: listen here only, an address of either version" },
@@ -36,9 +37,9 @@ static const struct option_def {
 	  "IPv6: by router advertisements (default), none, or a fixed address; a link-local one besides" },
 	{ "gateway6", "ADDR", TEXT, NOM, AT(gateway6), 0, 0, 0, "router of a fixed IPv6 address" },
 	{ "device", "BDF|mmio:NAME|unix:PATH|IFNAME", TEXT, NOM, AT(device), 0, 0, 0,
-	  "PCI function, 0000:00:03.0, platform device without PCI, mmio:LNRO0005:00, or the socket of a vhost-user back-end: hosted, no lease; packet: an interface of the kernel's (required)" },
+	  "PCI function, 0000:00:03.0, platform device without PCI, mmio:LNRO0005:00, or the socket of a vhost-user back-end: hosted, no lease; packet, xdp: an interface of the kernel's (required)" },
 	{ "cpu", "N", NUMBER, BOTH, AT(cpu), -1, 4095, -1,
-	  "linux, packet: pin the serving thread; nom: the reserved core to lease; -1: any" },
+	  "linux, packet, xdp: pin the serving thread; nom: the reserved core to lease; -1: any" },
 	{ "cores", "N", NUMBER, NOM, AT(cores), 1, NHTTPD_CORES, 1,
 	  "leased cores, each with a stack, a queue pair of the device and connections of its own" },
 	{ "max-connections", "N", NUMBER, BOTH, AT(max_connections), 1, 65536, 1024,
@@ -70,8 +71,10 @@ static const struct option_def {
 	  "the device joins segments that it receives; auto: where it can; on: or do not start" },
 	{ "sink", "PATH", TEXT, BOTH, AT(sink), 0, 0, 0,
 	  "read what is PUT or POSTed to PATH, at most 64 MiB each, throw it away and answer 204" },
-	{ "busy-poll-us", "N", NUMBER, LINUX, AT(busy_poll_us), 0, 1000000, 0,
-	  "poll the device that long in epoll_wait and reads, and prefer that to interrupts; 0: leave that alone" },
+	{ "busy-poll-us", "N", NUMBER, BOTH, AT(busy_poll_us), 0, 1000000, 0,
+	  "linux, xdp: poll the device that long in epoll_wait and reads, or whenever there is nothing, and prefer that to interrupts; 0: leave that alone" },
+	{ "xdp-mode", APP_XDP_MODES, CHOICE, NOM, AT(xdp_mode), 0, 0, VNET_XDP_BEST,
+	  "xdp: how frames come and go; best: zero copy if the driver has it, else copy; others: this, or do not start" },
 	{ "name", "TEXT", TEXT, BOTH, AT(name), 0, 0, 0, "name on the counter page and in the ledger (nhttpd)" },
 };
 
@@ -97,7 +100,7 @@ static void help(void)
 {
 	printf("usage: nhttpd --root DIR [--stack linux] [OPTION]...\n"
 	       "       nhttpd --root DIR --stack nom --device BDF --ip ADDR/LEN [OPTION]...\n"
-	       "       nhttpd --root DIR --stack packet --device IFNAME --ip ADDR/LEN [OPTION]...\n\n"
+	       "       nhttpd --root DIR --stack packet|xdp --device IFNAME --ip ADDR/LEN [OPTION]...\n\n"
 	       "An HTTP/1.1 server for files, on the kernel's stack or on a private one.\n\n");
 	for (unsigned i = 0; i < NR; i++) {
 		const struct option_def *d = &table[i];
@@ -146,21 +149,26 @@ static int set(struct options *opt, const struct option_def *d, const char *valu
 static int check(const struct options *opt, const uint8_t *given, char *err, size_t n)
 {
 	unsigned here = opt->stack == STACK_LINUX ? LINUX : NOM;
-	const char *stack = opt->stack == STACK_PACKET ? "packet" : here == NOM ? "nom" : "linux";
+	static const char *const stacks[] = { "linux", "nom", "packet", "xdp" };
+	const char *stack = stacks[opt->stack];
 
 	if (!opt->root)
 		return bad(err, n, "--root is missing: name the directory to serve");
 	for (unsigned i = 0; i < NR; i++)
 		if (given[i] && !(table[i].stacks & here))
 			return bad(err, n, "--%s means nothing with --stack %s", table[i].name, stack);
-	if (opt->stack == STACK_PACKET && (!opt->device || strchr(opt->device, ':')))
-		return bad(err, n, "--stack packet needs --device: a network interface of the kernel's (ip link)");
-	if (opt->stack == STACK_PACKET && (opt->cores > 1 || opt->large_receive == LARGE_ON))
-		return bad(err, n, "--cores and --large-receive on mean nothing with --stack packet");
+	if (opt->stack >= STACK_PACKET && (!opt->device || strchr(opt->device, ':')))
+		return bad(err, n, "--stack %s needs --device: a network interface of the kernel's (ip link)", stack);
+	if (opt->stack >= STACK_PACKET && (opt->cores > 1 || opt->large_receive == LARGE_ON))
+		return bad(err, n, "--cores and --large-receive on mean nothing with --stack %s", stack);
+	if (opt->stack != STACK_XDP && opt->xdp_mode != VNET_XDP_BEST)
+		return bad(err, n, "--xdp-mode means nothing with --stack %s", stack);
+	if (here == NOM && opt->stack != STACK_XDP && opt->busy_poll_us)
+		return bad(err, n, "--busy-poll-us means nothing with --stack %s", stack);
 	if (here == NOM && !opt->device)
 		return bad(err, n, "--stack nom needs --device: a PCI function (lspci -D), mmio:NAME or unix:PATH");
-	if (opt->stack == STACK_NOM && app_packet(opt->device))
-		return bad(err, n, "a packet socket is no device of our own: --stack packet --device IFNAME");
+	if (opt->stack == STACK_NOM && app_interface(opt->device))
+		return bad(err, n, "an interface of the kernel's is no device of our own: --stack packet or xdp, --device IFNAME");
 	if (here == NOM && !opt->ip && (!opt->ip6 || !strcmp(opt->ip6, "off")))
 		return bad(err, n, "--stack %s needs --ip: ADDR/LEN or dhcp, or --ip6: ADDR/64 or auto", stack);
 	if (opt->cores > 1 && !strncmp(opt->device, "unix:", 5))

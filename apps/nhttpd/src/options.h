@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum stack { STACK_LINUX, STACK_NOM, STACK_PACKET };
+enum stack { STACK_LINUX, STACK_NOM, STACK_PACKET, STACK_XDP };	/* from STACK_PACKET on: an interface of the kernel's */
 #ifndef NHTTPD_CORES
 #define NHTTPD_CORES 2	/* rules.mk links as many copies of the stack */
 #endif
@@ -23,7 +23,7 @@ struct options {
 	int64_t stack, port;
 	int64_t max_connections, idle_timeout_s, drain_timeout_s;
 	int64_t line_bytes, header_bytes, header_fields, site_bytes;
-	int64_t cpu, cores, busy_poll_us;
+	int64_t cpu, cores, busy_poll_us, xdp_mode;
 	int64_t idle, idle_us, pause;
 	int64_t large_receive;
 	int64_t w_us, price_ucr;

@@ -18,7 +18,7 @@
 
 void server_announce(struct server *srv, const char *where)
 {
-	static const char *const stacks[] = { "linux", "nom", "packet" };
+	static const char *const stacks[] = { "linux", "nom", "packet", "xdp" };
 
 	printf("nhttpd: serving %u files of %s, %s, stack %s, pid %d\n", site_nr_files(srv->site), srv->opt->root,
 	       where, stacks[srv->opt->stack], (int)getpid());

@@ -5,6 +5,7 @@
 #include "server.h"
 
 #include <econ/options.h>
+#include <nomdrv/vnet.h>
 #include <nomux/clock.h>
 #include <nomux/ctx.h>
 #include <nomux/log.h>
@@ -20,23 +21,25 @@
 
 #define OPT(field) offsetof(struct options, field)
 static const struct econ_option table[] = {
-	{ "stack", 's', ECON_OPT_STRING, OPT(stack_word), "KIND", "linux: the kernel's (default); nom: a device of our own; packet: our stack over a packet socket", 0, 0 },
-	{ "tier", 't', ECON_OPT_STRING, OPT(tier_word), "KIND", "nom, packet: raw: frames (default); native: the private stack", 0, 0 },
+	{ "stack", 's', ECON_OPT_STRING, OPT(stack_word), "KIND", "linux: the kernel's (default); nom: a device of our own; packet, xdp: our stack over a packet socket, an AF_XDP one", 0, 0 },
+	{ "tier", 't', ECON_OPT_STRING, OPT(tier_word), "KIND", "nom, packet, xdp: raw: frames (default); native: the private stack", 0, 0 },
 	{ "port", 'p', ECON_OPT_INT, OPT(port), "N", "UDP port (7000)", 1, 65535 },
-	{ "ip", 'i', ECON_OPT_STRING, OPT(ip), "ADDR[/LEN]", "nom, packet: own address and prefix (required); linux: listen here only", 0, 0 },
+	{ "ip", 'i', ECON_OPT_STRING, OPT(ip), "ADDR[/LEN]", "nom, packet, xdp: own address and prefix (required); linux: listen here only", 0, 0 },
 	{ "device", 'd', ECON_OPT_STRING, OPT(device), "BDF|mmio:NAME|unix:PATH|IFNAME",
-	  "nom: PCI function, platform device, or the socket of a vhost-user back-end: hosted, no lease ($NOM_DEVICE); packet: the kernel's interface", 0, 0 },
-	{ "cpu", 'c', ECON_OPT_INT, OPT(cpu), "N", "linux, packet: stay on this core; nom: the reserved core to lease ($NOM_CPU; -1: any)", -1, 4095 },
-	{ "w-us", 'w', ECON_OPT_INT, OPT(w_us), "N", "nom, packet: the batching delay W (0)", 0, 100000 },
+	  "nom: PCI function, platform device, or the socket of a vhost-user back-end: hosted, no lease ($NOM_DEVICE); packet, xdp: the kernel's interface", 0, 0 },
+	{ "cpu", 'c', ECON_OPT_INT, OPT(cpu), "N", "linux, packet, xdp: stay on this core; nom: the reserved core to lease ($NOM_CPU; -1: any)", -1, 4095 },
+	{ "w-us", 'w', ECON_OPT_INT, OPT(w_us), "N", "nom, packet, xdp: the batching delay W (0)", 0, 100000 },
 	{ "large-receive", 0, ECON_OPT_FLAG, OPT(large_receive), NULL, "nom, native: the device may join datagrams that it receives", 0, 0 },
-	{ "poll", 0, ECON_OPT_FLAG, OPT(poll), NULL, "nom, packet: never sleep", 0, 0 },
-	{ "irq", 0, ECON_OPT_FLAG, OPT(irq), NULL, "nom, packet: sleep as soon as there is nothing to do", 0, 0 },
-	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom, packet: without work for so long, sleep (10000)", 1, 10000000 },
-	{ "pause", 0, ECON_OPT_STRING, OPT(pause_word), "auto|on|off", "nom, packet: PAUSE while polling; auto: not on an emulated CPU", 0, 0 },
+	{ "poll", 0, ECON_OPT_FLAG, OPT(poll), NULL, "nom, packet, xdp: never sleep", 0, 0 },
+	{ "irq", 0, ECON_OPT_FLAG, OPT(irq), NULL, "nom, packet, xdp: sleep as soon as there is nothing to do", 0, 0 },
+	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom, packet, xdp: without work for so long, sleep (10000)", 1, 10000000 },
+	{ "pause", 0, ECON_OPT_STRING, OPT(pause_word), "auto|on|off", "nom, packet, xdp: PAUSE while polling; auto: not on an emulated CPU", 0, 0 },
 	{ "arp-per-s", 0, ECON_OPT_INT, OPT(arp_per_s), "N", "raw: ARP answers a second, a tenth of it at once (1000)", 0, 1000000 },
-	{ "icmp-per-s", 0, ECON_OPT_INT, OPT(icmp_per_s), "N", "nom, packet: echo replies likewise (1000)", 0, 1000000 },
+	{ "icmp-per-s", 0, ECON_OPT_INT, OPT(icmp_per_s), "N", "nom, packet, xdp: echo replies likewise (1000)", 0, 1000000 },
 	{ "busy-poll-us", 0, ECON_OPT_INT, OPT(busy_poll_us), "N",
-	  "linux: poll the device so long in a read, and prefer that to interrupts; 0: leave that alone (0)", 0, 1000000 },
+	  "linux, xdp: poll the device so long in a read, or whenever there is nothing, and prefer that to interrupts; 0: leave that alone (0)", 0, 1000000 },
+	{ "xdp-mode", 0, ECON_OPT_STRING, OPT(xdp_word), APP_XDP_MODES,
+	  "xdp: how frames come and go; best: zero copy if the driver has it, else copy (default); others: this, or do not start", 0, 0 },
 	{ "name", 0, ECON_OPT_STRING, OPT(name), "TEXT", "name on the counter page (nomudp)", 0, 0 },
 	{ "help", 'h', ECON_OPT_FLAG, OPT(help), NULL, "this text", 0, 0 },
 	{ NULL, 0, 0, 0, NULL, NULL, 0, 0 },
@@ -44,7 +47,7 @@ static const struct econ_option table[] = {
 
 void server_announce(struct server *srv, const char *where)
 {
-	static const char *const stacks[] = { "linux", "nom", "packet" };
+	static const char *const stacks[] = { "linux", "nom", "packet", "xdp" };
 
 	printf("nomudp: answering %s, stack %s%s, pid %d\n", where, stacks[srv->opt.stack],
 	       srv->opt.stack == STACK_LINUX ? "" : srv->opt.tier == TIER_RAW ? ", raw tier" : ", native tier", (int)getpid());
@@ -102,12 +105,12 @@ static int take_environment(struct options *o)
 
 static int check(struct options *o)
 {
-	static char packet[64];		/* longer names are cut off, and no interface has one */
-	int stack = app_choice("linux|nom|packet", o->stack_word), tier = app_choice("raw|native", o->tier_word ? o->tier_word : "raw");
+	static char interface[64];		/* longer names are cut off, and no interface has one */
+	int stack = app_choice("linux|nom|packet|xdp", o->stack_word), tier = app_choice("raw|native", o->tier_word ? o->tier_word : "raw");
 	int pause = app_choice("auto|on|off", o->pause_word);
 
 	if (stack < 0)
-		return usage_error("--stack must be linux, nom or packet");
+		return usage_error("--stack must be linux, nom, packet or xdp");
 	if (tier < 0)
 		return usage_error("--tier must be raw or native");
 	if (pause < 0)
@@ -120,22 +123,27 @@ static int check(struct options *o)
 	o->pause = pause == 1 || (pause == 0 && !app_emulated_cpu());
 	if (stack == STACK_LINUX && (o->tier_word || o->device || o->w_us || o->poll || o->irq))
 		return usage_error("--tier, --device, --w-us, --poll and --irq mean nothing with --stack linux");
-	if (stack != STACK_LINUX && o->busy_poll_us)
-		return usage_error("--busy-poll-us means nothing without --stack linux");
+	if (stack != STACK_LINUX && stack != STACK_XDP && o->busy_poll_us)
+		return usage_error("--busy-poll-us means nothing without --stack linux or xdp");
+	if (stack != STACK_XDP && o->xdp_word)
+		return usage_error("--xdp-mode means nothing without --stack xdp");
+	o->xdp_mode = o->xdp_word ? app_xdp_mode(o->xdp_word) : VNET_XDP_BEST;
+	if (o->xdp_mode < 0)
+		return usage_error("--xdp-mode must be " APP_XDP_MODES);
 	if (take_environment(o))
 		return EXIT_USAGE;
 	if (stack == STACK_NOM && !o->device)
 		return usage_error("--stack nom needs --device: a PCI function (lspci -D), mmio:NAME or unix:PATH");
-	if (stack == STACK_NOM && app_packet(o->device))
-		return usage_error("a packet socket is no device of our own: --stack packet --device IFNAME");
-	if (stack == STACK_PACKET && (!o->device || strchr(o->device, ':')))
-		return usage_error("--stack packet needs --device: a network interface of the kernel's (ip link)");
-	if (stack == STACK_PACKET) {
-		snprintf(packet, sizeof(packet), APP_PACKET "%s", o->device);
-		o->device = packet;
+	if (stack == STACK_NOM && app_interface(o->device))
+		return usage_error("an interface of the kernel's is no device of our own: --stack packet or xdp, --device IFNAME");
+	if (stack >= STACK_PACKET && (!o->device || strchr(o->device, ':')))
+		return usage_error("--stack packet and xdp need --device: a network interface of the kernel's (ip link)");
+	if (stack >= STACK_PACKET) {
+		snprintf(interface, sizeof(interface), "%s%s", stack == STACK_XDP ? APP_XDP : APP_PACKET, o->device);
+		o->device = interface;
 	}
 	if (stack != STACK_LINUX && !o->ip)
-		return usage_error(stack == STACK_NOM ? "--stack nom needs --ip ADDR/LEN" : "--stack packet needs --ip ADDR/LEN");
+		return usage_error(stack == STACK_NOM ? "--stack nom needs --ip ADDR/LEN" : "--stack packet and xdp need --ip ADDR/LEN");
 	if (o->large_receive && (stack != STACK_NOM || tier == TIER_RAW))
 		return usage_error("--large-receive is for --stack nom --tier native: a raw answer lies in the buffer of its request");
 	if (stack != STACK_LINUX && tier == TIER_RAW && !strcmp(o->ip, "dhcp"))
@@ -160,7 +168,7 @@ int main(int argc, char **argv)
 	if (srv.opt.help) {
 		printf("usage: nomudp [--stack linux] [OPTION]...\n"
 		       "       nomudp --stack nom --device BDF --ip ADDR/LEN [OPTION]...\n"
-		       "       nomudp --stack packet --device IFNAME --ip ADDR/LEN [OPTION]...\n\n"
+		       "       nomudp --stack packet|xdp --device IFNAME --ip ADDR/LEN [OPTION]...\n\n"
 		       "Answer datagrams, on the kernel's stack or on a device of its own.\n\n");
 		econ_options_help(stdout, table);
 		printf("\nSIGTERM ends it.  See nomudp(1).\n");

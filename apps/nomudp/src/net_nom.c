@@ -4,7 +4,7 @@
  *
  * In a guest with nom a PCI function through VFIO, the data thread on a leased core;
  * hosted (--device unix:PATH) an ordinary process on a vhost-user back-end; and with
- * --stack packet one on an interface of the kernel's.
+ * --stack packet or xdp one on an interface of the kernel's.
  *
  * <nomapp/loop.h> has what its loop shares with nhttpd's.
  */
@@ -101,8 +101,8 @@ static void show(struct server *srv)
 	net.tier->show(srv);
 	metric_set(m, M_POLLS, net.polls);
 	metric_set(m, M_SLEEPS, net.sleeps);
-	/* each announcement to a packet socket is one */
-	metric_set(m, M_SYSCALLS, net.syscalls + (srv->opt.stack == STACK_PACKET ? v->doorbells_tx : 0));
+	/* each announcement to a socket is one */
+	metric_set(m, M_SYSCALLS, net.syscalls + (srv->opt.stack >= STACK_PACKET ? app_socket_calls(net.v) : 0));
 	metric_set(m, M_RX_PACKETS, v->rx_packets);
 	metric_set(m, M_TX_PACKETS, v->tx_packets);
 	metric_set(m, M_DOORBELLS_RX, v->doorbells_rx);
@@ -113,6 +113,8 @@ static void show(struct server *srv)
 	metric_set(m, M_RX_LOST, v->rx_lost);
 	metric_set(m, M_TX_LOST, v->tx_lost);
 	metric_set(m, M_RESTARTS, v->restarts);
+	metric_set(m, M_BUSY_POLLS, v->busy_polls);
+	metric_set(m, M_XDP_MODE, vnet_xdp_mode(net.v));
 }
 
 /* ------------------------------------------------------------------ loop --- */
@@ -197,7 +199,7 @@ static void sleep_hosted(const struct server *srv, uint64_t ns)
 	struct timespec ts = { .tv_nsec = (long)ns };
 
 	ppoll(&pfd, 1, &ts, NULL);
-	net.syscalls += srv->opt.stack == STACK_PACKET ? 1 : 2;	/* and the read of the interrupt's eventfd */
+	net.syscalls += srv->opt.stack >= STACK_PACKET ? 1 : 2;	/* and the read of the interrupt's eventfd */
 }
 
 static void idle_sleep(struct server *srv, uint64_t max_ns)
@@ -290,7 +292,8 @@ static int enter_core(struct server *srv)
 static int setup(struct server *srv)
 {
 	/* the raw tier allocates nothing: the driver's own buffers are all it needs */
-	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = srv->opt.tier == TIER_RAW ? 4096 : 0 };
+	struct vnet_opts opts = { .sz = sizeof(opts), .arena_bytes = srv->opt.tier == TIER_RAW ? 4096 : 0,
+				   .xdp_mode = (unsigned)srv->opt.xdp_mode, .xdp_busy_us = (unsigned)(srv->opt.stack == STACK_XDP ? srv->opt.busy_poll_us : 0) };
 	int ret = app_hosted(srv->opt.device) ? EXIT_OK : app_open_core(&srv->nomux, (int)srv->opt.cpu, 0, NULL, &net.core);
 
 	if (srv->opt.large_receive)
@@ -302,7 +305,7 @@ static int setup(struct server *srv)
 			  vnet_feature_reason(net.v, VIRTIO_NET_F_GUEST_USO4));
 	if (!ret)
 		ret = server_signals(srv);
-	if (!ret && srv->opt.stack == STACK_PACKET)
+	if (!ret && srv->opt.stack >= STACK_PACKET)
 		ret = app_pin((int)srv->opt.cpu);
 	if (!ret)
 		ret = net.tier->open(srv, net.v);
@@ -318,9 +321,9 @@ static int setup(struct server *srv)
 
 static void announce(struct server *srv)
 {
-	char where[200], core[32];
+	char where[240], core[64];
 
-	snprintf(core, sizeof(core), "%s", srv->opt.stack == STACK_PACKET ? "no device of its own" : "hosted");
+	snprintf(core, sizeof(core), "%s", srv->opt.stack >= STACK_PACKET ? app_interface_text(net.v) : "hosted");
 	if (net.core)
 		snprintf(core, sizeof(core), "core %d", nomux_core_cpu(net.core));
 	snprintf(where, sizeof(where), "udp://%.*s:%d/, %s, device %s", (int)strcspn(srv->opt.ip, "/"), srv->opt.ip,

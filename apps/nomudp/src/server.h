@@ -13,7 +13,7 @@
 
 #include <stdatomic.h>
 
-enum stack { STACK_LINUX, STACK_NOM, STACK_PACKET };
+enum stack { STACK_LINUX, STACK_NOM, STACK_PACKET, STACK_XDP };	/* from STACK_PACKET on: an interface of the kernel's */
 enum tier { TIER_RAW, TIER_NATIVE };
 enum idle { IDLE_AUTO, IDLE_POLL, IDLE_IRQ };
 
@@ -21,12 +21,13 @@ enum idle { IDLE_AUTO, IDLE_POLL, IDLE_IRQ };
  * struct options - the command line; see main.c
  */
 struct options {
-	const char *stack_word, *tier_word, *ip, *device, *name, *pause_word;
+	const char *stack_word, *tier_word, *ip, *device, *name, *pause_word, *xdp_word;
 	int64_t port, cpu, idle_us, busy_poll_us, w_us, arp_per_s, icmp_per_s;
 	bool poll, irq, help, large_receive;
 	enum stack stack;
 	enum tier tier;
 	enum idle idle;
+	int xdp_mode;
 	bool pause;
 };
 

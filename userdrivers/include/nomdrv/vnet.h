@@ -64,6 +64,15 @@ struct vnet;
 #define VNET_PAIRS_MAX		16	/* queue pairs of one interface */
 
 /**
+ * enum vnet_xdp_mode - how an AF_XDP socket's frames come and go
+ * @VNET_XDP_BEST: to be asked for: zero copy if the driver has it, else copy
+ * @VNET_XDP_ZERO_COPY: the device writes them to our memory, and sends from it
+ * @VNET_XDP_COPY: the program runs in the driver, and the kernel copies
+ * @VNET_XDP_GENERIC: the program runs on socket buffers, with drivers that know nothing of it
+ */
+enum vnet_xdp_mode { VNET_XDP_BEST, VNET_XDP_ZERO_COPY, VNET_XDP_COPY, VNET_XDP_GENERIC };
+
+/**
  * struct vnet_opts - how to open; NULL or zeroes give the defaults
  * @sz: sizeof(struct vnet_opts); fields beyond it count as zero; -E2BIG when
  *	longer than the library knows and not zero there
@@ -97,6 +106,11 @@ struct vnet;
  *	VIRTIO_NET_F_MQ and VIRTIO_NET_F_CTRL_VQ, or opening gives -EOPNOTSUPP;
  *	VIRTIO_NET_F_RSS is used where it is offered.  @nr_bufs and @arena_bytes are
  *	those of each pair.
+ * @xdp_mode: vnet_open_xdp() only, as the next ones; enum vnet_xdp_mode, any other value: -EINVAL
+ * @xdp_busy_us: the driver is polled by vnet_rx_pending() and vnet_rx_burst(), in a system
+ *	call each time that there is nothing, up to so long (SO_BUSY_POLL; with SO_PREFER_BUSY_POLL,
+ *	for which the interface wants napi_defer_hard_irqs and gro_flush_timeout); 0: interrupts
+ * @xdp_busy_budget: frames a poll (SO_BUSY_POLL_BUDGET); 0: 64
  */
 struct vnet_opts {
 	size_t sz;
@@ -110,6 +124,7 @@ struct vnet_opts {
 	void *wait_arg;
 	uint64_t features_on;
 	unsigned int nr_pairs;
+	unsigned int xdp_mode, xdp_busy_us, xdp_busy_budget;
 };
 
 /**
@@ -189,6 +204,30 @@ int vnet_open_vhost_user(const char *socket_path, const struct vnet_opts *opts,
  * -ENOMEM, -EINVAL or -E2BIG (options).
  */
 int vnet_open_packet(const char *ifname, const struct vnet_opts *opts, struct vnet **out);
+
+/**
+ * vnet_open_xdp - no device: an AF_XDP socket on an interface of the kernel's
+ * @ifname: an Ethernet interface that is up, with one receive queue
+ * @opts: options, or NULL; @queue_size is that of each of the socket's rings (1024)
+ * @out: the running interface; unchanged on failure
+ *
+ * For comparison, as vnet_open_packet().  The buffers of the interface are the socket's UMEM:
+ * frames are received into them, and sent from them (vnet_tx_turn()); others are copied.  A program that is made here and put on the interface
+ * until vnet_close() has frames to vnet_mac() and to groups come to us, and leaves the kernel's stack
+ * all others; so it sees no broadcasts meanwhile, ARP among them.  The address is as with a packet
+ * socket.  No offloads, no restart.  vnet_tx_flush() makes a system call unless the driver is
+ * at work anyway (need-wakeup).
+ *
+ * Return: 0, -EAFNOSUPPORT (a kernel without CONFIG_XDP_SOCKETS or CONFIG_PACKET), -EPERM (needs
+ * CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF), -ENODEV (no such interface), -EPROTOTYPE (not
+ * Ethernet), -ENETDOWN (not up), -EMSGSIZE (MTU above 1772), -EOPNOTSUPP (several queue
+ * pairs, or the mode is not to be had), -EBUSY or -EEXIST (another socket, or another program), -ENOBUFS
+ * (memory may not be pinned: RLIMIT_MEMLOCK), -ENOMEM, -EINVAL or -E2BIG (options).
+ */
+int vnet_open_xdp(const char *ifname, const struct vnet_opts *opts, struct vnet **out);
+
+/** vnet_xdp_mode - which one was had; VNET_XDP_BEST: this is no AF_XDP socket's interface */
+enum vnet_xdp_mode vnet_xdp_mode(const struct vnet *v);
 
 /**
  * vnet_create - run the driver on a device of any transport
@@ -777,7 +816,7 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @tx_turned: frames sent by vnet_tx_turn()
  * @tx_unsure: frames that the device had when it was stopped: sent or not
  * @doorbells_rx: doorbells of the receive queue (new buffers)
- * @doorbells_tx: doorbells of the transmit queue; packet socket: system calls that send
+ * @doorbells_tx: doorbells of the transmit queue; packet and AF_XDP socket: system calls that send
  * @doorbells_suppressed: flushes with news for which the device wanted none
  * @interrupts: interrupts seen
  * @rx_csum_ok: frames with VNET_RX_CSUM_OK
@@ -790,8 +829,9 @@ int vnet_error(const struct vnet *v, const char **reason_out);
  * @config_interrupts: changes of configuration that the device signalled
  * @commands: answered on the control queue
  * @rx_others: packet socket: frames for other stations, or with a VLAN tag
- * @rx_lost: packet socket: frames that found no slot; current after vnet_check()
- * @tx_lost: packet socket: frames that the interface dropped and said so
+ * @rx_lost: packet and AF_XDP socket: frames that found no slot; current after vnet_check()
+ * @tx_lost: packet and AF_XDP socket: frames that the interface dropped and said so
+ * @busy_polls: AF_XDP socket: system calls in which the driver looked for frames
  * @auto_sleeps: times that vnet_auto() said to sleep: switches from polling
  * @auto_refused: of these, those that vnet_irq_arm() refused, for a frame was there
  * @auto_timeouts: of these, those that ended without a frame
@@ -811,6 +851,7 @@ struct vnet_stats {
 	uint64_t tx_turned, tx_uso;
 	uint64_t tx_unsure;
 	uint64_t rx_others, rx_lost, tx_lost;
+	uint64_t busy_polls;
 };
 
 /** vnet_stats - the live counters */

@@ -46,12 +46,23 @@ bool app_emulated_cpu(void);
 /* app_pin - the calling thread stays on @cpu; below 0: anywhere.  Exit status. */
 int app_pin(int cpu);
 
-/* app_hosted - is @device the socket of a vhost-user back-end, or a packet socket's: no lease, no nom kernel? */
+/* app_hosted - is @device the socket of a vhost-user back-end, or an interface of the kernel's: no lease, no nom kernel? */
 bool app_hosted(const char *device);
 
-/* app_packet - is @device an interface of the kernel's, to be used through a packet socket? */
+/* app_interface - is @device an interface of the kernel's, to be used through a packet socket or an AF_XDP one? */
 #define APP_PACKET "packet:"
-bool app_packet(const char *device);
+#define APP_XDP "xdp:"
+bool app_interface(const char *device);
+
+/* app_xdp_mode - the enum vnet_xdp_mode that @word of APP_XDP_MODES names; -1: none */
+#define APP_XDP_MODES "best|zero-copy|copy|generic"
+int app_xdp_mode(const char *word);
+
+/* app_interface_text - for the line that says where a server answers: how it has @vnet's frames */
+const char *app_interface_text(const struct vnet *vnet);
+
+/* app_socket_calls - system calls that @vnet, on an interface of the kernel's, has made to send, to receive and to look */
+uint64_t app_socket_calls(const struct vnet *vnet);
 
 /**
  * app_open_core - lease a core; nobody enters it yet
@@ -68,7 +79,7 @@ int app_open_core(struct nomux_ctx **ctx, int cpu, uint64_t notify_mask, const c
 /**
  * app_open_device - take a device
  * @ctx: not used for a hosted one
- * @device: PCI function (with or without domain), mmio:NAME, unix:PATH or packet:IFNAME
+ * @device: PCI function (with or without domain), mmio:NAME, unix:PATH, packet:IFNAME or xdp:IFNAME
  * @opts: for the driver
  * @optional: those of @opts->features_on to do without if the device's queues are too short for them
  * @less: how to want less memory, as the end of a sentence; NULL: it cannot be helped
