@@ -38,8 +38,9 @@ $(eval $(call nom_unit,test_vnet_ctrl,tests/unit/test_vnet_ctrl.c tests/unit/vne
 $(eval $(call nom_unit,test_vnet_mq,tests/unit/test_vnet_mq.c,nomdrvfake nomdrv nomux,))
 $(eval $(call nom_unit,test_vnet_auto,tests/unit/test_vnet_auto.c,vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vring_race,tests/unit/test_vring_race.c,nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_packet,tests/unit/test_vnet_packet.c,nomdrv nomux,))
-$(eval $(call nom_unit,test_vnet_xdp,tests/unit/test_vnet_xdp.c,nomdrv nomux,))
+VETH_RIG := tests/unit/veth_rig.c
+$(eval $(call nom_unit,test_vnet_packet,tests/unit/test_vnet_packet.c $(VETH_RIG),nomdrv nomux,))
+$(eval $(call nom_unit,test_vnet_xdp,tests/unit/test_vnet_xdp.c $(VETH_RIG),nomdrv nomux,))
 VHU_RIG := tests/unit/vhu_rig.c
 $(eval $(call nom_unit,test_vnet_front,tests/unit/test_vnet_front.c $(VHU_RIG),vhostbe nomdrv nomux,))
 $(eval $(call nom_unit,test_vhostbe,tests/unit/test_vhostbe.c,vhostbe,))
