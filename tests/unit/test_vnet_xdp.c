@@ -26,11 +26,11 @@
 
 #include "veth_rig.h"
 
-static unsigned mode, busy_us;	/* that set_up() opens with */
+static unsigned mode, busy_us, slots = SLOTS;	/* that set_up() opens with */
 
 static int set_up(void **state)
 {
-	struct vnet_opts opts = { .sz = sizeof(opts), .queue_size = SLOTS, .arena_bytes = 4096, .xdp_mode = mode, .xdp_busy_us = busy_us };
+	struct vnet_opts opts = { .sz = sizeof(opts), .queue_size = slots, .arena_bytes = 4096, .xdp_mode = mode, .xdp_busy_us = busy_us };
 
 	veth_set_up();
 	assert_int_equal(vnet_open_xdp("p1", &opts, &v), 0);
@@ -42,6 +42,7 @@ static int tear_down(void **state)
 	vnet_close(v);
 	v = NULL;
 	mode = busy_us = 0;
+	slots = SLOTS;
 	run("! ip -d link show p1 | grep xdp");	/* the program went, too */
 	veth_tear_down();
 	return 0;
@@ -142,6 +143,26 @@ static void best_is_copy_where_a_driver_has_no_zero_copy(void **state)
 	assert_int_equal(vnet_xdp_mode(v), VNET_XDP_COPY);
 	go_to_and_fro(300);
 	assert_int_equal(vnet_stats(v)->busy_polls, 0);
+}
+
+static int set_up_long(void **state)
+{
+	slots = 256;
+	return set_up(state);
+}
+
+/* A call takes 32, and does not tell of them before it has taken all (TX_BATCH_SIZE). */
+static void one_flush_takes_more_than_one_call_does(void **state)
+{
+	unsigned n;
+
+	for (n = 0; n < 150; n++)
+		assert_int_equal(copy_out(n), 0);
+	vnet_tx_flush(v);
+	assert_int_equal(vnet_tx_queued(v), 0);
+	assert_int_equal(vnet_stats(v)->doorbells_tx, 5);
+	for (n = 0; n < 150; n++)
+		assert_int_equal(on_wire(), n);
 }
 
 static int set_up_generic(void **state)
@@ -351,6 +372,7 @@ int main(void)
 		TEST(nothing_is_sent_that_makes_no_sense),
 		TEST(full_receive_ring_loses_and_counts),
 		TEST(with_all_buffers_held_frames_are_lost_and_nothing_else),
+		cmocka_unit_test_setup_teardown(one_flush_takes_more_than_one_call_does, set_up_long, tear_down),
 		TEST(best_is_copy_where_a_driver_has_no_zero_copy),
 		cmocka_unit_test_setup_teardown(generic_is_had_when_asked_for, set_up_generic, tear_down),
 		cmocka_unit_test_setup_teardown(busy_polling_looks_by_system_calls, set_up_busy, tear_down),

@@ -20,7 +20,8 @@
 
 #include "vtrans_xdp.h"
 
-#define FLUSH_TRIES	2048u	/* system calls for one flush: each but the last takes 32 frames, or loses one */
+#define FLUSH_TRIES	2048u	/* system calls for one flush: each but the last takes frames, or loses one */
+#define FLUSH_BATCH	32u	/* frames that one takes at most (TX_BATCH_SIZE of the kernel) */
 
 static inline struct xdp_dev *xdp_of(const struct vnet *v)
 {
@@ -40,6 +41,69 @@ static inline void tell(uint32_t *index, uint32_t value)
 static inline bool wants_wakeup(const struct xdp_ring *r)
 {
 	return __atomic_load_n(r->flags, __ATOMIC_RELAXED) & XDP_RING_NEED_WAKEUP;
+}
+
+/* ----------------------------------------------------------------- flush --- */
+
+/* How many the kernel has not taken yet; it is what vnet_tx_queued() tells. */
+static uint32_t not_taken(struct vnet *v)
+{
+	struct xdp_dev *d = xdp_of(v);
+	uint32_t left = d->tx_next - theirs(d->tx.consumer);
+
+	v->txq.announced = (uint16_t)(v->txq.avail_idx - left);
+	return left;
+}
+
+/*
+ * In copy mode a call takes some, and says EAGAIN if there are more, and if the device has
+ * no room or there is no memory, too; what it took it publishes only when it has taken all. So
+ * as often as all of them need, and the rest is tried again by the next look at what came:
+ * nobody tells when there is room.
+ */
+static void xdp_tx_flush(struct vnet *v)
+{
+	struct xdp_dev *d = xdp_of(v);
+	unsigned int tries, again;
+
+	tell(d->tx.producer, d->tx_next);
+	d->tx_stuck = false;
+	if (!wants_wakeup(&d->tx)) {
+		v->stats.doorbells_suppressed++;
+		v->txq.announced = v->txq.avail_idx;
+		return;
+	}
+	again = not_taken(v) / FLUSH_BATCH + 1;
+	for (tries = 0; tries < FLUSH_TRIES; tries++) {
+		v->stats.doorbells_tx++;
+		if (send(d->fd, NULL, 0, MSG_DONTWAIT) >= 0)
+			break;
+		switch (errno) {
+		case EBUSY:	/* the interface dropped one; those behind it still wait */
+			v->stats.tx_lost++;
+			continue;
+		case EAGAIN:
+			if (again--)
+				continue;
+			d->tx_stuck = true;
+			return;
+		case EINTR:
+		case ENOBUFS:
+			d->tx_stuck = true;
+			return;
+		case ENETDOWN:	/* vnet_check() tells of the link; they leave when it is back */
+			v->txq.announced = v->txq.avail_idx;
+			return;
+		default:
+			vnet__fail(v, "AF_XDP socket on %s: cannot send: %s", d->kif.name, strerror(errno));
+			return;
+		}
+	}
+	/* In copy mode the call takes them, else the driver does when it comes to it. */
+	if (d->mode == VNET_XDP_ZERO_COPY)
+		v->txq.announced = v->txq.avail_idx;
+	else
+		d->tx_stuck = not_taken(v) != 0;	/* the ring of completions was full */
 }
 
 /* --------------------------------------------------------------- receive --- */
@@ -66,8 +130,11 @@ static unsigned int xdp_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned i
 	struct xdp_dev *d = xdp_of(v);
 	const struct xdp_desc *ring = d->rx.desc;
 	const size_t base = (size_t)(v->rx_base - d->umem);
-	unsigned int n = look(d), got = 0;
+	unsigned int n, got = 0;
 
+	if (__builtin_expect(d->tx_stuck, 0))
+		xdp_tx_flush(v);
+	n = look(d);
 	for (; n && got < max; n--) {
 		const struct xdp_desc *e = &ring[d->rx_next & d->mask];
 		uint64_t at = e->addr - base;
@@ -180,61 +247,6 @@ static unsigned int xdp_tx_reap(struct vnet *v, vnet_tx_done_fn done, void *arg)
 	if (!v->error && n)
 		tell(d->done.consumer, d->tx_oldest);
 	return n;
-}
-
-/* How many the kernel has not taken yet; it is what vnet_tx_queued() tells. */
-static uint32_t not_taken(struct vnet *v)
-{
-	struct xdp_dev *d = xdp_of(v);
-	uint32_t left = d->tx_next - theirs(d->tx.consumer);
-
-	v->txq.announced = (uint16_t)(v->txq.avail_idx - left);
-	return left;
-}
-
-static void xdp_tx_flush(struct vnet *v)
-{
-	struct xdp_dev *d = xdp_of(v);
-	uint32_t left, before;
-	unsigned int tries;
-
-	tell(d->tx.producer, d->tx_next);
-	if (!wants_wakeup(&d->tx)) {
-		v->stats.doorbells_suppressed++;
-		v->txq.announced = v->txq.avail_idx;
-		return;
-	}
-	left = not_taken(v);
-	for (tries = 0; tries < FLUSH_TRIES; tries++) {
-		v->stats.doorbells_tx++;
-		if (send(d->fd, NULL, 0, MSG_DONTWAIT) >= 0)
-			break;
-		switch (errno) {
-		case EBUSY:	/* the interface dropped one; those behind it still wait */
-			v->stats.tx_lost++;
-			continue;
-		case EAGAIN:	/* as many as one call sends; or none, for there was no memory */
-			before = left;
-			left = not_taken(v);
-			if (left == before)
-				return;
-			continue;
-		case EINTR:
-		case ENOBUFS:
-			return;
-		case ENETDOWN:	/* vnet_check() tells of the link; they leave when it is back */
-			v->txq.announced = v->txq.avail_idx;
-			return;
-		default:
-			vnet__fail(v, "AF_XDP socket on %s: cannot send: %s", d->kif.name, strerror(errno));
-			return;
-		}
-	}
-	/* In copy mode the call takes them, else the driver does when it comes to it. */
-	if (d->mode == VNET_XDP_ZERO_COPY)
-		v->txq.announced = v->txq.avail_idx;
-	else
-		not_taken(v);
 }
 
 /* ------------------------------------------------------------------ idle --- */

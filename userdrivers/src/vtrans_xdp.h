@@ -41,6 +41,7 @@ struct xdp_ring {
  * @umem: vnet's buffers, @umem_bytes of them
  * @rx, @tx, @fill, @done: rings; @rx_next, @tx_next, @fill_next, @tx_oldest: our places in them,
  *	where frames [@tx_oldest, @tx_next) are not known to be sent
+ * @tx_stuck: the kernel did not take all that was to leave
  * @asked: mode, as wanted; @mode: as had, see vnet_xdp_mode()
  * @busy_us, @budget: of busy polling, 0: by interrupts
  * @v: the interface, once there is one
@@ -56,6 +57,7 @@ struct xdp_dev {
 	uint32_t rx_next, tx_next, fill_next, tx_oldest;
 	enum vnet_xdp_mode asked, mode;
 	unsigned int busy_us, budget;
+	bool tx_stuck;
 	struct vnet *v;
 };
 
