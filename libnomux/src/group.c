@@ -318,14 +318,25 @@ static bool all_sleep(struct nomux_group *g, uint32_t woken)
 	       __atomic_load_n(&g->nr_woken, __ATOMIC_SEQ_CST) == woken;
 }
 
+/* The core runs again: before it takes any work, see check_deadlock(). */
+static void count_awake(struct sched *s)
+{
+	__atomic_fetch_sub(&s->group->nr_sleeping, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&s->group->nr_woken, 1, __ATOMIC_SEQ_CST);
+	s->counted_asleep = false;
+}
+
 /*
  * All cores are about to sleep, we last: is there anything that could end that?
  * The others' lists are empty, or they would not sleep; their heaps stand still.
  * One that is woken meanwhile takes its work out of sight, so whether there was
  * one is asked again at the end: who woke before @woken was read is seen to sleep
  * no more, or has gone to sleep again, and what it did is seen, too.
+ *
+ * True: a thread was told.  We are awake from then on, while the lock is held yet,
+ * lest another core that comes here takes the next thread for one too many.
  */
-static void check_deadlock(struct sched *s)
+static bool check_deadlock(struct sched *s)
 {
 	struct nomux_group *g = s->group;
 	uint32_t woken = __atomic_load_n(&g->nr_woken, __ATOMIC_SEQ_CST);
@@ -346,12 +357,15 @@ static void check_deadlock(struct sched *s)
 	for (t = g->all; t && !victim; t = t->all_next)
 		if (t->wait_kind != WAIT_NONE)
 			victim = t;
-	if (victim)
+	if (victim) {
 		nomux__deadlock_report(g->all);
+		count_awake(s);
+	}
 out:
 	spin_unlock(&g->lock);
 	if (victim && nomux__give_up(s, victim, -EDEADLK))
 		nomux__ready(s, victim);
+	return victim != NULL;
 }
 
 /* The core counts as sleeping: is there a reason not to? */
@@ -361,23 +375,21 @@ bool nomux__group_stay_awake(struct sched *s)
 
 	if (work_to_have(g) || leaving(g))
 		return true;
-	if (__atomic_load_n(&g->nr_sleeping, __ATOMIC_SEQ_CST) ==
-	    __atomic_load_n(&g->nr_inside, __ATOMIC_RELAXED))
-		check_deadlock(s);
-	return s->head || !ring_empty(&s->ring);
+	return __atomic_load_n(&g->nr_sleeping, __ATOMIC_SEQ_CST) ==
+	       __atomic_load_n(&g->nr_inside, __ATOMIC_RELAXED) && check_deadlock(s);
 }
 
 static void sleep_until_work(struct sched *s)
 {
 	struct nomux_group *g = s->group;
 
+	s->counted_asleep = true;
 	__atomic_fetch_add(&g->nr_sleeping, 1, __ATOMIC_SEQ_CST);
 	__atomic_fetch_sub(&g->nr_searching, 1, __ATOMIC_SEQ_CST);
 	nomux__idle(s);
 	__atomic_fetch_add(&g->nr_searching, 1, __ATOMIC_SEQ_CST);
-	__atomic_fetch_sub(&g->nr_sleeping, 1, __ATOMIC_SEQ_CST);
-	/* Last, and ahead of any work that is taken: see check_deadlock(). */
-	__atomic_fetch_add(&g->nr_woken, 1, __ATOMIC_SEQ_CST);
+	if (s->counted_asleep)
+		count_awake(s);
 }
 
 /*
@@ -422,6 +434,7 @@ static int join_group(struct nomux_group *g, struct sched *s)
 {
 	unsigned int i;
 	uint32_t round;
+	bool empty;
 
 	for (;;) {
 		spin_lock(&g->lock);
@@ -433,9 +446,10 @@ static int join_group(struct nomux_group *g, struct sched *s)
 	}
 	for (i = 0; i < NOMUX_GROUP_CORES && g->worker[i]; i++)
 		;
-	if (!g->alive || i == NOMUX_GROUP_CORES) {
+	empty = !g->alive;	/* once unlocked, a thread may be born */
+	if (empty || i == NOMUX_GROUP_CORES) {
 		spin_unlock(&g->lock);
-		return g->alive ? -EBUSY : 1;
+		return empty ? 1 : -EBUSY;
 	}
 	s->group = g;
 	__atomic_store_n(&g->worker[i], s, __ATOMIC_RELEASE);

@@ -99,24 +99,35 @@ static void sched_put(void *arg)
 	spin_unlock(&unused_lock);
 }
 
+/* All of it, or what is used again: all but what such a late kick reads. */
+static void sched_clear(struct sched *s, bool again)
+{
+	size_t from = offsetof(struct sched, asleep), to = offsetof(struct sched, kick_core);
+
+	if (again) {
+		memset(s, 0, from);
+		memset((char *)s + to, 0, sizeof(*s) - to);
+		return;
+	}
+	memset(s, 0, sizeof(*s));
+	s->kick_fd = -1;
+}
+
 static struct sched *sched_get(void)
 {
 	struct sched *s;
-	int kick_fd = -1;
+	bool again;
 
 	spin_lock(&unused_lock);
 	s = unused;
 	if (s)
 		unused = s->next_sched;
 	spin_unlock(&unused_lock);
-	if (s)
-		kick_fd = s->kick_fd;
-	else
+	again = s != NULL;
+	if (!again)
 		s = aligned_alloc(64, ALIGN_UP(sizeof(*s), 64UL));
-	if (!s)
-		return NULL;
-	memset(s, 0, sizeof(*s));
-	s->kick_fd = kick_fd;
+	if (s)
+		sched_clear(s, again);
 	return s;
 }
 

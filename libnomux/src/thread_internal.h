@@ -142,6 +142,7 @@ struct sched {
 	uint32_t busy;
 	bool resched, timers_due;		/* notes of upcall handlers */
 	bool in_upcall;				/* busy on behalf of the timers' upcall */
+	bool counted_asleep;			/* in the group's nr_sleeping */
 	bool preempting;			/* the upcall returns into nomux__preempted() */
 	enum after after;
 	uint32_t *after_lock;

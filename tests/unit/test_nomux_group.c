@@ -413,7 +413,8 @@ static void count_born(void *arg)
 	__atomic_fetch_add(&born_outside, 1, __ATOMIC_RELAXED);
 }
 
-static void test_posts_and_threads_from_outside(void **state)
+/* Threads are born while cores come and go. */
+static void post_and_start_from_outside(void)
 {
 	struct nomux_thread *t = start_opts(wait_outside, NULL, NULL, 0, g);
 	pthread_t poster, cores[CORES];
@@ -439,6 +440,12 @@ static void test_posts_and_threads_from_outside(void **state)
 	assert_int_equal(born_outside, 100);
 	assert_int_equal(log_lines, 0);
 	log_normal();
+}
+
+static void test_posts_and_threads_from_outside(void **state)
+{
+	for (int i = 0; i < 10; i++)
+		post_and_start_from_outside();
 }
 
 /* --------------------------------------------------------------- deadlock --- */
