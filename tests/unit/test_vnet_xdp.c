@@ -311,6 +311,39 @@ static void after_a_stop_nothing_moves_and_cookies_come_back(void **state)
 	assert_int_equal(vnet_error(v, NULL), -ESHUTDOWN);
 }
 
+/* Before the place of its own frame is the kernel's again: what is queued here has to wait. */
+static void done_and_answer(void *cookie, void *arg)
+{
+	done(cookie, arg);
+	assert_int_equal(copy_out(2), 0);
+	vnet_tx_flush(v);
+}
+
+static void an_interface_that_goes_while_frames_wait_stops_it(void **state)
+{
+	const char *reason = NULL;
+	struct vnet_rx rx;
+	unsigned n;
+
+	nr_done = 0;
+	for (n = 0; n < SLOTS; n++) {
+		from_wire(n, FRAME);
+		assert_int_equal(burst(&rx, 1), 1);
+		assert_int_equal(vnet_tx_turn(v, rx.id, FRAME, 0, 0, (void *)((uintptr_t)rx.id + 1)), 0);
+	}
+	vnet_tx_flush(v);
+	for (n = 0; n < SLOTS; n++)
+		on_wire();
+	vnet_tx_reap(v, done_and_answer, &nr_done);
+	assert_int_equal(nr_done, SLOTS);
+	assert_true(vnet_tx_queued(v) > 0);
+	run("ip link del p1");
+	assert_int_equal(vnet_rx_burst(v, &rx, 1), 0);
+	assert_int_equal(vnet_error(v, &reason), -EIO);
+	assert_string_equal(reason, "AF_XDP socket on p1: cannot send: No such device or address");
+	run("ip link add p0 type veth peer name p1");	/* tear_down() takes one away */
+}
+
 static void opening_is_refused_with_a_reason(void **state)
 {
 	struct vnet_opts opts = { .sz = sizeof(opts) };
@@ -381,6 +414,7 @@ int main(void)
 		TEST(sleep_is_refused_while_there_is_something),
 		TEST(an_mtu_that_shrank_stops_it_with_a_reason),
 		TEST(after_a_stop_nothing_moves_and_cookies_come_back),
+		TEST(an_interface_that_goes_while_frames_wait_stops_it),
 		TEST(opening_is_refused_with_a_reason),
 	};
 

@@ -132,8 +132,11 @@ static unsigned int xdp_rx_burst(struct vnet *v, struct vnet_rx *out, unsigned i
 	const size_t base = (size_t)(v->rx_base - d->umem);
 	unsigned int n, got = 0;
 
-	if (__builtin_expect(d->tx_stuck, 0))
+	if (__builtin_expect(d->tx_stuck, 0)) {
 		xdp_tx_flush(v);
+		if (v->error)	/* the rings are gone */
+			return 0;
+	}
 	n = look(d);
 	for (; n && got < max; n--) {
 		const struct xdp_desc *e = &ring[d->rx_next & d->mask];
