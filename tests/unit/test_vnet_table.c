@@ -134,6 +134,22 @@ static void test_vnet_without_tables_a_part_is_a_descriptor(void **state)
 	t_all_lengths(TABLES);
 }
 
+/* Nothing behind the first part is looked at, which may be shorter than any header. */
+static void test_vnet_long_frames_need_headers(void **state)
+{
+	uint8_t *two = malloc(2);
+	struct vnet_seg seg[2] = { { two, 2 }, { NULL, PART } };
+	struct vnet_tx tx = { .seg = seg, .nr_seg = 2, .csum_start = 34, .csum_offset = 16, .gso_bytes = PART, .hdr_bytes = 2 };
+
+	t_open(0, 0);
+	memset(two, 0, 2);
+	seg[1].addr = mem;
+	assert_int_equal(vnet_tx(v, &tx), -EINVAL);
+	assert_int_equal(vnet_tx_queued(v), 0);
+	t_close();
+	free(two);
+}
+
 static void test_vnet_table_a_ring_of_long_frames(void **state)
 {
 	unsigned int i, round;
@@ -381,6 +397,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vnet_table_holds_what_is_long),
 		cmocka_unit_test(test_vnet_without_tables_a_part_is_a_descriptor),
+		cmocka_unit_test(test_vnet_long_frames_need_headers),
 		cmocka_unit_test(test_vnet_table_a_ring_of_long_frames),
 		cmocka_unit_test(test_vnet_table_among_others),
 		cmocka_unit_test(test_vnet_table_of_received_buffers),

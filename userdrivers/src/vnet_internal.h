@@ -354,10 +354,11 @@ static inline bool vnet__rx_gso_ok(const struct vnet *v, unsigned int word)
 static inline bool vnet__gso_ok(const struct vnet *v, const uint8_t *f, uint32_t len, uint32_t total, uint16_t csum_start,
 				uint16_t csum_offset, uint16_t gso_bytes, uint16_t hdr_bytes)
 {
-	const bool six = f[12] == 0x86 && f[13] == 0xdd;
+	bool six;
 
 	if (hdr_bytes > len || hdr_bytes >= total || csum_start < VNET_ETH_BYTES + 20 || csum_start >= hdr_bytes)
 		return false;
+	six = f[12] == 0x86 && f[13] == 0xdd;	/* only now known to be there */
 	if (csum_offset == VNET_CSUM_TCP)
 		return hdr_bytes >= csum_start + 20 && (six ? v->tx_tso6 : v->tx_tso);
 	return csum_offset == VNET_CSUM_UDP && hdr_bytes == csum_start + 8 && v->tx_uso &&
