@@ -25,7 +25,11 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
+#include <syslog.h>
 #include <time.h>
+
+#include <nomux/log.h>
 
 #include "internal.h"
 
@@ -55,6 +59,16 @@ void nomux__wait_fds(struct nomux_core *core, uint64_t max_ns, struct pollfd *fd
 		nomux_unmask(core);
 }
 
+/* It works all the same, but costs a request that meets a sleeping application dearly. */
+static void tell_of_ppoll(const struct nomux_core *core, long err)
+{
+	static bool told;
+
+	if (!__atomic_exchange_n(&told, true, __ATOMIC_RELAXED))
+		nomux_log(LOG_WARNING, "nomux: no NOM_CORE_WAIT, sleeps are by ppoll(2) and cost more, cpu=%d: %s%s", core->cpu,
+			  strerror((int)-err), err == -ENOTTY ? "; nom.ko is older than this library" : "");
+}
+
 void nomux_wait(struct nomux_core *core, uint64_t max_ns)
 {
 	struct nom_core_wait wait = { .size = sizeof(wait), .ns = max_ns };
@@ -66,8 +80,10 @@ void nomux_wait(struct nomux_core *core, uint64_t max_ns)
 	if (!__atomic_load_n(&sh->pending, __ATOMIC_RELAXED))
 		ret = nomux__syscall3(SYS_ioctl, core->fd, NOM_CORE_WAIT, (long)(uintptr_t)&wait);
 	/* A module that has no such call, or a core that was left: it is to sleep all the same. */
-	if (ret && ret != -EINTR)
+	if (ret && ret != -EINTR) {
+		tell_of_ppoll(core, ret);
 		nomux__wait_fds(core, max_ns, NULL, 0);
+	}
 	if (__atomic_load_n(&sh->pending, __ATOMIC_RELAXED))
 		nomux__run_events(core);
 	if (!was_masked)

@@ -221,6 +221,26 @@ static void test_core_arguments(void **state)
 	assert_int_equal(nomux_core_stats(core, NULL), -EINVAL);
 }
 
+static unsigned int lines;
+static char line[200];
+
+static void keep(int level, const char *msg, void *arg)
+{
+	lines++;
+	strncpy(line, msg, sizeof(line) - 1);
+}
+
+static void test_wait_tells_once_that_it_has_no_call_of_its_own(void **state)
+{
+	nomux_set_log_fn(keep, NULL);
+	core->cpu = 7;
+	nomux_wait(core, 1000);
+	assert_int_equal(lines, 1);
+	assert_string_equal(line, "nomux: no NOM_CORE_WAIT, sleeps are by ppoll(2) and cost more, cpu=7: Bad file descriptor");
+	nomux_wait(core, 1000);
+	assert_int_equal(lines, 1);
+}
+
 static void test_mem_arguments(void **state)
 {
 	struct nomux_mem *mem = (void *)1;
@@ -379,6 +399,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_event_numbers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_event_arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_core_arguments, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wait_tells_once_that_it_has_no_call_of_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mem_arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_colours, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pci_addresses, setup, teardown),
