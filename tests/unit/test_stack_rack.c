@@ -51,6 +51,8 @@ static struct {
 	unsigned next;		/* segments in order */
 	bool have[SEGS];
 	unsigned copies, lost;
+	unsigned into;		/* ACKs end so many bytes within the next segment, if it was sent */
+	uint32_t most_cwnd;	/* seen */
 } rx;
 
 static void *on_accept(struct nomstack_conn *c, void *arg)
@@ -84,8 +86,11 @@ static struct flying *answer(unsigned flags, int nr, bool copy)
 	struct flying *f = launch(wire.delay_ns);
 	uint8_t t[80] = { 0 };
 	unsigned hdr = 20, blocks = 0, opt, i;
+	uint32_t ack = rx.base + rx.next * MSS;
 	uint16_t sum;
 
+	if (conn && conn->pcb->snd_nxt - ack >= MSS && conn->pcb->snd_nxt - ack < SEGS * MSS)
+		ack += rx.into;
 	if (flags & SYN) {
 		memcpy(t + hdr, "\x02\x04\x05\xb4\x01\x03\x03\x02\x01\x01\x04\x02", 12);
 		hdr += 12;
@@ -118,7 +123,7 @@ static struct flying *answer(unsigned flags, int nr, bool copy)
 	put16(t, rx.p.port);
 	put16(t + 2, PORT);
 	put32(t + 4, rx.p.seq);
-	put32(t + 8, flags & ACK ? rx.base + rx.next * MSS : 0);
+	put32(t + 8, flags & ACK ? ack : 0);
 	t[12] = (uint8_t)(hdr << 2);
 	t[13] = (uint8_t)flags;
 	put16(t + 14, 65535);
@@ -159,6 +164,11 @@ static void step(void)
 			arrive(flying[i].nr);
 	}
 	nomstack_poll(rig.s);
+	if (conn) {
+		t_assert(conn->pcb->rack.gone <= conn->pcb->snd_nxt - conn->pcb->lastack);
+		if (conn->pcb->cwnd > rx.most_cwnd)
+			rx.most_cwnd = conn->pcb->cwnd;
+	}
 	while (peer_recv(&rx.p, &s)) {
 		uint64_t delay_ns = wire.delay_ns;
 		unsigned nr = (s.seq - rx.base) / MSS;
@@ -289,6 +299,22 @@ static void trickle(unsigned s)
 	}
 }
 
+/* A receiver may take a part of a segment; what of it is acknowledged is not missing, nor under way. */
+static void acknowledged_in_the_middle(void **state)
+{
+	unsigned seed;
+
+	for (seed = 1; seed <= 5; seed++) {
+		begin(seed, 1, 500 * US, 10 * MS);
+		rx.into = 700;
+		wire.lost_one_in = 5;
+		send_until(SEGS);
+		print_message("# %u lost, %u copies, cwnd %u at most\n", rx.lost, rx.copies, rx.most_cwnd);
+		t_assert(rx.most_cwnd < 1 << 20);
+		end();
+	}
+}
+
 static void round_trip(uint64_t ns)
 {
 	wire.delay_ns = ns / 2;
@@ -341,6 +367,7 @@ int main(void)
 		cmocka_unit_test(late_and_lost_on_a_fast_wire),
 		cmocka_unit_test(lost_on_a_fast_wire),
 		cmocka_unit_test(late_by_a_coarse_clock),
+		cmocka_unit_test(acknowledged_in_the_middle),
 		cmocka_unit_test(paths_become_longer),
 		cmocka_unit_test(paths_become_shorter),
 	};
