@@ -315,6 +315,32 @@ static void acknowledged_in_the_middle(void **state)
 	}
 }
 
+/* All is to be sent again, but the interface still reads some of it: what is known of the rest stays known. */
+static void what_cannot_be_sent_again_is_not_forgotten(void **state)
+{
+	struct tcp_pcb *pcb;
+	unsigned i;
+
+	begin(1, 1, 500 * US, 10 * MS);
+	trickle(10);
+	pcb = conn->pcb;
+	wire.lost_one_in = 1;
+	for (i = 0; i < 3; i++)
+		t_assert(!nomstack_tcp_send(conn, file, MSS, 0));
+	run_for(5 * MS);
+	rx.have[rx.next + 1] = true;
+	answer(ACK, 0, false);
+	run_for(11 * MS);
+	t_assert(pcb->rack.sacked == MSS && pcb->unacked->next->flags & TF_SEG_SACKED);
+	pbuf_ref(pcb->unacked->next->next->p);
+	t_assert(tcp_rexmit_rto_prepare(pcb) == ERR_VAL);
+	t_assert(pcb->rack.sacked == MSS && pcb->unacked->next->flags & TF_SEG_SACKED);
+	pbuf_free(pcb->unacked->next->next->p);
+	t_assert(tcp_rexmit_rto_prepare(pcb) == ERR_OK);
+	t_assert(!pcb->unacked && !pcb->rack.sacked && !(pcb->unsent->next->flags & TF_SEG_SACKED));
+	end();
+}
+
 static void round_trip(uint64_t ns)
 {
 	wire.delay_ns = ns / 2;
@@ -368,6 +394,7 @@ int main(void)
 		cmocka_unit_test(lost_on_a_fast_wire),
 		cmocka_unit_test(late_by_a_coarse_clock),
 		cmocka_unit_test(acknowledged_in_the_middle),
+		cmocka_unit_test(what_cannot_be_sent_again_is_not_forgotten),
 		cmocka_unit_test(paths_become_longer),
 		cmocka_unit_test(paths_become_shorter),
 	};
