@@ -341,6 +341,27 @@ static void what_cannot_be_sent_again_is_not_forgotten(void **state)
 	end();
 }
 
+/* The probe before a timeout cannot be sent, nor what the timeout sends: that it was tried counts all the same. */
+static void without_a_way_timeouts_go_on(void **state)
+{
+	struct tcp_pcb *pcb;
+	unsigned i;
+
+	begin(1, 1, 500 * US, 10 * MS);
+	trickle(10);
+	pcb = conn->pcb;
+	wire.lost_one_in = 1;
+	for (i = 0; i < 2; i++)
+		t_assert(!nomstack_tcp_send(conn, file, MSS, 0));
+	run_for(5 * MS);
+	netif_set_down(&rig.s->netif);
+	run_for(3000 * MS);
+	print_message("# %u timeouts\n", pcb->nrtx);
+	t_assert(pcb->nrtx >= 3);
+	netif_set_up(&rig.s->netif);
+	end();
+}
+
 static void round_trip(uint64_t ns)
 {
 	wire.delay_ns = ns / 2;
@@ -395,6 +416,7 @@ int main(void)
 		cmocka_unit_test(late_by_a_coarse_clock),
 		cmocka_unit_test(acknowledged_in_the_middle),
 		cmocka_unit_test(what_cannot_be_sent_again_is_not_forgotten),
+		cmocka_unit_test(without_a_way_timeouts_go_on),
 		cmocka_unit_test(paths_become_longer),
 		cmocka_unit_test(paths_become_shorter),
 	};
