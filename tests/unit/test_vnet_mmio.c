@@ -56,6 +56,23 @@ static void test_mmio_opens_packed_rings(void **state)
 	rig_end(&d, v);
 }
 
+/* The rig looks at the widths. */
+static void test_mmio_fields_are_read_as_wide_as_they_are(void **state)
+{
+	struct vnet *v = NULL;
+	struct vnet_rig d;
+
+	rig_init_mmio(&d);
+	d.offered |= BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_RSS);
+	d.config.max_virtqueue_pairs = 2;
+	d.config.rss_max_key_size = 1;	/* what it says of RSS is read, and then refused */
+	d.config.supported_hash_types = 0x3f;
+	d.opts.nr_pairs = 2;
+	assert_int_equal(rig_open(&d, &v), -EPROTO);
+	assert_non_null(strstr(rig_said, "keys of 1 bytes"));
+	rig_free(&d);
+}
+
 /* One register, the queue's number in it, and nothing beside it is written. */
 static void test_mmio_doorbell_is_one_register(void **state)
 {
@@ -395,6 +412,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_mmio_opens_a_modern_device),
+		cmocka_unit_test(test_mmio_fields_are_read_as_wide_as_they_are),
 		cmocka_unit_test(test_mmio_opens_packed_rings),
 		cmocka_unit_test(test_mmio_doorbell_is_one_register),
 		cmocka_unit_test(test_mmio_one_interrupt_is_two_eventfds),

@@ -48,6 +48,23 @@ static void test_pci_opens_a_modern_device(void **state)
 	rig_end(&d, v);
 }
 
+/* The rig looks at the widths. */
+static void test_pci_fields_are_read_as_wide_as_they_are(void **state)
+{
+	struct vnet *v = NULL;
+	struct vnet_rig d;
+
+	rig_init_pci(&d);
+	d.offered |= BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_RSS);
+	d.config.max_virtqueue_pairs = 2;
+	d.config.rss_max_key_size = 1;	/* what it says of RSS is read, and then refused */
+	d.config.supported_hash_types = 0x3f;
+	d.opts.nr_pairs = 2;
+	assert_int_equal(rig_open(&d, &v), -EPROTO);
+	assert_non_null(strstr(rig_said, "keys of 1 bytes"));
+	rig_free(&d);
+}
+
 static void t_count(unsigned int what, void *arg)
 {
 	*(unsigned int *)arg += what;
@@ -440,6 +457,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pci_opens_a_modern_device),
+		cmocka_unit_test(test_pci_fields_are_read_as_wide_as_they_are),
 		cmocka_unit_test(test_pci_configuration_interrupts),
 		cmocka_unit_test(test_pci_control_queue),
 		cmocka_unit_test(test_pci_doorbells_land_in_their_registers),

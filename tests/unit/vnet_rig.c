@@ -96,8 +96,11 @@ uint32_t rig_get(struct vnet_rig *d, enum rig_reg reg)
 
 uint32_t rig_config(struct vnet_rig *d, size_t off, unsigned int width)
 {
+	const size_t types = offsetof(struct virtio_net_config, supported_hash_types);
 	uint32_t v = 0;
 
+	/* 4.1.3.1, 4.2.2.2: a field of 32 bits is read as one */
+	assert_true(d->wild || off < types || off >= types + 4 || width == 4);
 	if (off + width <= sizeof(d->config))
 		memcpy(&v, (uint8_t *)&d->config + off, width);
 	else

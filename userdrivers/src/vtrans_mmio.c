@@ -206,16 +206,16 @@ static int vmmio_set_features(struct nomdrv_dev *dev, uint64_t features)
 	return 0;
 }
 
-/* 4.2.2.2 asks for accesses as wide as the field: two bytes for a u16, else byte by byte. */
+/* 4.2.2.2 asks for accesses as wide as the field: 16 or 32 bits, else byte by byte. */
 static void read_field(struct vmmio *p, unsigned int off, uint8_t *buf, unsigned int len)
 {
 	volatile uint8_t *at = p->base + VIRTIO_MMIO_CONFIG + off;
 	unsigned int i;
 	uint32_t v;
 
-	if (len == 2 && !(off & 1)) {
-		v = p->fn->ops->reg_read(p->fn, at, 2);
-		memcpy(buf, &v, 2);
+	if ((len == 2 || len == 4) && !(off & (len - 1))) {
+		v = p->fn->ops->reg_read(p->fn, at, len);
+		memcpy(buf, &v, len);
 		return;
 	}
 	for (i = 0; i < len; i++)

@@ -209,9 +209,9 @@ static void read_field(struct vpci *p, unsigned int off, uint8_t *buf, unsigned 
 	unsigned int i;
 	uint32_t v;
 
-	if (len == 2 && !(off & 1)) {
-		v = p->fn->ops->mmio_read(p->fn, p->at.config.base + off, 2);
-		memcpy(buf, &v, 2);
+	if ((len == 2 || len == 4) && !(off & (len - 1))) {
+		v = p->fn->ops->mmio_read(p->fn, p->at.config.base + off, len);
+		memcpy(buf, &v, len);
 		return;
 	}
 	for (i = 0; i < len; i++)
