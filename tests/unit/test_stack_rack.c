@@ -51,6 +51,8 @@ static struct {
 	unsigned next;		/* segments in order */
 	bool have[SEGS];
 	unsigned copies, lost;
+	unsigned probes;	/* of its window */
+	bool closed;
 	unsigned into;		/* ACKs end so many bytes within the next segment, if it was sent */
 	uint32_t most_cwnd;	/* seen */
 } rx;
@@ -126,7 +128,7 @@ static struct flying *answer(unsigned flags, int nr, bool copy)
 	put32(t + 8, flags & ACK ? ack : 0);
 	t[12] = (uint8_t)(hdr << 2);
 	t[13] = (uint8_t)flags;
-	put16(t + 14, 65535);
+	put16(t + 14, rx.closed ? 0 : 65535);
 	sum = t_csum(t, hdr, (PEER_IP >> 16) + (PEER_IP & 0xffff) + (RIG_IP >> 16) + (RIG_IP & 0xffff) + 6 + hdr);
 	memcpy(t + 16, &sum, 2);
 	f->ack = true;
@@ -179,6 +181,10 @@ static void step(void)
 		}
 		if (!s.len)
 			continue;
+		if (s.len == 1) {
+			rx.probes++;
+			continue;
+		}
 		t_assert(s.len == MSS && (s.seq - rx.base) % MSS == 0 && nr < SEGS);
 		if (wire.lost_one_in && rig_random(&dice) % wire.lost_one_in == 0) {
 			rx.lost++;
@@ -362,6 +368,31 @@ static void without_a_way_timeouts_go_on(void **state)
 	end();
 }
 
+/* A probe of a closed window may take all of a segment, which was then never sent as such. */
+static void a_window_probe_is_no_round_trip(void **state)
+{
+	uint64_t before;
+
+	begin(1, 1, 500 * US, 10 * MS);
+	trickle(10);
+	before = conn->pcb->rtt;
+	t_assert(before < 25 * MS);
+	rx.closed = true;
+	answer(ACK, -1, false);
+	run_for(20 * MS);
+	t_assert(!nomstack_tcp_send(conn, file, 1, 0));
+	while (!rx.probes)
+		step();
+	rx.closed = false;
+	rx.base++;
+	answer(ACK, -1, false);
+	run_for(20 * MS);
+	t_assert(!conn->pcb->unsent && !conn->pcb->unacked);
+	print_message("# round trip %u us, before %u\n", (unsigned)(conn->pcb->rtt / US), (unsigned)(before / US));
+	t_assert(conn->pcb->rtt == before);
+	end();
+}
+
 static void round_trip(uint64_t ns)
 {
 	wire.delay_ns = ns / 2;
@@ -417,6 +448,7 @@ int main(void)
 		cmocka_unit_test(acknowledged_in_the_middle),
 		cmocka_unit_test(what_cannot_be_sent_again_is_not_forgotten),
 		cmocka_unit_test(without_a_way_timeouts_go_on),
+		cmocka_unit_test(a_window_probe_is_no_round_trip),
 		cmocka_unit_test(paths_become_longer),
 		cmocka_unit_test(paths_become_shorter),
 	};
