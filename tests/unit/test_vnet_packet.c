@@ -226,6 +226,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(full_transmit_ring_is_told_and_goes_on),
 		TEST(nothing_is_sent_that_makes_no_sense),
+		TEST(what_filled_the_ring_while_it_was_down_leaves_later),
 		TEST(full_receive_ring_loses_and_counts),
 		TEST(held_buffers_keep_frames_waiting_and_nothing_else),
 		TEST(frames_are_turned_and_their_cookies_come_back),

@@ -403,6 +403,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(full_transmit_ring_is_told_and_goes_on),
 		TEST(nothing_is_sent_that_makes_no_sense),
+		TEST(what_filled_the_ring_while_it_was_down_leaves_later),
 		TEST(full_receive_ring_loses_and_counts),
 		TEST(with_all_buffers_held_frames_are_lost_and_nothing_else),
 		cmocka_unit_test_setup_teardown(one_flush_takes_more_than_one_call_does, set_up_long, tear_down),

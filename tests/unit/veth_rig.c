@@ -175,3 +175,25 @@ void nothing_is_sent_that_makes_no_sense(void **state)
 	assert_int_equal(vnet_tx_queued(v), 0);
 	assert_int_equal(vnet_stats(v)->tx_packets, 0);
 }
+
+void what_filled_the_ring_while_it_was_down_leaves_later(void **state)
+{
+	unsigned n;
+
+	run("ip link set p1 down");
+	for (n = 0; n < SLOTS; n++)
+		assert_int_equal(copy_out(n), 0);
+	vnet_tx_flush(v);
+	assert_int_equal(vnet_tx_queued(v), 0);	/* nobody is kept from sleeping */
+	vnet_tx_reap(v, NULL, NULL);
+	assert_int_equal(copy_out(n), -EAGAIN);
+	assert_int_equal(vnet_check(v), 0);
+	run("ip link set p1 up");
+	assert_int_equal(vnet_check(v), 0);
+	for (n = 0; n < SLOTS; n++)
+		assert_int_equal(on_wire(), n);
+	vnet_tx_reap(v, NULL, NULL);
+	assert_int_equal(copy_out(n), 0);
+	vnet_tx_flush(v);
+	assert_int_equal(on_wire(), n);
+}

@@ -32,5 +32,6 @@ int copy_out(unsigned n);
 /* Tests. */
 void full_transmit_ring_is_told_and_goes_on(void **state);
 void nothing_is_sent_that_makes_no_sense(void **state);
+void what_filled_the_ring_while_it_was_down_leaves_later(void **state);
 
 #endif

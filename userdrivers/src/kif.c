@@ -101,6 +101,14 @@ int kif_status(const struct kif *k)
 	return ifr.ifr_mtu < k->mtu ? -EMSGSIZE : 0;
 }
 
+void kif_send_on(struct kif *k, struct vnet *v)
+{
+	if (!k->down)
+		return;
+	k->down = false;
+	v->path->tx_flush(v);
+}
+
 void kif_close(struct kif *k)
 {
 	if (k->fd >= 0)

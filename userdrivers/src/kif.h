@@ -18,6 +18,7 @@
  * @fd: a packet socket: to ask through, and to hold the membership of kif_listen()
  * @mac: that our frames have, not the interface's own
  * @mtu: when it was opened, as far as buffers hold it
+ * @down: it was, when something was to be sent, which waits
  */
 struct kif {
 	const char *kind;
@@ -25,6 +26,7 @@ struct kif {
 	int ifindex, fd;
 	uint8_t mac[6];
 	uint16_t mtu;
+	bool down;
 };
 
 /* -ENODEV: no interface can have such a name. */
@@ -40,6 +42,8 @@ int kif_look(struct kif *k, uint32_t frame_max);
 int kif_listen(const struct kif *k, const uint8_t mac[6]);
 /* 0, or why it is not any more what it was. */
 int kif_status(const struct kif *k);
+/* Send what has waited while it was down: with no room left nobody else would try. */
+void kif_send_on(struct kif *k, struct vnet *v);
 void kif_close(struct kif *k);
 
 /* For struct nomdrv_trans_ops. */

@@ -168,8 +168,9 @@ static void packet_tx_flush(struct vnet *v)
 		case EAGAIN:
 		case EINTR:
 			return;
-		case ENETDOWN:	/* vnet_check() tells of the link; they leave when it is back */
+		case ENETDOWN:	/* vnet_check() tells of the link, and has them leave when it is back */
 			v->txq.announced = v->txq.avail_idx;
+			d->kif.down = true;
 			return;
 		default:
 			vnet__fail(v, "packet socket on %s: cannot send: %s", d->kif.name, strerror(errno));

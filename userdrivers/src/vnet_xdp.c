@@ -91,8 +91,9 @@ static void xdp_tx_flush(struct vnet *v)
 		case ENOBUFS:
 			d->tx_stuck = true;
 			return;
-		case ENETDOWN:	/* vnet_check() tells of the link; they leave when it is back */
+		case ENETDOWN:	/* vnet_check() tells of the link, and has them leave when it is back */
 			v->txq.announced = v->txq.avail_idx;
+			d->kif.down = true;
 			return;
 		default:
 			vnet__fail(v, "AF_XDP socket on %s: cannot send: %s", d->kif.name, strerror(errno));

@@ -152,6 +152,8 @@ static int packet_status(struct nomdrv_dev *dev)
 	bytes = sizeof(dropped);
 	getsockopt(d->kif.fd, SOL_SOCKET, SO_ERROR, &dropped, &bytes);
 	err = kif_status(&d->kif);
+	if (!err && d->v)
+		kif_send_on(&d->kif, d->v);
 	return err ? err : VIRTIO_CONFIG_S_DRIVER_OK;
 }
 

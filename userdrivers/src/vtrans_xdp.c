@@ -239,6 +239,8 @@ static int xdp_status(struct nomdrv_dev *dev)
 	if (!getsockopt(d->fd, SOL_XDP, XDP_STATISTICS, &st, &bytes) && d->v)
 		d->v->stats.rx_lost = st.rx_dropped + st.rx_ring_full;
 	err = kif_status(&d->kif);
+	if (!err && d->v)
+		kif_send_on(&d->kif, d->v);
 	return err ? err : VIRTIO_CONFIG_S_DRIVER_OK;
 }
 
