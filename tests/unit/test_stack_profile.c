@@ -160,6 +160,78 @@ static void a_lost_segment_comes_again_in_time(void **state)
 	rig_close(&rig);
 }
 
+#define RTT_MS 100
+#define RUN_MS 4000
+
+/* ACKs under way to the stack, of every second segment: oldest first. */
+static struct {
+	struct { unsigned due_ms; uint32_t ack; } q[4096];
+	unsigned head, tail;
+	uint32_t got;			/* by the peer, in order */
+} path;
+
+static void peer_takes(struct peer *p, unsigned now_ms)
+{
+	bool odd = false;
+	struct seg s;
+
+	while (peer_recv(p, &s)) {
+		assert_int_equal(s.seq, path.got);
+		path.got += s.len;
+		odd = !odd;
+		if (odd)
+			path.tail++;
+		path.q[(path.tail - 1) % 4096].due_ms = now_ms + RTT_MS;
+		path.q[(path.tail - 1) % 4096].ack = path.got;
+		t_assert(path.tail - path.head < 4096);
+	}
+}
+
+static void acks_arrive(struct peer *p, unsigned now_ms)
+{
+	unsigned nr = 0;
+
+	while (path.head != path.tail && path.q[path.head % 4096].due_ms <= now_ms) {
+		p->ack = path.q[path.head++ % 4096].ack;
+		peer_send(p, ACK, NULL, 0);
+		if (++nr % 64 == 0)
+			nomstack_poll(rig.s);
+	}
+}
+
+/* On a path of 100 ms a connection has its send buffer under way, if there is memory for it, not less. */
+static void a_long_path_is_filled(void **state)
+{
+	static uint8_t bytes[NOMSTACK_SEND_MAX];
+	uint32_t room, half = 0, a_round;
+	struct peer p;
+	unsigned ms;
+
+	begin();
+	rig_knob(&rig, "cc", NOMSTACK_CC);
+	peer_init(&p, &rig, 3000, PORT);
+	p.scale = LWIP_WND_SCALE ? 7 : 0;
+	peer_handshake(&p);
+	path.head = path.tail = 0;
+	path.got = p.ack;
+	for (ms = 0; ms < RUN_MS; ms++) {
+		acks_arrive(&p, ms);
+		while ((room = nomstack_tcp_room(conn)) &&
+		       !nomstack_tcp_send(conn, bytes, room < 16384 ? room : 16384, NOMSTACK_SEND_COPY))
+			;
+		rig_run(&rig, 1);
+		peer_takes(&p, ms);
+		if (ms == RUN_MS / 2)
+			half = path.got;
+	}
+	a_round = (path.got - half) / (RUN_MS / 2 / RTT_MS);
+	print_message("# a path of %u ms: %u bytes a round trip of at most %u\n", RTT_MS, a_round, (unsigned)TCP_SND_BUF);
+	t_assert(a_round > (TCP_SND_BUF < 65535 ? TCP_SND_BUF / 2 : 60000));
+	if (MEMP_NUM_TCP_PCB >= 2048)
+		t_assert(a_round > TCP_SND_BUF * 9ull / 10);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +239,7 @@ int main(void)
 		cmocka_unit_test(all_connections_are_served),
 		cmocka_unit_test(one_connection_may_queue_so_much),
 		cmocka_unit_test(a_lost_segment_comes_again_in_time),
+		cmocka_unit_test(a_long_path_is_filled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
