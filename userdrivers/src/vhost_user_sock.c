@@ -86,12 +86,11 @@ static void wait_a_bit(struct vhu_sock *s, short events)
 		poll(&pfd, 1, 100);
 }
 
-static int send_msg(struct vhu_sock *s, struct vhu_msg *m, uint32_t request, uint32_t size, int fd)
+static int send_msg(struct vhu_sock *s, struct vhu_msg *m, uint32_t request, uint32_t size, int fd, int64_t end)
 {
 	char control[CMSG_SPACE(sizeof(int))] = { 0 };
 	struct iovec iov = { .iov_base = VHU_WIRE(m), .iov_len = VHU_HDR_BYTES + size };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	int64_t end = now_ns() + REPLY_TIMEOUT_NS;
 	struct cmsghdr *c;
 
 	m->request = request;
@@ -121,9 +120,8 @@ static int send_msg(struct vhu_sock *s, struct vhu_msg *m, uint32_t request, uin
 	}
 }
 
-static int recv_all(struct vhu_sock *s, void *buf, size_t len)
+static int recv_all(struct vhu_sock *s, void *buf, size_t len, int64_t end)
 {
-	int64_t end = now_ns() + REPLY_TIMEOUT_NS;
 	size_t done = 0;
 
 	while (done < len) {
@@ -145,11 +143,11 @@ static int recv_all(struct vhu_sock *s, void *buf, size_t len)
 }
 
 /* The reply to @request, with a payload of at least @min bytes. */
-static int recv_reply(struct vhu_sock *s, struct vhu_msg *m, uint32_t request, uint32_t min)
+static int recv_reply(struct vhu_sock *s, struct vhu_msg *m, uint32_t request, uint32_t min, int64_t end)
 {
 	int err;
 
-	err = recv_all(s, VHU_WIRE(m), VHU_HDR_BYTES);
+	err = recv_all(s, VHU_WIRE(m), VHU_HDR_BYTES, end);
 	if (err)
 		return err;
 	if (m->request != request || !(m->flags & VHU_FLAG_REPLY) ||
@@ -159,7 +157,7 @@ static int recv_reply(struct vhu_sock *s, struct vhu_msg *m, uint32_t request, u
 			  request, m->request, m->flags, m->size, s->path);
 		return -EPROTO;
 	}
-	return recv_all(s, &m->u, m->size);
+	return recv_all(s, &m->u, m->size, end);
 }
 
 /* The first thing that goes wrong is the last: where the next message begins is not known any more. */
@@ -173,26 +171,28 @@ static int broken(struct vhu_sock *s, uint32_t request, int err)
 
 int vhu_sock_ask(struct vhu_sock *s, struct vhu_msg *m, uint32_t request, uint32_t size, uint32_t min)
 {
+	int64_t end = now_ns() + REPLY_TIMEOUT_NS;
 	int err;
 
 	if (s->fd < 0)
 		return -ENOTCONN;
-	err = send_msg(s, m, request, size, -1);
+	err = send_msg(s, m, request, size, -1, end);
 	if (!err)
-		err = recv_reply(s, m, request, min);
+		err = recv_reply(s, m, request, min, end);
 	return err ? broken(s, request, err) : 0;
 }
 
 int vhu_sock_tell(struct vhu_sock *s, struct vhu_msg *m, uint32_t request, uint32_t size, int fd)
 {
+	int64_t end = now_ns() + REPLY_TIMEOUT_NS;
 	int err;
 
 	if (s->fd < 0)
 		return -ENOTCONN;
 	m->flags = s->ack ? VHU_FLAG_NEED_REPLY : 0;
-	err = send_msg(s, m, request, size, fd);
+	err = send_msg(s, m, request, size, fd, end);
 	if (!err && s->ack)
-		err = recv_reply(s, m, request, sizeof(m->u.u64));
+		err = recv_reply(s, m, request, sizeof(m->u.u64), end);
 	if (err)
 		return broken(s, request, err);
 	if (!s->ack || !m->u.u64)
