@@ -10,6 +10,7 @@ import importlib.machinery
 import importlib.util
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,7 @@ def lines():
         for cell in p.closed(p.QUICK, variant) + (p.bulk(variant, p.OFF, p.QUICK.bare) if variant in p.UPLOADED else []):
             rate = MADE_UP[variant][0] * ROUGH.get((variant, cell.direction, cell.offloads), 1)
             for boot, factor in ((1, 1), (2, 1), (3, 100)):	# a lucky boot
-                out.append(time_line(cell, boot, rate * factor, 1e6 / rate))
+                out.append(time_line(cell, boot, rate * factor, 1e6 / rate, errors=3, irq_injections_per_request=1.25))
             out.append(count_line(cell, cost))
         out.append({**time_line(p.Cell("idle", variant, 64), 1, None, 1), "idle_share": 0.5})
     for cells in p.sweep(p.QUICK):
@@ -89,7 +90,7 @@ def lines():
             out += [time_line(cell, 1, rate, mean), count_line(cell, 3000 - cell.w_us)]
     for variant in p.LOADED_OPEN:
         for cell in p.opened(p.QUICK, variant):
-            out.append(time_line(cell, 1, 100, 300 if variant == "nom" and (cell.level == 0.9 or cell.connections == 500) else 200 if variant != "nom" else 100, offered_per_s=100))
+            out.append(time_line(cell, 1, 100, 300 if variant == "nom" and (cell.level == 0.9 or cell.connections == 500) else 200 if variant != "nom" else 100, offered_per_s=100, unanswered=7))
         out.append({**time_line(p.Cell("saturation", variant, 64), 1, None, 1), "saturation_per_s": SATURATION[variant]})
         out.append(time_line(p.Cell("search", variant, 64), 1, 1, 1))
     for device, more in ((p.ON, 0), (p.OFF, 0.5)):
@@ -99,6 +100,17 @@ def lines():
         for cell in (c for cells in p.on_devices("nom", (1, 64), p.TAP, (device,)) for c in cells):
             out.append(time_line(cell, 0, 4000 - more, 1000))
     return out
+
+
+TITLES = {"linux-default": "in-tree", "linux-tuned": "in-tree, tuned", "packet": "nom&#x27;s stack, packet socket", "xdp": "nom&#x27;s stack, AF_XDP", "nom": "nom"}
+
+
+def line_of(page, section, name, load):
+    """The figures of a line in a section's table, those of boots apart left out."""
+    table = page.split(f"<h2>{section}</h2>")[1].split("</table>")[0]
+    same = table.split(f">{load}</td></tr>")[1].split("<tr class=group>")[0]
+    line = next(l for l in same.splitlines() if l.startswith(f"<tr><td>{name}<"))
+    return [re.sub("<br>.*", "", cell) for cell in re.findall("<td>(.*?)</td>", line)][1:]
 
 
 def left_in(name, some=None):
@@ -303,6 +315,12 @@ def page_states_settings_and_every_figure():
         assert setting.text() in page, setting.name
     assert "MISSED" in page and "reached" in page and "Others took 50%" in page
     assert "<small>1,000 … 100,000</small>" in page, "the spread is beside the median"
+    for column, mean in SATURATION.items():
+        assert line_of(page, "Saturation", TITLES[column], "64 connections (tap)") == [f"{mean:,}"], column
+    for column in (*p.LOADED_OPEN, "packet", "xdp"):
+        assert line_of(page, "Idle", TITLES[column], "nobody asks (tap)") == ["0.5000"], f"idle {column}"
+    assert line_of(page, "Closed loop", TITLES["nom"], "64 connections (tap)")[-3:] == ["1.250", "–", "3"], "injected interrupts and errors"
+    assert line_of(page, "Open loop", TITLES["nom"], "64 connections, offered 0.5 (tap)")[-2:] == ["7", "–"], "unanswered"
     without = (directory / "wide.csv").read_text().replace("requests_per_s.max", "was").replace("latency_us.p99.max", "was").replace("latency_us.sd.max", "was").replace(
         "saturation_per_s.max", "was")
     (directory / "without.csv").write_text(without)
