@@ -74,7 +74,7 @@ class Tap:
 
 def closed_figures(got, seconds):
     """nom-peer's figures of a closed loop, as httpload.run() has them."""
-    errors = got["errors"]["status"] + got["errors"]["lost"] + got["errors"]["protocol"] + got["unanswered"]
+    errors = openload.errors(got) + got["unanswered"]
     requests = round(got["achieved_per_s"] * seconds)
     return {"requests": requests, "seconds": seconds, "bytes": got["bytes_per_answer"] * requests, "errors": errors,
             "samples": got["answers"], **{k: got["latency_us"][k] for k in ("mean", "sd", "p50", "p90", "p99", "p999", "max")},
@@ -163,6 +163,7 @@ class VhostUser:
         figures = closed_figures(got, seconds)
         if not figures["requests"]:
             raise LoadError(f"no request was answered ({figures['errors']} errors)")
+        httpload.check_errors(figures["errors"], figures["requests"])
         return figures
 
     def offered(self, url, rate, connections, seconds):

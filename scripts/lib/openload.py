@@ -9,7 +9,7 @@ import subprocess
 
 import initramfs
 from guest import die_with_parent
-from httpload import LoadError
+from httpload import MOST_ERRORS, LoadError, error_share
 
 NOM_LOAD = initramfs.BUILD / "bin/nom-load"
 WARM_S, DRAIN_S = 0.2, 0.3
@@ -36,12 +36,22 @@ def run(url, rate, connections, seconds, extra=()):
     return json.loads(done.stdout)
 
 
+def errors(figures):
+    """Of nom-load or nom-peer: wrong answers, broken and refused connections, whatever came that was no answer."""
+    return sum(figures["errors"].get(k, 0) for k in ("status", "lost", "protocol", "refused"))
+
+
 def served(figures):
     """Did the server keep up?"""
     return figures["achieved_per_s"] >= SERVED * figures["offered_per_s"]
 
 
-def saturation(offer, guess, steps=SEARCH_STEPS):
+def answered(figures):
+    """The same of connections: did it keep up, and answer rather than hang up on some?"""
+    return served(figures) and error_share(errors(figures), figures["due"]) <= MOST_ERRORS
+
+
+def saturation(offer, guess, steps=SEARCH_STEPS, good=served):
     """(the highest rate of a search that was served, all figures); offer(rate) yields nom-load's figures.
 
     Upwards from half of the guess until a rate is not served, then by halves.
@@ -50,7 +60,7 @@ def saturation(offer, guess, steps=SEARCH_STEPS):
     for _ in range(steps):
         figures = offer(rate)
         seen.append(figures)
-        if served(figures):
+        if good(figures):
             low = max(low, min(figures["achieved_per_s"], figures["offered_per_s"]))	# what is left of before is answered, too
             rate = rate * STEP_UP if high is None else (rate + high) / 2
         else:

@@ -135,8 +135,12 @@ def closed_cell(session, boot, server, cell):
 def open_line(session, boot, server, cell, rate):
     """One open-loop load: (nom-load's figures, the line)."""
     figures = boot.load(lambda: boot.link.offered(nhttpd.url(nic=server.nic), rate, cell.connections, seconds_of(session, boot, cell)))
+    lost = openload.errors(figures)
+    if cell.group == "open":	# a search goes where it is too much
+        httpload.check_errors(lost, figures["due"])
     entry = {k: figures[k] for k in ("offered_per_s", "unsent", "unanswered", "waited", "late", "late_max_us", "due", "other_cpu", "latency_us")}
-    return figures, session.keep(boot, cell, {**entry, "requests_per_s": figures["achieved_per_s"], "served": openload.served(figures)})
+    entry["errors"] = lost
+    return figures, session.keep(boot, cell, {**entry, "requests_per_s": figures["achieved_per_s"], "served": openload.answered(figures)})
 
 
 def idle_cell(session, boot, cell):
@@ -156,6 +160,8 @@ def attempt(session, boot, server, cell, work, tries=2):
             work()
             return
         except httpload.LoadError as error:
+            lossy = {"errors": error.errors, "requests": error.requests} if isinstance(error, httpload.Lossy) else {}
+            session.keep(boot, cell, {"failed": str(error), "again": bool(left), **lossy})
             if left:
                 say(f"boot {boot.number} {cell.text()}: {error}; once more")
             else:
@@ -290,7 +296,7 @@ def search(session, boot, variant, connections, guess, steps):
             return figures
 
         def whole():
-            point, _ = openload.saturation(offer, guess, steps)
+            point, _ = openload.saturation(offer, guess, steps, openload.answered)
             session.keep(boot, cells[0]._replace(group="saturation"), {"saturation_per_s": round(point, 1)})
         attempt(session, boot, server, cells[0], whole, tries=1)
     serve(session, boot, variant, device, [p.Cell("search", variant, connections, link=link)], work, **how)
@@ -398,7 +404,7 @@ def finish(session, machine):
     args = session.args
     raw = args.out / "raw.jsonl"
     demo = p.TAP if p.TAP in args.links else args.links[0]	# what the demo's figures are of
-    same = [l for l in session.lines if (l["group"], l["file"], l["pipeline"], l["link"]) == ("closed", p.SMALL, 1, demo)]
+    same = [l for l in session.lines if (l["group"], l["file"], l["pipeline"], l["link"]) == ("closed", p.SMALL, 1, demo) and "failed" not in l]
     raw.write_text("".join(json.dumps(l) + "\n" for l in [{"machine": machine}] + same), encoding="utf-8")
     widetable.write(args.out)
     done = subprocess.run([g.BUILD / "bin/nomctl", "compare", raw, "--json", args.out / "compare.json"], stdout=subprocess.DEVNULL, check=False)

@@ -17,6 +17,7 @@ import pathlib
 import statistics
 import sys
 
+import httpload
 import plan as p
 import tuning
 
@@ -24,7 +25,7 @@ KEY = p.Cell._fields
 FIGURES = ("requests_per_s", "offered_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "latency_us.p999",
            "latency_us.max", "latency_corrected_us.sd", "instructions_per_request.user", "instructions_per_request.kernel", "instructions",
            "doorbells_per_request", "interrupts_per_request", "syscalls_per_request", "context_switches_per_request", "exits_per_request", "irq_injections_per_request", "cpu_us_per_request",
-           "idle_share", "late", "waited", "unsent", "unanswered", "errors", "w_seen_us", "other_cpu", "saturation_per_s", "bytes_per_request")
+           "idle_share", "late", "waited", "unsent", "unanswered", "errors", "error_share", "w_seen_us", "other_cpu", "saturation_per_s", "bytes_per_request")
 
 
 def median(values):
@@ -37,7 +38,15 @@ def instructions(line):
     return cost["user"] + cost["kernel"] if cost else None
 
 
+def error_share(line):
+    """Part of a load's requests that came to nothing; of an open loop, of those that were due."""
+    requests = line.get("requests", line.get("due"))
+    return httpload.error_share(line["errors"], requests) if requests is not None and "errors" in line else None
+
+
 def figure(line, name):
+    if name == "error_share":
+        return error_share(line)
     if name == "instructions":
         return instructions(line)
     for part in name.split("."):
@@ -48,10 +57,10 @@ def figure(line, name):
 
 
 def rows_of(lines):
-    """One row for each cell, in the order of their first lines; searches for saturation are left out."""
+    """One row for each cell, in the order of their first lines; searches for saturation, and what was loaded once more, are left out."""
     cells = {}
     for line in lines:
-        if line["group"] != "search":
+        if line["group"] != "search" and not line.get("again"):
             cells.setdefault(tuple(line[k] for k in KEY), []).append(line)
     rows = []
     for key, members in cells.items():
@@ -61,7 +70,7 @@ def rows_of(lines):
             row[name] = median(values)
             row[f"{name}.min"], row[f"{name}.max"] = (min(values), max(values)) if values else (None, None)
         row["tuning_nr"] = next((n for n, t in enumerate(tuning.SETTINGS) if t.name == row["tuning"]), None)	# for plots
-        row["boots"] = len({l["boot"] for l in members})
+        row["boots"] = len({l["boot"] for l in members if "failed" not in l})
         rows.append(row)
     return rows
 
@@ -163,6 +172,10 @@ def reach(rows):
     for connections, direction, offloads in sorted(bulk, key=lambda b: (b[2] == p.OFF, b[1], b[0])):
         verdict(f"1 MiB {direction}, offloads {offloads}, nom to best in-tree, {connections} connections", 1,
                 table.ratio("requests_per_s", "nom", connections=connections, file=p.BULK, direction=direction, offloads=offloads), True)
+    for link in dict.fromkeys(r["link"] for r in rows):
+        for whose, variants in (("nom", ("nom",)), ("the in-tree columns", p.IN_TREE)):
+            worst = max((r["error_share.max"] for r in rows if r["link"] == link and r["variant"] in variants and r["error_share.max"] is not None), default=None)
+            verdict(f"errors, part of the requests of the worst load, {whose}", httpload.MOST_ERRORS, worst, False, link)
     plain("doorbells a request, nom, 64 connections", 0.1, table.get("doorbells_per_request", "nom"))
     plain("device interrupts a request, nom, 64 connections", 0.001, table.get("interrupts_per_request", "nom"))
     plain("system calls a request, nom, 64 connections", 0.001, table.get("syscalls_per_request", "nom"))

@@ -222,11 +222,13 @@ def lucky_settings_lose_in_the_second_boot():
 @tap.test
 def saturation_is_searched_for():
     def server(limit):
-        return lambda rate: {"offered_per_s": rate, "achieved_per_s": min(rate, limit)}
+        return lambda rate: {"offered_per_s": rate, "achieved_per_s": min(rate, limit), "due": 1000, "errors": {"lost": int(rate > limit / 2)}}
     for limit, guess in ((1000, 1000), (1000, 300), (1000, 8000)):
         point, seen = openload.saturation(server(limit), guess, steps=8)
         assert 0.8 * limit <= point <= limit, (limit, guess, point)
         assert len(seen) == 8
+    assert not openload.answered({"offered_per_s": 100, "achieved_per_s": 100, "due": 1000, "errors": {"lost": 1, "refused": 1}}), "who hangs up does not serve"
+    assert openload.answered({"offered_per_s": 100, "achieved_per_s": 100, "due": 1000, "errors": {"lost": 1, "stray": 5}})
     point, _ = openload.saturation(server(0), 1000, steps=4)
     assert point == 0
 
@@ -320,7 +322,7 @@ def page_states_settings_and_every_figure():
     for column in (*p.LOADED_OPEN, "packet", "xdp"):
         assert line_of(page, "Idle", TITLES[column], "nobody asks (tap)") == ["0.5000"], f"idle {column}"
     assert line_of(page, "Closed loop", TITLES["nom"], "64 connections (tap)")[-3:] == ["1.250", "–", "3"], "injected interrupts and errors"
-    assert line_of(page, "Open loop", TITLES["nom"], "64 connections, offered 0.5 (tap)")[-2:] == ["7", "–"], "unanswered"
+    assert line_of(page, "Open loop", TITLES["nom"], "64 connections, offered 0.5 (tap)")[-3:] == ["7", "–", "–"], "unanswered"
     without = (directory / "wide.csv").read_text().replace("requests_per_s.max", "was").replace("latency_us.p99.max", "was").replace("latency_us.sd.max", "was").replace(
         "saturation_per_s.max", "was")
     (directory / "without.csv").write_text(without)
@@ -456,19 +458,25 @@ class FakeBoot(wide.Boot):
         return 0
 
 
+HANGS_UP = set()	# variants and connections whose server hangs up on one of a hundred
+
+
 def wrk(url, connections, seconds, pipeline=1, upload=0):
     assert url.startswith(("http://none", f"http://10.0.{FakeServer.now.nic}.2")), url
     if url != FakeServer.now.url:	# which only warms
         assert bool(upload) == url.endswith(nhttpd.SINK) == FakeServer.now.sink, "uploads go to a server that takes them, and nothing else does"
     if (FakeServer.now.variant, connections) == ("nginx", 1) and not FakeBoot.whole:
         raise httpload.LoadError("no request was answered")
-    return {"requests": FakeServer.now.rate() * seconds, "seconds": seconds, "bytes": 400 * FakeServer.now.rate() * seconds, "errors": 0, "corrected": {}, **latency(100)}
+    requests = FakeServer.now.rate() * seconds
+    if (FakeServer.now.variant, connections) in HANGS_UP:
+        httpload.check_errors(requests // 100, requests)
+    return {"requests": requests, "seconds": seconds, "bytes": 400 * requests, "errors": 0, "corrected": {}, **latency(100)}
 
 
 def nom_load(url, rate, connections, seconds, extra=()):
     limit = 2 * FakeServer.now.rate()
     return {"offered_per_s": rate, "achieved_per_s": min(rate, limit), "unsent": 0, "unanswered": 0, "waited": 0, "late": 0, "late_max_us": 0,
-            "due": 100, "latency_us": latency(100)}
+            "due": 100, "latency_us": latency(100), "errors": {"status": 0, "lost": 0, "protocol": 0, "refused": int((FakeServer.now.variant, connections) in HANGS_UP), "stray": 0}}
 
 
 def compare_fakes(name, whole, unusable=None, link=None, variants=p.VARIANTS):
@@ -579,6 +587,33 @@ def failed_cells_fail_the_comparison_and_spare_the_rest():
     assert status == 1
     rows = widetable.Rows(json.loads((out / "wide.json").read_text())["rows"])
     assert rows.get("requests_per_s", "nginx", 1) is None and rows.get("requests_per_s", "nginx", 64) == 900
+
+
+@tap.test
+def servers_that_hang_up_are_not_fast_but_failed():
+    HANGS_UP.add(("nom", 500))
+    try:
+        status, out = compare_fakes("lossy", whole=True)
+    finally:
+        HANGS_UP.clear()
+    assert status == 1
+    whole = json.loads((out / "wide.json").read_text())
+    rows = widetable.Rows(whole["rows"])
+    assert rows.get("requests_per_s", "nom", 500) is None and rows.get("requests_per_s", "nom", 500, group="open", level=0.5) is None, "no figure of a load with errors"
+    assert rows.get("requests_per_s", "nom", 64) == 5000 and 0.009 < rows.get("error_share", "nom", 500) < 0.011
+    seen = {(c["what"].split(", ")[-1], c["link"]): c for c in whole["reach"] if c["what"].startswith("errors")}
+    assert {where: c["reached"] for where, c in seen.items()} == {(whose, link): whose != "nom" for whose in ("nom", "the in-tree columns") for link in p.LINKS}, seen
+    done = subprocess.run([ROOT / "scripts/report-wide", "--out", out], capture_output=True, text=True, check=False)
+    page = (out / "index.html").read_text()
+    assert done.returncode == 0 and "Loads that failed" in page and "50 errors beside 5000 requests: more than 0.1%" in page and "loaded once more" in page, done.stderr
+    assert not [r for r in json.loads((out / "compare.json").read_text())["results"] if (r["variant"], r["connections"]) == ("nom", 500)]
+    for errors, requests, bad in ((1, 1000, False), (2, 1000, True), (0, 0, False)):
+        try:
+            httpload.check_errors(errors, requests)
+        except httpload.Lossy:
+            assert bad, (errors, requests)
+        else:
+            assert not bad, (errors, requests)
 
 
 @tap.test
