@@ -73,18 +73,23 @@ def wait_until_served(host, port, path, bytes_wanted, deadline_s):
     raise LoadError(f"http://{host}:{port}{path} is not served within {deadline_s} s: {last}")
 
 
+def command(url, connections, seconds):
+    """One thread, and no answer in 5 s is an error."""
+    return ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(SCRIPT), url]
+
+
 def run(url, connections, seconds, pipeline=1, upload=0, lossy=False):
     """wrk's figures as a dict (load.lua), for `seconds` (whole ones) of load.
 
     pipeline: requests sent together on each connection; a latency is then that of all of them.
     upload: bytes that each request carries, by PUT.  lossy: errors do not matter, as where this only warms.
     """
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(SCRIPT), url]
+    argv = command(url, connections, seconds)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent,
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent,
                               env={**os.environ, "NOM_CONNECTIONS": str(connections), "NOM_PIPELINE": str(pipeline), "NOM_UPLOAD": str(upload)})
     except subprocess.TimeoutExpired:
-        raise LoadError(f"wrk did not end: {' '.join(command)}") from None
+        raise LoadError(f"wrk did not end: {' '.join(argv)}") from None
     except OSError as error:
         raise LoadError(f"wrk does not start: {error}") from None
     if done.returncode < 0:

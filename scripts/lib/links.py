@@ -81,6 +81,16 @@ def closed_figures(got, seconds):
             "corrected": {}, "link_figures": got["link"]}
 
 
+def closed_words(url, connections, seconds, pipeline):
+    """What nom-peer is asked for a closed loop."""
+    return [str(word) for word in ("--closed", "--connections", connections, "--seconds", seconds, "--depth", pipeline, "--drain", CLOSED_DRAIN_S, url)]
+
+
+def open_words(url, rate, connections, seconds):
+    return [str(word) for word in ("--rate", rate, "--connections", connections, "--seconds", seconds, "--warm-up", openload.WARM_S,
+                                   "--drain", openload.DRAIN_S, "--seed", openload.SEED, url)]
+
+
 class VhostUser:
     """The server itself, without a host's stack before it."""
     name = "vhost-user"
@@ -158,8 +168,7 @@ class VhostUser:
         return figures
 
     def closed(self, url, connections, seconds, pipeline=1):
-        got = self.ask("--closed", "--connections", connections, "--seconds", seconds, "--depth", pipeline, "--drain", CLOSED_DRAIN_S, url,
-                       timeout=seconds + 30)
+        got = self.ask(*closed_words(url, connections, seconds, pipeline), timeout=seconds + 30)
         figures = closed_figures(got, seconds)
         if not figures["requests"]:
             raise LoadError(f"no request was answered ({figures['errors']} errors)")
@@ -167,8 +176,7 @@ class VhostUser:
         return figures
 
     def offered(self, url, rate, connections, seconds):
-        return self.ask("--rate", f"{rate:.1f}", "--connections", connections, "--seconds", seconds, "--warm-up", openload.WARM_S,
-                        "--drain", openload.DRAIN_S, "--seed", openload.SEED, url, timeout=seconds + 30)
+        return self.ask(*open_words(url, f"{rate:.1f}", connections, seconds), timeout=seconds + 30)
 
     def wait_until_served(self, host, port, path, bytes_wanted, deadline_s):
         end, last = time.monotonic() + deadline_s, "no answer"

@@ -23,16 +23,20 @@ def check_built():
         raise LoadError("build/bin/nom-load is not built: run `make user`")
 
 
+def command(url, rate, connections, seconds, extra=()):
+    return [str(NOM_LOAD), "--rate", rate, "--connections", str(connections), "--seconds", str(seconds),
+            "--warm-up", str(WARM_S), "--drain", str(DRAIN_S), "--seed", str(SEED), *extra, url]
+
+
 def run(url, rate, connections, seconds, extra=()):
     """nom-load's figures as a dict; LoadError when nothing was answered."""
-    command = [str(NOM_LOAD), "--rate", f"{rate:.1f}", "--connections", str(connections), "--seconds", str(seconds),
-               "--warm-up", str(WARM_S), "--drain", str(DRAIN_S), "--seed", str(SEED), *extra, url]
+    argv = command(url, f"{rate:.1f}", connections, seconds, extra)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 30, check=False, preexec_fn=die_with_parent)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LoadError(f"nom-load: {error}") from None
     if done.returncode:
-        raise LoadError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()[-200:]}")
+        raise LoadError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()[-200:]}")
     return json.loads(done.stdout)
 
 

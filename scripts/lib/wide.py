@@ -29,14 +29,13 @@ import nginx
 import nhttpd
 import openload
 import plan as p
+import stated
 import tuning
 import widetable
 from boots import say
+from stated import IDLE_S, IDLE_SETTLE_S, PRICE
 
-IDLE_S = 2
-IDLE_SETTLE_S = 0.5
 BEGIN = 1.5		# a search begins at half of its guess, and saturation is seldom far from a closed loop's rate
-PRICE = 1
 AS = {"nginx": "linux-default", "packet": "linux-default", "xdp": "linux-default", "nom-priced": "nom"}		# whose device suits it, too
 
 
@@ -77,9 +76,10 @@ class Session:
         self.out.flush()
         return entry
 
-    def note(self, link, variant, how, server, swept):
+    def note(self, boot, variant, how, server, device, swept):
         """Every setting of a server that differs from others, for the page."""
-        name = variant + (f", {how['tuned'].name}" if how.get("tuned") else "") + (", W swept" if swept else "") + f", {link}"
+        several = len(p.devices(boot.link.name, self.accel)) > 1
+        name = stated.name_of_server(variant, how, boot.link.name, boot.offloads, device if several else None, swept)
         if name not in self.ran:
             self.ran[name] = "; ".join(f"{k}: {v}" for k, v in server.settings().items())
 
@@ -196,7 +196,7 @@ def serve(session, boot, variant, device, cells, work, swept=False, **how):
             nhttpd.Server(boot.guest, variant, size, link=boot.link, nic=nic, **how)
         with make as server:
             boot.pin(variant)
-            session.note(boot.link.name, variant, how, server, swept)
+            session.note(boot, variant, how, server, device, swept)
             if variant not in session.warm:
                 session.warm.add(variant)
                 try:
@@ -385,20 +385,6 @@ def tell_choices(session, link):
             say(f"best by connections, {where}: " + "; ".join(f"{c}: {text}" for c, text in found.items()))
 
 
-def about(args, boot):
-    machine, plan = boots.about_machine(args, boot.guest), p.PLANS[args.plan]
-    machine["settings"].update({
-        "file_bytes": p.FILES[p.SMALL][1], "bulk_bytes": p.FILES[p.BULK][1], "plan": {args.plan: {**plan._asdict(), "settings": [s.name for s in plan.settings]}},
-        "variants": {**{v: nhttpd.VARIANTS.get(v) for v in args.variants if v in nhttpd.VARIANTS and v != "linux-tuned"},
-                     **({"linux-tuned": "in-tree stack, core 0, with the best of the settings that were swept"} if "linux-tuned" in args.variants else {}),
-                     **({"nginx": "Debian's nginx, in-tree stack with the kernel's defaults, core 0; " + nginx.configuration()} if "nginx" in args.variants else {})},
-        "tunings": {s.name: s.text() for s in tuning.SETTINGS}, "scenario": [{"connections": c, "price": PRICE} for c in plan.connections],
-        "links": {name: links.LINKS[name].text for name in args.links}, **({"link_left_out": args.left_out} if args.left_out else {}),
-        "open_loop": f"nom-load or nom-peer, Poisson, seed {openload.SEED}, warm-up {openload.WARM_S} s, drain {openload.DRAIN_S} s, "
-                     f"saturated below {openload.SERVED:.0%} of the offered load"})
-    return machine
-
-
 def finish(session, machine):
     """All tables of the lines; exit status."""
     args = session.args
@@ -446,7 +432,7 @@ def compare(args):
         def work(boot, stages):
             nonlocal machine
             if machine is None:
-                machine = about(args, boot)
+                machine = stated.about(args, boot)
             where = boot.link.name + ("" if boot.offloads else ", no offloads")
             if where not in commands:
                 commands[where] = " ".join(boot.guest.command)

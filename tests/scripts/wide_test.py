@@ -6,6 +6,7 @@ No guest is booted and nothing is timed: the lines are made up, with known ratio
 """
 import argparse
 import csv
+import html
 import importlib.machinery
 import importlib.util
 import json
@@ -414,7 +415,7 @@ class FakeServer:
         return {"doorbells_rx": 1, "doorbells_tx": 1}
 
     def settings(self):
-        return {"command": f"made-up {self.variant}", "knobs": "w_us=0"}
+        return {"command": f"made-up {self.variant}{' --sink' * self.sink}", "knobs": "w_us=0"}
 
     def w_us(self):
         return self.w or 0
@@ -517,10 +518,15 @@ def from_boots_to_compare_json():
         assert rate == searched[0] and 1.5 * 1350 < rate <= 2 * 1360, (where, rate, searched)
     assert machine["settings"]["qemu_command"] == {where: "qemu made-up" for where in (*p.LINKS, "tap, no offloads")}
     ran = machine["settings"]["ran"]
-    assert ran["nom, tap"] == ran["nom, W swept, tap"] == "command: made-up nom; knobs: w_us=0", ran
-    assert {f"linux-tuned, {t.name}, {link}" for t in tuning.SETTINGS for link in p.LINKS} <= set(ran) and "nginx, vhost-user" in ran, ran
+    assert ran["nom, tap, ioeventfd=on"] == ran["nom, W swept, tap, ioeventfd=on"] == "command: made-up nom; knobs: w_us=0", ran
+    assert ran["nom, uploads, tap, ioeventfd=on"] == ran["nom, uploads, tap, no offloads, ioeventfd=on"] == "command: made-up nom --sink; knobs: w_us=0", ran
+    assert {f"linux-tuned, {t.name}, {where}" for t in tuning.SETTINGS for where in ("tap, ioeventfd=on", p.PEER)} <= set(ran) and "nginx, vhost-user" in ran, ran
     done = subprocess.run([ROOT / "scripts/report-wide", "--out", out], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "made-up linux-tuned" in (out / "index.html").read_text(), done.stderr
+    page = html.unescape((out / "index.html").read_text())
+    for stated in (f"wrk {' '.join(httpload.command('', 'CONNECTIONS', 'SECONDS')[1:5])}", "--timeout 5s", "500 connections</dt><dd>2 s", "swept</dt><dd>1 s; where instructions are counted 2 s at 500",
+                   "--depth PIPELINED", "nom-load --rate RATE", "--sink"):
+        assert stated in page, f"not stated: {stated}"
     tuned = [(t, nic) for v, t, nic in FakeServer.started if v == "linux-tuned"]
     assert tuned[:len(tuning.SETTINGS)] == [(t.name, 0) for t in tuning.SETTINGS] and {("gro-off", 1), ("default", 1)} <= set(tuned)
     assert {nic for v, _, nic in FakeServer.started if v in ("linux-default", "nginx", "packet", "xdp", "nom-priced")} == {0}, "the device that suits them"
