@@ -2,7 +2,7 @@
 """openload - drive an HTTP server with nom-load, at a set rate
 
     got = run(url, 5000, 64, seconds=2)     # nom-load(1)'s figures
-    point = saturation(offer, 8000)         # the highest rate that is served
+    point, above, _ = saturation(offer, 8000)       # the highest rate that is served
 """
 import json
 import subprocess
@@ -16,6 +16,7 @@ WARM_S, DRAIN_S = 0.2, 0.3
 SERVED = 0.95			# of the requests due: less is beyond saturation
 SEED = 1
 STEP_UP, SEARCH_STEPS = 1.5, 5
+MORE_STEPS = 6			# of a search that must end with an upper bound: eleven times as far
 
 
 def check_built():
@@ -55,13 +56,14 @@ def answered(figures):
     return served(figures) and error_share(errors(figures), figures["due"]) <= MOST_ERRORS
 
 
-def saturation(offer, guess, steps=SEARCH_STEPS, good=served):
-    """(the highest rate of a search that was served, all figures); offer(rate) yields nom-load's figures.
+def saturation(offer, guess, steps=SEARCH_STEPS, good=served, more=0):
+    """(the highest rate of a search that was served, the lowest that was not, all figures); offer(rate) yields nom-load's figures.
 
-    Upwards from half of the guess until a rate is not served, then by halves.
+    Upwards from half of the guess until a rate is not served, then by halves.  After its steps it goes on upwards, @more of
+    them at most, while all was served: without an upper bound (None) the first figure is less than what there is.
     """
     seen, low, high, rate = [], 0.0, None, guess / 2
-    for _ in range(steps):
+    while len(seen) < steps or (high is None and len(seen) < steps + more):
         figures = offer(rate)
         seen.append(figures)
         if good(figures):
@@ -70,4 +72,14 @@ def saturation(offer, guess, steps=SEARCH_STEPS, good=served):
         else:
             high = rate
             rate = (low + high) / 2
-    return low, seen
+    return low, high, seen
+
+
+def found(low, high):
+    """Of a search, as it stands in a line."""
+    return {"saturation_per_s": round(low, 1), "not_served_per_s": None if high is None else round(high, 1), "bounded": high is not None}
+
+
+def more_steps(in_tree):
+    """Too low a figure of nom's is held against nom; one of the in-tree stack's would flatter it."""
+    return MORE_STEPS if in_tree else 0

@@ -65,6 +65,12 @@ def w_swept(rows):
     return sorted(chosen, key=lambda r: (r["connections"], r["w_us"] or 0))
 
 
+def shown(row, figure, digits):
+    """A figure; a saturation without an upper bound is marked."""
+    least = "at least " if figure == "saturation_per_s" and row.get("bounded.min") is not None and not row["bounded.min"] else ""
+    return least + f"{row[figure]:,.{digits}f}"
+
+
 def cells(rows):
     """(title, variants, [name, value by variant, spread by variant, nom's ratio to the best in-tree]) of each table."""
     variants = [v for v in TITLES if any(r["variant"] == v and r["group"] == "closed" for r in rows)]
@@ -78,7 +84,7 @@ def cells(rows):
             values = [r[figure] if r else None for r in found]
             if any(v is not None for v in values):
                 ours = values[variants.index("nom")] if "nom" in variants else None
-                lines.append((name, ["" if v is None else f"{v:,.{digits}f}" for v in values],
+                lines.append((name, ["" if v is None else shown(r, figure, digits) for v, r in zip(values, found)],
                               [spread(r, figure, digits) for r in found],
                               ratio(best_in_tree(rows, group, connections, figure, better), ours, better)))
         if lines:

@@ -296,8 +296,10 @@ def search(session, boot, variant, connections, guess, steps):
             return figures
 
         def whole():
-            point, _ = openload.saturation(offer, guess, steps, openload.answered)
-            session.keep(boot, cells[0]._replace(group="saturation"), {"saturation_per_s": round(point, 1)})
+            low, high, _ = openload.saturation(offer, guess, steps, openload.answered, openload.more_steps(variant in p.IN_TREE))
+            session.keep(boot, cells[0]._replace(group="saturation"), openload.found(low, high))
+            if high is None:
+                say(f"boot {boot.number} {variant}, {connections} connections, {link}: saturates above {low:,.0f}/s; no upper bound was found")
         attempt(session, boot, server, cells[0], whole, tries=1)
     serve(session, boot, variant, device, [p.Cell("search", variant, connections, link=link)], work, **how)
 
@@ -448,6 +450,8 @@ def compare(args):
                              lambda boot, b=one: work(boot, b.stages), progress)
         machine["settings"]["best_by_connections"] = session.choices.texts()
         machine["settings"]["saturation_of_in_tree_per_s"] = {f"{link}, {c} connections": rate for link, found in session.saturated.items() for c, rate in found.items()}
+        machine["settings"]["saturation_without_upper_bound"] = "; ".join(dict.fromkeys(
+            f"{l['link']}, {l['variant']}, {l['connections']} connections" for l in session.lines if l["group"] == "saturation" and l.get("bounded") is False)) or "none"
         machine["settings"]["qemu_command"] = commands
         machine["settings"]["ran"] = session.ran
         # again and whole: without the lines of boots that were repeated, and with the machine

@@ -225,13 +225,37 @@ def saturation_is_searched_for():
     def server(limit):
         return lambda rate: {"offered_per_s": rate, "achieved_per_s": min(rate, limit), "due": 1000, "errors": {"lost": int(rate > limit / 2)}}
     for limit, guess in ((1000, 1000), (1000, 300), (1000, 8000)):
-        point, seen = openload.saturation(server(limit), guess, steps=8)
+        point, above, seen = openload.saturation(server(limit), guess, steps=8)
+        assert point < above, (point, above)
         assert 0.8 * limit <= point <= limit, (limit, guess, point)
         assert len(seen) == 8
     assert not openload.answered({"offered_per_s": 100, "achieved_per_s": 100, "due": 1000, "errors": {"lost": 1, "refused": 1}}), "who hangs up does not serve"
     assert openload.answered({"offered_per_s": 100, "achieved_per_s": 100, "due": 1000, "errors": {"lost": 1, "stray": 5}})
-    point, _ = openload.saturation(server(0), 1000, steps=4)
-    assert point == 0
+    assert openload.saturation(server(0), 1000, steps=4)[0] == 0
+    low, high, seen = openload.saturation(server(1000), 200, steps=3)
+    assert (low, high, len(seen)) == (225, None, 3) and openload.found(low, high)["bounded"] is False, "said where it ended too early"
+    low, high, seen = openload.saturation(server(1000), 200, steps=3, more=openload.more_steps(True))
+    assert low <= 1000 < high and 3 < len(seen) <= 3 + openload.MORE_STEPS and openload.found(low, high)["bounded"]
+    assert len(openload.saturation(server(1e9), 200, steps=3, more=openload.more_steps(True))[2]) == 3 + openload.MORE_STEPS and openload.more_steps(False) == 0
+
+
+@tap.test
+def saturation_without_an_upper_bound_is_marked():
+    def reach_of(**bounded):
+        some = [{**l, "bounded": bounded.get(l["variant"].replace("-", "_"), True), "not_served_per_s": None} if l["group"] == "saturation" else l for l in lines()]
+        return some, next(c for c in widetable.reach(widetable.rows_of(some)) if c["what"].startswith("open-loop saturation"))
+    assert reach_of()[1] == {**reach_of()[1], "bound": None, "reached": False, "what": "open-loop saturation point, nom to best in-tree"}
+    some, claim = reach_of(nom=False)
+    assert claim["what"].endswith("(at least)") and claim["reached"] is False
+    page = (left_in("bound", some), subprocess.run([ROOT / "scripts/report-wide", "--out", TMP / "bound"], capture_output=True, check=True))[0] / "index.html"
+    assert line_of(page.read_text(), "Saturation", "nom", "64 connections (tap)") == ["at least 4,900", "not found"]
+    some, claim = reach_of(linux_tuned=False)
+    assert claim["what"].endswith("(at most)") and claim["reached"] is False, "not reached even so"
+    for l in some:
+        l["saturation_per_s"] = 4 * l["saturation_per_s"] if l["group"] == "saturation" and l["variant"] == "nom" else l.get("saturation_per_s")
+    claim = next(c for c in widetable.reach(widetable.rows_of(some)) if c["what"].startswith("open-loop saturation"))
+    assert (claim["seen"], claim["reached"]) == (7.84, None), "too low a figure of the in-tree stack must not flatter"
+    assert reach_of(nom=False, linux_default=False)[1]["reached"] is None
 
 
 @tap.test
@@ -319,7 +343,7 @@ def page_states_settings_and_every_figure():
     assert "MISSED" in page and "reached" in page and "Others took 50%" in page
     assert "<small>1,000 … 100,000</small>" in page, "the spread is beside the median"
     for column, mean in SATURATION.items():
-        assert line_of(page, "Saturation", TITLES[column], "64 connections (tap)") == [f"{mean:,}"], column
+        assert line_of(page, "Saturation", TITLES[column], "64 connections (tap)") == [f"{mean:,}", "–"], column
     for column in (*p.LOADED_OPEN, "packet", "xdp"):
         assert line_of(page, "Idle", TITLES[column], "nobody asks (tap)") == ["0.5000"], f"idle {column}"
     assert line_of(page, "Closed loop", TITLES["nom"], "64 connections (tap)")[-3:] == ["1.250", "–", "3"], "injected interrupts and errors"
@@ -516,6 +540,8 @@ def from_boots_to_compare_json():
         searched = [l["saturation_per_s"] for l in all_lines if (l["group"], l["link"], l["connections"], l["variant"]) ==
                     ("saturation", link, int(connections.split()[0]), "linux-tuned")]
         assert rate == searched[0] and 1.5 * 1350 < rate <= 2 * 1360, (where, rate, searched)
+    assert all(l["bounded"] == (l["not_served_per_s"] is not None) for l in all_lines if l["group"] == "saturation")
+    assert all(l["bounded"] for l in all_lines if l["group"] == "saturation" and l["variant"] in p.IN_TREE), "searched for until something is not served"
     assert machine["settings"]["qemu_command"] == {where: "qemu made-up" for where in (*p.LINKS, "tap, no offloads")}
     ran = machine["settings"]["ran"]
     assert ran["nom, tap, ioeventfd=on"] == ran["nom, W swept, tap, ioeventfd=on"] == "command: made-up nom; knobs: w_us=0", ran
