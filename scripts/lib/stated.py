@@ -54,4 +54,5 @@ def about(args, boot):
         "open_loop": f"nom-load or nom-peer, Poisson, seed {openload.SEED}, warm-up {openload.WARM_S} s, drain {openload.DRAIN_S} s, "
                      f"saturated below {openload.SERVED:.0%} of the offered load",
         "seconds_of": seconds(args), "load_commands": commands()})
+    machine["left_out"] = p.left_out(plan, args.variants)
     return machine

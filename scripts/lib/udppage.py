@@ -162,6 +162,7 @@ executes, nom, packet socket and AF_XDP ring 3 while the loop has work and all o
 <h2>The best settings and devices of each load</h2><p>By rate: what the columns have; of the two best in-tree settings the better after a second boot.
 ioeventfd=on: QEMU's device thread takes doorbells (its default); off: the vCPU that rings.</p>{best}
 <h2>Settings and devices swept</h2><div class="scroll"><table><thead><tr><th>setting</th><th>under way</th><th>ioeventfd</th><th>requests/s</th><th>instructions</th><th>boots</th><th>knobs</th></tr></thead><tbody>{tune}</tbody></table></div>
+<h2>What is left out</h2><p>Other loads than {" and ".join(str(c) for c in CLOSED)} under way; equal offered loads: the open loop is the search for saturation; payloads of other lengths; other links than the tap.</p>
 <h2>Settings</h2>{page.definitions([*settings.items(), *ran(lines)])}
 </main></html>
 """

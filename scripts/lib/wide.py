@@ -320,7 +320,7 @@ def stage_saturation(session, boot, stage):
 def stage_ends(session, boot, stage):
     """Where the faster of the in-tree stack's columns saturates with one connection, and with many."""
     link = boot.link.name
-    for connections in session.plan.ends:
+    for connections in p.searched(session.plan):
         rates = {v: session.rate(v, connections, link) for v in p.IN_TREE}
         best = max((v for v in rates if rates[v]), key=rates.get, default=None)
         if best:
