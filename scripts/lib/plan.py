@@ -54,14 +54,14 @@ LEAST_S = {500: 2}		# connections: seconds of load, or handshakes are what is me
 
 
 class Cell(NamedTuple):
-    """group: closed, sweep, tune, idle, open, search or saturation."""
+    """group: closed, sweep, tune, idle, open, search, saturation, or one of TRIALS."""
     group: str
     variant: str
     connections: int
     file: str = SMALL
     pipeline: int = 1
     w_us: Optional[int] = None		# nom: fixed; None: its default
-    tuning: Optional[str] = None	# of a sweep over the in-tree stack's settings
+    tuning: Optional[str] = None	# of a sweep or trial over the in-tree stack's settings
     level: Optional[float] = None	# open loop: part of the in-tree stack's saturation with as many connections on this link
     link: str = TAP
     direction: str = DOWN			# of the file; up: the request carries it
@@ -95,19 +95,24 @@ class Plan(NamedTuple):
     count_bulk: bool		# pipelined requests and files of 1 MiB are counted, too
     cross: bool			# every setting on every device, not only the best few
     alone: bool			# no pipelined requests over the second link
+    trials: bool		# the tuned column has other settings where another figure than the small file's rate is judged (lib/trials.py)
     settings: tuple = tuning.SETTINGS
 
 
 END_LEVEL, END_STEPS = 0.5, 3
+TRIALS = ("trial-open", "trial-bulk")
+TRIAL_LEVEL, TRIAL_BULK = 0.5, 8	# of saturation; connections with files of 1 MiB
+TRIED_BEST = 2			# of the settings by rate, beside those that are always tried
+ALSO_TRIED = tuple(s.name for s in tuning.SETTINGS if (s.defer_irqs or s.threaded) and not s.prefer_us)
 SWEEP_S = 1
 NOTHING = Plan(boots=1, count_boots=1, seconds=1, connections=(1, 64), peer_connections=(1, 64), bulk=(), bare=(), pipelined=(), sweep_w=(), sweep=(), levels=(),
-               ends=(), more_open=(), more_boots=0, search_steps=0, count_tune=(1, 64), count_bulk=False, cross=False, alone=True)
+               ends=(), more_open=(), more_boots=0, search_steps=0, count_tune=(1, 64), count_bulk=False, cross=False, alone=True, trials=False)
 QUICK = NOTHING._replace(connections=(1, 8, 64, 500), peer_connections=(1, 64, 500), bulk=(8,), bare=(8,), pipelined=(64,), sweep_w=(0, 5, 20, 80), sweep=(1, 64),
                          levels=(0.25, 0.5, 0.9), ends=(1, 500), search_steps=3)
 FULL = Plan(boots=5, count_boots=1, seconds=2, connections=(1, 8, 64, 500), peer_connections=(1, 8, 64, 500), bulk=(1, 8, 64), bare=(8,), pipelined=(1, 64),
             sweep_w=(0, 2, 5, 10, 20, 40, 80), sweep=(1, 8, 64, 500), levels=(0.1, 0.25, 0.5, 0.75, 0.9, 1.0), ends=(1, 500),
             more_open=((1, 0.75), (8, 0.5), (8, 0.75), (500, 0.75)), more_boots=3, search_steps=4,
-            count_tune=(1, 8, 64, 500), count_bulk=True, cross=True, alone=False)
+            count_tune=(1, 8, 64, 500), count_bulk=True, cross=True, alone=False, trials=True)
 TRY = NOTHING._replace(settings=(tuning.DEFAULT, tuning.CLASSIC, *tuning.SETTINGS[1:2]), bulk=(8,), bare=(8,), pipelined=(64,), sweep_w=(0, 20), sweep=(64,), levels=(0.5,), ends=(1,), search_steps=2)
 # What tests/reach/requests counts: nothing but requests for the small file, against every setting of the in-tree stack.
 COUNTS = NOTHING._replace(boots=0, connections=(1, 64, 500), count_tune=(1, 64, 500))
@@ -173,6 +178,14 @@ def opened(plan, variant, link=TAP, boot=1):
     return [Cell("open", variant, c, level=level, link=link) for c, level in offered]
 
 
+def trials(plan, kind, link):
+    """As many cells as there may be: the settings are chosen by what a sweep found."""
+    tried = plan.settings[:TRIED_BEST + len(ALSO_TRIED)]
+    if kind == "trial-bulk":
+        return [Cell(kind, "linux-tuned", TRIAL_BULK, file=BULK, direction=d, tuning=s.name, link=link) for d in (DOWN, UP) for s in tried]
+    return [Cell(kind, "linux-tuned", c, level=TRIAL_LEVEL, tuning=s.name, link=link) for s in tried for c in sorted({OPEN_CONNECTIONS, *searched(plan)})]
+
+
 class Stage(NamedTuple):
     """name: what lib/wide.py does for it; servers: that it starts, at most."""
     name: str
@@ -205,6 +218,9 @@ def sweep_stages(plan, variants, link, connections, devs, nom_too):
         stages.append(Stage("device", "linux-default", [c for cells in on_devices("linux-default", connections, link, devs) for c in cells], len(devs)))
     if nom_too and "nom" in variants and len(devs) > 1:
         stages.append(Stage("device", "nom", [c for cells in on_devices("nom", connections, link, devs) for c in cells], len(devs)))
+    if nom_too and plan.trials and plan.bulk and link == TAP and "linux-tuned" in variants:
+        tried = trials(plan, "trial-bulk", link)
+        stages.append(Stage("trial-bulk", "linux-tuned", tried, len(tried)))
     return stages
 
 
@@ -216,7 +232,7 @@ def closed_stages(plan, variants, link, counting):
             continue
         if not counting and link == TAP and variant in IDLE:
             cells = cells + [Cell("idle", variant, OPEN_CONNECTIONS)]
-        servers = len({(c.direction, c.connections) for c in cells}) if variant == "linux-tuned" else 2 * len({c.direction for c in cells})
+        servers = len({(c.direction, c.file if plan.trials and c.file == BULK else c.connections) for c in cells}) if variant == "linux-tuned" else 2 * len({c.direction for c in cells})
         stages.append(Stage("closed", variant, cells, servers))
     if "nom" in variants and link == TAP and plan.sweep_w:
         stages.append(Stage("w", "nom", [c for cells in sweep(plan) for c in cells], 1))
@@ -232,6 +248,8 @@ def open_stages(plan, variants, link, number):
     ends = searched(plan)
     if number == 1 and ends and any(v in IN_TREE for v in loaded):
         stages.append(Stage("ends", None, [], len(ends), len(ends) * END_STEPS))
+    if number == 1 and plan.trials and "linux-tuned" in loaded:
+        stages.append(Stage("trial-open", "linux-tuned", trials(plan, "trial-open", link), TRIED_BEST + len(ALSO_TRIED)))
     offered = {v: opened(plan, v, link, number) for v in loaded}
     return stages + [Stage("open", v, cells, len({c.connections for c in cells})) for v, cells in offered.items()]
 
@@ -310,6 +328,8 @@ BOOT_S, SERVER_S, WARM_S, CELL_S, COUNT_S, OPEN_S, IDLE_S = 10, 0.7, 1, 0.3, 0.2
 
 def load_s(cell, seconds, counting):
     """Of a cell's load; sweeps are short, but handshakes under the counting plugin are not."""
+    if cell.group in TRIALS:
+        return SWEEP_S
     if cell.group == "tune":
         return LEAST_S.get(cell.connections, SWEEP_S) if counting else SWEEP_S
     return max(seconds, LEAST_S.get(cell.connections, 1))
@@ -318,7 +338,7 @@ def load_s(cell, seconds, counting):
 def cell_s(cell, seconds, counting):
     if cell.group == "idle":
         return IDLE_S
-    return load_s(cell, seconds, counting) + (OPEN_S if cell.group == "open" else CELL_S + COUNT_S * counting)
+    return load_s(cell, seconds, counting) + (OPEN_S if cell.level is not None else CELL_S + COUNT_S * counting)
 
 
 def duration_s(booted, seconds):

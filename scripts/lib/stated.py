@@ -28,8 +28,18 @@ def seconds(args):
     """Of each kind of load, where that is not seconds_per_cell."""
     few = {c: max(least, args.seconds) for c, least in p.LEAST_S.items()}
     return {**{f"{c} connections": f"{s} s, for handshakes" for c, s in few.items()},
-            "settings and devices swept": f"{p.SWEEP_S} s; where instructions are counted " + ", ".join(f"{s} s at {c} connections" for c, s in p.LEAST_S.items()),
+            "settings and devices swept or tried": f"{p.SWEEP_S} s; where instructions are counted " + ", ".join(f"{s} s at {c} connections" for c, s in p.LEAST_S.items()),
             "warming up": "1 s of each variant in each boot, not measured", "idle": f"{IDLE_S} s, {IDLE_SETTLE_S} s after the last load"}
+
+
+def chosen_by(plan):
+    """By what figure the tuned column's settings are chosen."""
+    closed = "requests/s of closed loops with the small file, in two boots, for each number of connections"
+    if not plan.trials:
+        return f"{closed}; the open loop and 1 MiB have the same settings, none was looked for that suits these better"
+    also = f"the best {p.TRIED_BEST} of these and {', '.join(p.ALSO_TRIED)} were tried once more each"
+    return (f"{closed}; open loop (p99 and sd): {also}, {p.SWEEP_S} s at {p.TRIAL_LEVEL:g} of saturation with each number of connections, the least p99 is the column's; "
+            f"1 MiB: likewise with {p.TRIAL_BULK} connections in each direction, the highest rate is the column's there, with 1, 64 and without offloads, too")
 
 
 def commands():
@@ -53,6 +63,6 @@ def about(args, boot):
         "links": {name: links.LINKS[name].text for name in args.links}, **({"link_left_out": args.left_out} if args.left_out else {}),
         "open_loop": f"nom-load or nom-peer, Poisson, seed {openload.SEED}, warm-up {openload.WARM_S} s, drain {openload.DRAIN_S} s, "
                      f"saturated below {openload.SERVED:.0%} of the offered load",
-        "seconds_of": seconds(args), "load_commands": commands()})
+        "in_tree_settings_chosen_by": chosen_by(plan), "seconds_of": seconds(args), "load_commands": commands()})
     machine["left_out"] = p.left_out(plan, args.variants)
     return machine

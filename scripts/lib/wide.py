@@ -30,6 +30,7 @@ import nhttpd
 import openload
 import plan as p
 import stated
+import trials
 import tuning
 import widetable
 from boots import say
@@ -82,6 +83,11 @@ class Session:
         name = stated.name_of_server(variant, how, boot.link.name, boot.offloads, device if several else None, swept)
         if name not in self.ran:
             self.ran[name] = "; ".join(f"{k}: {v}" for k, v in server.settings().items())
+
+    def of(self, variant, cell, link):
+        """(how a server is to be started, ioeventfd of its device) for a cell: by the figure that is judged, where that was tried."""
+        tried = trials.best(self.lines, cell, link) if variant == "linux-tuned" else None
+        return ({"tuned": tried.tuning}, tried.ioeventfd) if tried else self.choices.of(variant, cell.connections, link)
 
     def rate(self, variant, connections, link):
         """Median closed-loop rate so far, or None."""
@@ -136,7 +142,7 @@ def open_line(session, boot, server, cell, rate):
     """One open-loop load: (nom-load's figures, the line)."""
     figures = boot.load(lambda: boot.link.offered(nhttpd.url(nic=server.nic), rate, cell.connections, seconds_of(session, boot, cell)))
     lost = openload.errors(figures)
-    if cell.group == "open":	# a search goes where it is too much
+    if cell.level is not None:	# a search goes where it is too much
         httpload.check_errors(lost, figures["due"])
     entry = {k: figures[k] for k in ("offered_per_s", "unsent", "unanswered", "waited", "late", "late_max_us", "due", "other_cpu", "latency_us")}
     entry["errors"] = lost
@@ -267,7 +273,7 @@ def stage_closed(session, boot, stage):
     link, variant = boot.link.name, stage.variant
 
     def key(cell):
-        how, device = session.choices.of(variant, cell.connections, link)
+        how, device = session.of(variant, cell, link)
         return cell.direction, how.get("tuned"), device
     for (direction, tuned, device), cells in grouped(stage.cells, key):
         how = {**({"tuned": tuned} if tuned else {}), **({"sink": True} if direction == p.UP else {})}
@@ -341,29 +347,42 @@ def saturated(session, connections, link):
     return found[connections]
 
 
-def stage_open(session, boot, stage):
+def open_work(session, boot):
     """Equal offered loads."""
-    link, variant = boot.link.name, stage.variant
-
     def work(server, cells):
         for cell in cells:
             def offered(cell=cell):
-                _, entry = open_line(session, boot, server, cell, cell.level * saturated(session, cell.connections, link))
+                _, entry = open_line(session, boot, server, cell, cell.level * saturated(session, cell.connections, boot.link.name))
                 session.progress.step(f"boot {boot.number} {describe(entry, cell)}")
             attempt(session, boot, server, cell, offered)
+    return work
+
+
+def stage_trials(session, boot, stage):
+    """Once each: settings that may suit p99 or 1 MiB better than those that the small file's rate has chosen."""
+    link = boot.link.name
+    planned = [c for c in stage.cells if c.level is None or saturated(session, c.connections, link)]
+    tried = trials.cells(session.choices, session.plan.settings, planned, link)
+    work = (open_work if stage.name == trials.OPEN else closed_work)(session, boot)
+    for (name, device, direction), cells in grouped(tried, lambda c: (c.tuning, c.ioeventfd, c.direction)):
+        serve(session, boot, "linux-tuned", device, cells, work, tuned=tuning.named(name), **({"sink": True} if direction == p.UP else {}))
+
+
+def stage_open(session, boot, stage):
+    link, variant = boot.link.name, stage.variant
 
     def key(cell):
-        how, device = session.choices.of(variant, cell.connections, link)
+        how, device = session.of(variant, cell, link)
         return how.get("tuned"), device
     known = [c for c in stage.cells if saturated(session, c.connections, link)]
     if len(known) < len(stage.cells):
         left_out(session, boot, f"offered loads of {variant}")
     for (tuned, device), cells in grouped(known, key):
-        serve(session, boot, variant, device, cells, work, **({"tuned": tuned} if tuned else {}))
+        serve(session, boot, variant, device, cells, open_work(session, boot), **({"tuned": tuned} if tuned else {}))
 
 
 STAGES = {"settings": stage_settings, "again": stage_again, "device": stage_settings, "confirm": stage_confirm, "closed": stage_closed, "w": stage_w,
-          "saturation": stage_saturation, "ends": stage_ends, "open": stage_open, "bare": stage_closed}
+          "saturation": stage_saturation, "ends": stage_ends, "open": stage_open, "bare": stage_closed, **dict.fromkeys(p.TRIALS, stage_trials)}
 SWEEPS = ("settings", "again", "device", "confirm")
 
 
@@ -448,7 +467,7 @@ def compare(args):
             devices = p.devices(one.link, accel)
             boots.boot_again(lambda b=one, d=devices: Boot(args, b.number, b.counting, extra, b.link, b.offloads, d if len(d) > 1 else ()),
                              lambda boot, b=one: work(boot, b.stages), progress)
-        machine["settings"]["best_by_connections"] = session.choices.texts()
+        machine["settings"]["best_by_connections"] = {**session.choices.texts(), **trials.texts(session.lines)}
         machine["settings"]["saturation_of_in_tree_per_s"] = {f"{link}, {c} connections": rate for link, found in session.saturated.items() for c, rate in found.items()}
         machine["settings"]["saturation_without_upper_bound"] = "; ".join(dict.fromkeys(
             f"{l['link']}, {l['variant']}, {l['connections']} connections" for l in session.lines if l["group"] == "saturation" and l.get("bounded") is False)) or "none"

@@ -19,6 +19,7 @@ import sys
 
 import httpload
 import plan as p
+import trials
 import tuning
 
 KEY = p.Cell._fields
@@ -210,6 +211,8 @@ def winners(lines):
                         found.append({"link": link, "variant": variant, "connections": connections, "by": by, "name": best.text(),
                                       "settings": best.tuning.text() if best.tuning else "", "ioeventfd": best.ioeventfd,
                                       "median": round(best.median, 1), "boots": best.boots})
+    found += [{"link": link, "variant": "linux-tuned", "connections": connections, "by": by, "name": best.text(), "settings": best.tuning.text(),
+               "ioeventfd": best.ioeventfd, "median": round(best.median, 1), "boots": best.boots} for link, connections, by, best in trials.winners(lines)]
     return found
 
 

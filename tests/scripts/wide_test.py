@@ -477,9 +477,12 @@ class FakeServer:
     def check(self):
         pass
 
+    def set_to(self, name):
+        return bool(self.tuning) and self.tuning.name == name
+
     def rate(self):
         """gro-off is the fastest, and the second device is good for it alone."""
-        fastest = self.tuning and self.tuning.name == "gro-off"
+        fastest = self.set_to("gro-off")
         return MADE_UP[self.variant][0] + (100 if fastest else 0) + (10 if fastest else -10) * self.nic - self.w
 
 
@@ -510,6 +513,7 @@ class FakeBoot(wide.Boot):
         return 0
 
 
+OPEN_LIKES, BULK_LIKES = "threaded", ("defer-20us", "threaded-defer")	# settings; for downloads, for uploads
 HANGS_UP = set()	# variants and connections whose server hangs up on one of a hundred
 
 
@@ -519,7 +523,8 @@ def wrk(url, connections, seconds, pipeline=1, upload=0):
         assert bool(upload) == url.endswith(nhttpd.SINK) == FakeServer.now.sink, "uploads go to a server that takes them, and nothing else does"
     if (FakeServer.now.variant, connections) == ("nginx", 1) and not FakeBoot.whole:
         raise httpload.LoadError("no request was answered")
-    requests = FakeServer.now.rate() * seconds
+    large = upload or url.endswith(p.FILES[p.BULK][0])
+    requests = (FakeServer.now.rate() + (500 if large and FakeServer.now.set_to(BULK_LIKES[bool(upload)]) else 0)) * seconds
     if (FakeServer.now.variant, connections) in HANGS_UP:
         httpload.check_errors(requests // 100, requests)
     return {"requests": requests, "seconds": seconds, "bytes": 400 * requests, "errors": 0, "corrected": {}, **latency(100)}
@@ -527,8 +532,9 @@ def wrk(url, connections, seconds, pipeline=1, upload=0):
 
 def nom_load(url, rate, connections, seconds, extra=()):
     limit = 2 * FakeServer.now.rate()
+    mean = 50 if FakeServer.now.set_to(OPEN_LIKES) else 100
     return {"offered_per_s": rate, "achieved_per_s": min(rate, limit), "unsent": 0, "unanswered": 0, "waited": 0, "late": 0, "late_max_us": 0,
-            "due": 100, "latency_us": latency(100), "errors": {"status": 0, "lost": 0, "protocol": 0, "refused": int((FakeServer.now.variant, connections) in HANGS_UP), "stray": 0}}
+            "due": 100, "latency_us": latency(mean), "errors": {"status": 0, "lost": 0, "protocol": 0, "refused": int((FakeServer.now.variant, connections) in HANGS_UP), "stray": 0}}
 
 
 def compare_fakes(name, whole, unusable=None, link=None, variants=p.VARIANTS, plan="quick", boots_of=2):
@@ -577,7 +583,8 @@ def from_boots_to_compare_json():
     done = subprocess.run([ROOT / "scripts/report-wide", "--out", out], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "made-up linux-tuned" in (out / "index.html").read_text(), done.stderr
     page = html.unescape((out / "index.html").read_text())
-    for stated in (f"wrk {' '.join(httpload.command('', 'CONNECTIONS', 'SECONDS')[1:5])}", "--timeout 5s", "500 connections</dt><dd>2 s", "swept</dt><dd>1 s; where instructions are counted 2 s at 500",
+    assert "are those of the same settings" in page and "none was looked for that suits these better" in page, "by what the settings were chosen"
+    for stated in (f"wrk {' '.join(httpload.command('', 'CONNECTIONS', 'SECONDS')[1:5])}", "--timeout 5s", "500 connections</dt><dd>2 s", "swept or tried</dt><dd>1 s; where instructions are counted 2 s at 500",
                    "--depth PIPELINED", "nom-load --rate RATE", "--sink"):
         assert stated in page, f"not stated: {stated}"
     tuned = [(t, nic) for v, t, nic in FakeServer.started if v == "linux-tuned"]
@@ -623,6 +630,24 @@ def full_plan_is_carried_out_whole():
     page = html.unescape((out / "index.html").read_text())
     assert done.returncode == 0 and all(text in page for text in p.left_out(p.FULL)), done.stderr
     assert "p99, nom to best in-tree, 8 connections, offered 0.75 of in-tree's saturation" in page
+    # the tuned column has by figure what suits it
+    tried = [l for l in all_lines if l["group"] in p.TRIALS]
+    assert {(l["group"], l["link"], l["connections"], l["direction"]) for l in tried} == \
+        {("trial-open", link, c, p.DOWN) for link in p.LINKS for c in p.CONNECTIONS} | {("trial-bulk", p.TAP, 8, d) for d in (p.DOWN, p.UP)}
+    assert {l["tuning"] for l in tried} >= {"gro-off", *p.ALSO_TRIED} and len({l["tuning"] for l in tried}) <= p.TRIED_BEST + len(p.ALSO_TRIED) + 1
+    assert len(tried) == len({tuple(l[k] for k in widetable.KEY) for l in tried}), "once each"
+    best = machine["settings"]["best_by_connections"]
+    assert best["vhost-user, linux-tuned, by p99 at 0.5 of saturation"] == {str(c): "threaded, ioeventfd=on" for c in p.CONNECTIONS}, best
+    assert (best["tap, linux-tuned, by rate of 1 MiB down"], best["tap, linux-tuned, by rate of 1 MiB up"]) == ({"8": "defer-20us, ioeventfd=off"}, {"8": "threaded-defer, ioeventfd=off"})
+    for link in p.LINKS:
+        for c in p.CONNECTIONS:
+            assert rows.get("latency_us.p99", "linux-tuned", c, group="open", level=0.5, link=link) == 100, "of threaded; 200 of what is fastest"
+        assert rows.get("latency_us.p99", "linux-default", 64, group="open", level=0.5, link=link) == 200
+    for c in (1, 8, 64):
+        for d in (p.DOWN, p.UP):
+            assert rows.get("requests_per_s", "linux-tuned", c, file=p.BULK, direction=d) == 1250 + 500 - 10, (c, d)
+    assert rows.get("requests_per_s", "linux-tuned", 64) == 1250 + 100 + 10, "a small file's is what the sweep found"
+    assert "Settings tried: open loop" in page and "the least p99 in a trial" in page and "in-tree, tuned, 64 connections, by p99 at 0.5 of saturation (tap)" in page
 
 
 @tap.test
