@@ -27,6 +27,7 @@ import httpload  # noqa: E402
 import links  # noqa: E402
 import nginx  # noqa: E402
 import nhttpd  # noqa: E402
+import nomudp  # noqa: E402
 import openload  # noqa: E402
 import plan as p  # noqa: E402
 import tap  # noqa: E402
@@ -351,6 +352,17 @@ def nomctl_knows_the_links():
                        (("some.jsonl", "--link", "tap"), "are for `compare nhttpd`")):
         done = subprocess.run([nomctl, "compare", *words], capture_output=True, text=True, check=False)
         assert done.returncode == 2 and why in done.stderr, (words, done.returncode, done.stderr)
+
+
+@tap.test
+def man_page_names_every_column():
+    text = (ROOT / "Documentation/man/nomctl.1").read_text().split("\n.Cm compare nhttpd\nmeasures")[1].split("\n.Ss bench")[0]
+    wide_part, udp_part = text.split("\n.Cm compare udp\nmeasures")
+    assert [v for v in p.VARIANTS if f"\n.It Cm {v}\n" not in wide_part] == [], "columns of compare nhttpd"
+    assert [v for v in nomudp.VARIANTS if f"\n.Pq Cm {v}" not in udp_part] == [], "columns of compare udp"
+    minutes = p.duration_s(p.boots_of(p.FULL, p.VARIANTS, p.FULL.boots, p.FULL.count_boots), p.FULL.seconds) / 60
+    for page, words in ((wide_part, f"{minutes:.0f} minutes"), ((ROOT / "Documentation/measuring.rst").read_text(), f"five boots for time and {minutes:.0f} minutes")):
+        assert words in page, words
 
 
 @tap.test
