@@ -366,6 +366,23 @@ def man_page_names_every_column():
 
 
 @tap.test
+def readme_has_the_ratios_of_the_table():
+    text = (ROOT / "Documentation/measuring.rst").read_text().split("What was seen\n---")[1]
+    number = r"([\d,.]+)"
+    readme = {line.split("|")[1].strip(): line for line in (ROOT / "README.md").read_text().splitlines() if line.endswith("x |")}
+    for load in ("1", "64", "500"):
+        wanted = []
+        for link in ("tap", "vhost-user"):
+            table = text.split(f"\n{link} ")[1].split("\n\n")[0]
+            line = next(l for l in table.splitlines() if re.match(rf"{load}( connection)? +[\d,]+ ", l))
+            numbers = [float(n.replace(",", "")) for n in re.findall(rf"(?<= ){number}(?= )", line)]
+            default, tuned, nom = numbers[0], numbers[1], numbers[-3]
+            assert abs(nom / max(default, tuned) - numbers[-2]) < 0.06, (line, numbers)
+            wanted += [f"{nom / default:.1f}x", f"{numbers[-2]:.1f}x"]
+        assert re.findall(r"[\d.]+x", readme[load]) == wanted, (load, readme[load], wanted)
+
+
+@tap.test
 def page_states_settings_and_every_figure():
     directory = left_in("page")
     done = subprocess.run([ROOT / "scripts/report-wide", "--out", directory, "--table"], capture_output=True, text=True, check=False)
