@@ -449,6 +449,9 @@ def page_of_a_part_is_made_and_of_nothing_refused():
     (directory / "wide.jsonl").write_text("\n".join(part) + "\n")
     done = subprocess.run([ROOT / "scripts/report-wide", "--out", directory], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "not measured" in (directory / "index.html").read_text(), done.stderr
+    uncounted = left_in("uncounted", [l for l in lines() + peer_lines() if l["kind"] == "time"])	# as with KVM
+    done = subprocess.run([ROOT / "scripts/report-wide", "--out", uncounted], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "tuning.svg" in {f.name for f in (uncounted / "figures").iterdir()}, done.stderr
     (directory / "wide.jsonl").write_text("")
     for out, why in ((directory, "no measured cell"), (TMP, "run `nomctl compare nhttpd` first")):
         done = subprocess.run([ROOT / "scripts/report-wide", "--out", out], capture_output=True, text=True, check=False)
