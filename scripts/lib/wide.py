@@ -306,7 +306,7 @@ def search(session, boot, variant, connections, guess, steps):
             session.keep(boot, cells[0]._replace(group="saturation"), openload.found(low, high))
             if high is None:
                 say(f"boot {boot.number} {variant}, {connections} connections, {link}: saturates above {low:,.0f}/s; no upper bound was found")
-        attempt(session, boot, server, cells[0], whole, tries=1)
+        attempt(session, boot, server, cells[0], whole)
     serve(session, boot, variant, device, [p.Cell("search", variant, connections, link=link)], work, **how)
 
 

@@ -562,7 +562,13 @@ def wrk(url, connections, seconds, pipeline=1, upload=0):
     return {"requests": requests, "seconds": seconds, "bytes": 400 * requests, "errors": 0, "corrected": {}, **latency(100)}
 
 
+SILENT_ONCE = []	# connections at which the next open loop finds a starved host
+
+
 def nom_load(url, rate, connections, seconds, extra=()):
+    if connections in SILENT_ONCE:
+        SILENT_ONCE.remove(connections)
+        raise httpload.LoadError("no request was answered: the server is silent")
     limit = 2 * FakeServer.now.rate()
     mean = 50 if FakeServer.now.set_to(OPEN_LIKES) else 100
     return {"offered_per_s": rate, "achieved_per_s": min(rate, limit), "unsent": 0, "unanswered": 0, "waited": 0, "late": 0, "late_max_us": 0,
@@ -720,6 +726,15 @@ def failed_cells_fail_the_comparison_and_spare_the_rest():
     assert status == 1
     rows = widetable.Rows(json.loads((out / "wide.json").read_text())["rows"])
     assert rows.get("requests_per_s", "nginx", 1) is None and rows.get("requests_per_s", "nginx", 64) == 900
+
+
+@tap.test
+def search_that_a_starved_host_ended_is_done_once_more():
+    SILENT_ONCE.extend([500, 1])
+    status, out = compare_fakes("silent", whole=True, link=p.TAP)
+    machine, all_lines = widetable.read(out)
+    assert status == 0 and [(l["group"], l["connections"], l["again"]) for l in all_lines if "failed" in l] == [("search", 1, True), ("search", 500, True)], "one load each"
+    assert set(machine["settings"]["saturation_of_in_tree_per_s"]) == {f"tap, {c} connections" for c in (1, 64, 500)}, "or there would be no offered loads in any boot"
 
 
 @tap.test
