@@ -74,11 +74,21 @@ class Tap:
 
 def closed_figures(got, seconds):
     """nom-peer's figures of a closed loop, as httpload.run() has them."""
-    errors = got["errors"]["status"] + got["errors"]["lost"] + got["errors"]["protocol"] + got["unanswered"]
+    errors = openload.errors(got) + got["unanswered"]
     requests = round(got["achieved_per_s"] * seconds)
     return {"requests": requests, "seconds": seconds, "bytes": got["bytes_per_answer"] * requests, "errors": errors,
             "samples": got["answers"], **{k: got["latency_us"][k] for k in ("mean", "sd", "p50", "p90", "p99", "p999", "max")},
             "corrected": {}, "link_figures": got["link"]}
+
+
+def closed_words(url, connections, seconds, pipeline):
+    """What nom-peer is asked for a closed loop."""
+    return [str(word) for word in ("--closed", "--connections", connections, "--seconds", seconds, "--depth", pipeline, "--drain", CLOSED_DRAIN_S, url)]
+
+
+def open_words(url, rate, connections, seconds):
+    return [str(word) for word in ("--rate", rate, "--connections", connections, "--seconds", seconds, "--warm-up", openload.WARM_S,
+                                   "--drain", openload.DRAIN_S, "--seed", openload.SEED, url)]
 
 
 class VhostUser:
@@ -158,16 +168,15 @@ class VhostUser:
         return figures
 
     def closed(self, url, connections, seconds, pipeline=1):
-        got = self.ask("--closed", "--connections", connections, "--seconds", seconds, "--depth", pipeline, "--drain", CLOSED_DRAIN_S, url,
-                       timeout=seconds + 30)
+        got = self.ask(*closed_words(url, connections, seconds, pipeline), timeout=seconds + 30)
         figures = closed_figures(got, seconds)
         if not figures["requests"]:
             raise LoadError(f"no request was answered ({figures['errors']} errors)")
+        httpload.check_errors(figures["errors"], figures["requests"])
         return figures
 
     def offered(self, url, rate, connections, seconds):
-        return self.ask("--rate", f"{rate:.1f}", "--connections", connections, "--seconds", seconds, "--warm-up", openload.WARM_S,
-                        "--drain", openload.DRAIN_S, "--seed", openload.SEED, url, timeout=seconds + 30)
+        return self.ask(*open_words(url, f"{rate:.1f}", connections, seconds), timeout=seconds + 30)
 
     def wait_until_served(self, host, port, path, bytes_wanted, deadline_s):
         end, last = time.monotonic() + deadline_s, "no answer"

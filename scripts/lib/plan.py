@@ -15,13 +15,19 @@ QEMU's device thread (ioeventfd=on, QEMU's default) or the vCPU that rang
 (off).  That would be a setting of the boot; with a device of each kind, it is one
 of the server, and every column can have what serves it best in one and the same boot.
 
-Left out, as telling nothing more: W swept under pipelined requests and files of
-1 MiB; counts of files of 1 MiB without offloads, and without offloads other than
-eight connections; nginx but where it is the yardstick (1 and 64 connections,
-downloads), and its idle time; nom's stack on AF_XDP, and on a packet socket, which part nom's gain in
-two, but at 1 and 64 connections, downloads and idle, and AF_XDP but on the tap; the priced variant but at 1 and 64 on the tap; in the
-quick plan the packet socket, pipelined requests and eight connections over the second link, and counts
-of pipelined requests, files of 1 MiB, the priced variant, and settings at 8 and 500.
+Left out (left_out() has it for a plan, and for the page), for time, or as telling nothing more:
+- open loop: with pipelined requests and files of 1 MiB; at 1, 8 and 500 connections all levels but 0.5 and
+  0.75, these but 0.5 at 1 and 500 in three boots only; other columns than in-tree, tuned and nom;
+- saturation but at 64 connections, where it is not the better in-tree column's;
+- pipelined requests at 8 and 500 connections; files of 1 MiB at 500, over the second link, and
+  without offloads other than at eight connections; counts of these;
+- W swept under pipelined requests and files of 1 MiB, and over the second link; idle time and counts there;
+- nginx but where it is the yardstick (1 and 64 connections, downloads), and its idle time;
+- nom's stack on AF_XDP, and on a packet socket, which part nom's gain in two, but at 1 and 64 connections,
+  downloads and idle, and AF_XDP but on the tap; the priced variant but at 1 and 64 on the tap;
+- in the quick plan: open loop at 8 connections, and at 1 and 500 but 0.5; the packet socket; pipelined requests but at
+  64; files of 1 MiB but at eight; pipelined requests and eight connections over the second link; W at 8 and 500; settings on
+  the second device but the default and the best two; counts of pipelined requests, files of 1 MiB, the priced variant, and settings at 8 and 500.
 """
 from typing import NamedTuple, Optional
 
@@ -48,14 +54,14 @@ LEAST_S = {500: 2}		# connections: seconds of load, or handshakes are what is me
 
 
 class Cell(NamedTuple):
-    """group: closed, sweep, tune, idle, open, search or saturation."""
+    """group: closed, sweep, tune, idle, open, search, saturation, or one of TRIALS."""
     group: str
     variant: str
     connections: int
     file: str = SMALL
     pipeline: int = 1
     w_us: Optional[int] = None		# nom: fixed; None: its default
-    tuning: Optional[str] = None	# of a sweep over the in-tree stack's settings
+    tuning: Optional[str] = None	# of a sweep or trial over the in-tree stack's settings
     level: Optional[float] = None	# open loop: part of the in-tree stack's saturation with as many connections on this link
     link: str = TAP
     direction: str = DOWN			# of the file; up: the request carries it
@@ -82,23 +88,31 @@ class Plan(NamedTuple):
     sweep: tuple		# connections
     levels: tuple
     ends: tuple			# connections that are offered END_LEVEL, beside the levels at 64
+    more_open: tuple	# (connections, level) that are offered, too, in so many boots
+    more_boots: int
     search_steps: int
     count_tune: tuple		# connections at which every setting is counted
     count_bulk: bool		# pipelined requests and files of 1 MiB are counted, too
     cross: bool			# every setting on every device, not only the best few
     alone: bool			# no pipelined requests over the second link
+    trials: bool		# the tuned column has other settings where another figure than the small file's rate is judged (lib/trials.py)
     settings: tuple = tuning.SETTINGS
 
 
 END_LEVEL, END_STEPS = 0.5, 3
+TRIALS = ("trial-open", "trial-bulk")
+TRIAL_LEVEL, TRIAL_BULK = 0.5, 8	# of saturation; connections with files of 1 MiB
+TRIED_BEST = 2			# of the settings by rate, beside those that are always tried
+ALSO_TRIED = tuple(s.name for s in tuning.SETTINGS if (s.defer_irqs or s.threaded) and not s.prefer_us)
 SWEEP_S = 1
 NOTHING = Plan(boots=1, count_boots=1, seconds=1, connections=(1, 64), peer_connections=(1, 64), bulk=(), bare=(), pipelined=(), sweep_w=(), sweep=(), levels=(),
-               ends=(), search_steps=0, count_tune=(1, 64), count_bulk=False, cross=False, alone=True)
+               ends=(), more_open=(), more_boots=0, search_steps=0, count_tune=(1, 64), count_bulk=False, cross=False, alone=True, trials=False)
 QUICK = NOTHING._replace(connections=(1, 8, 64, 500), peer_connections=(1, 64, 500), bulk=(8,), bare=(8,), pipelined=(64,), sweep_w=(0, 5, 20, 80), sweep=(1, 64),
                          levels=(0.25, 0.5, 0.9), ends=(1, 500), search_steps=3)
 FULL = Plan(boots=5, count_boots=1, seconds=2, connections=(1, 8, 64, 500), peer_connections=(1, 8, 64, 500), bulk=(1, 8, 64), bare=(8,), pipelined=(1, 64),
-            sweep_w=(0, 2, 5, 10, 20, 40, 80), sweep=(1, 8, 64, 500), levels=(0.1, 0.25, 0.5, 0.75, 0.9, 1.0), ends=(1, 500), search_steps=4,
-            count_tune=(1, 8, 64, 500), count_bulk=True, cross=True, alone=False)
+            sweep_w=(0, 2, 5, 10, 20, 40, 80), sweep=(1, 8, 64, 500), levels=(0.1, 0.25, 0.5, 0.75, 0.9, 1.0), ends=(1, 500),
+            more_open=((1, 0.75), (8, 0.5), (8, 0.75), (500, 0.75)), more_boots=3, search_steps=4,
+            count_tune=(1, 8, 64, 500), count_bulk=True, cross=True, alone=False, trials=True)
 TRY = NOTHING._replace(settings=(tuning.DEFAULT, tuning.CLASSIC, *tuning.SETTINGS[1:2]), bulk=(8,), bare=(8,), pipelined=(64,), sweep_w=(0, 20), sweep=(64,), levels=(0.5,), ends=(1,), search_steps=2)
 # What tests/reach/requests counts: nothing but requests for the small file, against every setting of the in-tree stack.
 COUNTS = NOTHING._replace(boots=0, connections=(1, 64, 500), count_tune=(1, 64, 500))
@@ -152,10 +166,24 @@ def on_devices(variant, connections, link, devs):
     return [[Cell("tune", variant, c, link=link, ioeventfd=d) for c in connections] for d in devs]
 
 
-def opened(plan, variant, link=TAP):
-    """Equal offered loads: all levels at 64 connections, one at the ends."""
-    return [Cell("open", variant, OPEN_CONNECTIONS, level=level, link=link) for level in plan.levels] + \
-        [Cell("open", variant, c, level=END_LEVEL, link=link) for c in plan.ends]
+def searched(plan):
+    """Connections, beside 64, at which the in-tree stack's saturation is searched for: parts of it are offered."""
+    return tuple(sorted({*plan.ends, *(c for c, _ in plan.more_open)}))
+
+
+def opened(plan, variant, link=TAP, boot=1):
+    """Equal offered loads: all levels at 64 connections, one at the ends, and a few more in the first boots."""
+    offered = [(OPEN_CONNECTIONS, level) for level in plan.levels] + \
+        sorted([(c, END_LEVEL) for c in plan.ends] + (list(plan.more_open) if boot <= plan.more_boots else []))
+    return [Cell("open", variant, c, level=level, link=link) for c, level in offered]
+
+
+def trials(plan, kind, link):
+    """As many cells as there may be: the settings are chosen by what a sweep found."""
+    tried = plan.settings[:TRIED_BEST + len(ALSO_TRIED)]
+    if kind == "trial-bulk":
+        return [Cell(kind, "linux-tuned", TRIAL_BULK, file=BULK, direction=d, tuning=s.name, link=link) for d in (DOWN, UP) for s in tried]
+    return [Cell(kind, "linux-tuned", c, level=TRIAL_LEVEL, tuning=s.name, link=link) for s in tried for c in sorted({OPEN_CONNECTIONS, *searched(plan)})]
 
 
 class Stage(NamedTuple):
@@ -190,6 +218,9 @@ def sweep_stages(plan, variants, link, connections, devs, nom_too):
         stages.append(Stage("device", "linux-default", [c for cells in on_devices("linux-default", connections, link, devs) for c in cells], len(devs)))
     if nom_too and "nom" in variants and len(devs) > 1:
         stages.append(Stage("device", "nom", [c for cells in on_devices("nom", connections, link, devs) for c in cells], len(devs)))
+    if nom_too and plan.trials and plan.bulk and link == TAP and "linux-tuned" in variants:
+        tried = trials(plan, "trial-bulk", link)
+        stages.append(Stage("trial-bulk", "linux-tuned", tried, len(tried)))
     return stages
 
 
@@ -201,22 +232,26 @@ def closed_stages(plan, variants, link, counting):
             continue
         if not counting and link == TAP and variant in IDLE:
             cells = cells + [Cell("idle", variant, OPEN_CONNECTIONS)]
-        servers = len({(c.direction, c.connections) for c in cells}) if variant == "linux-tuned" else 2 * len({c.direction for c in cells})
+        servers = len({(c.direction, c.file if plan.trials and c.file == BULK else c.connections) for c in cells}) if variant == "linux-tuned" else 2 * len({c.direction for c in cells})
         stages.append(Stage("closed", variant, cells, servers))
     if "nom" in variants and link == TAP and plan.sweep_w:
         stages.append(Stage("w", "nom", [c for cells in sweep(plan) for c in cells], 1))
     return stages
 
 
-def open_stages(plan, variants, link, first):
+def open_stages(plan, variants, link, number):
     """The searches for saturation, then what is offered in parts of the in-tree stack's."""
     loaded = [v for v in variants if v in LOADED_OPEN]
     if not plan.levels:
         return []
     stages = [Stage("saturation", v, [], 1, plan.search_steps) for v in loaded]
-    if first and plan.ends and any(v in IN_TREE for v in loaded):
-        stages.append(Stage("ends", None, [], len(plan.ends), len(plan.ends) * END_STEPS))
-    return stages + [Stage("open", v, opened(plan, v, link), 1 + len(plan.ends)) for v in loaded]
+    ends = searched(plan)
+    if number == 1 and ends and any(v in IN_TREE for v in loaded):
+        stages.append(Stage("ends", None, [], len(ends), len(ends) * END_STEPS))
+    if number == 1 and plan.trials and "linux-tuned" in loaded:
+        stages.append(Stage("trial-open", "linux-tuned", trials(plan, "trial-open", link), TRIED_BEST + len(ALSO_TRIED)))
+    offered = {v: opened(plan, v, link, number) for v in loaded}
+    return stages + [Stage("open", v, cells, len({c.connections for c in cells})) for v, cells in offered.items()]
 
 
 def boots_of(plan, variants, boots, counting, links=LINKS, accel="tcg"):
@@ -233,7 +268,7 @@ def boots_of(plan, variants, boots, counting, links=LINKS, accel="tcg"):
             if number == 1 and "linux-tuned" in variants:
                 again = [Cell("tune", "linux-tuned", c, link=link) for c in loads(plan, link) for _ in range(CONFIRMED)]
                 stages.append(Stage("confirm", "linux-tuned", again, len(again)))
-            stages += closed_stages(plan, order, link, False) + open_stages(plan, order, link, number == 1)
+            stages += closed_stages(plan, order, link, False) + open_stages(plan, order, link, number)
             out.append(Booted(number, link, False, True, stages))
             if link == TAP and plan.bare:
                 bare = [(v, bulk(v, OFF, plan.bare)) for v in order if v in UPLOADED]
@@ -254,6 +289,38 @@ def steps(booted):
     return sum(steps_of(stage) for boot in booted for stage in boot.stages)
 
 
+CONNECTIONS = (1, 8, 64, 500)
+
+
+def listed(values):
+    *most, last = [v if isinstance(v, str) else f"{v:g}" for v in values]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def left_out(plan, variants=VARIANTS):
+    """What somebody might look for and the plan, or the choice of columns, does not have, as texts."""
+    def but(have):
+        return [c for c in CONNECTIONS if c not in have]
+    levels = {}
+    for cell in opened(plan, "nom"):
+        levels.setdefault(cell.connections, []).append(cell.level)
+    out = [f"column {v}" for v in VARIANTS if v not in variants]
+    out += [f"open loop at {listed(c)} connections" for c in [but(levels)] if c]
+    out += [f"open loop at {c} connections, all levels but {listed(found)}" + (f"; {listed(few)} in {plan.more_boots} boots only" if few else "")
+            for c, found in sorted(levels.items()) if c != OPEN_CONNECTIONS for few in [[l for n, l in plan.more_open if n == c]]]
+    out += ["open loop with pipelined requests or files of 1 MiB, and of other columns than " + listed(LOADED_OPEN),
+            f"saturation but at {OPEN_CONNECTIONS} connections, where it is not the better in-tree column's"]
+    out += [f"{what} at {listed(c)} connections" for what, c in
+            (("pipelined requests", but(plan.pipelined)), ("files of 1 MiB", but(plan.bulk)), ("files of 1 MiB without offloads", but(plan.bare)),
+             ("closed loop over vhost-user", but(plan.peer_connections)), ("W swept", but(plan.sweep)), ("counts of the in-tree stack's settings", but(plan.count_tune))) if c]
+    out += ["over vhost-user: counts, idle time, W swept, files of 1 MiB" + (", pipelined requests" if plan.alone else ""),
+            "W swept with pipelined requests or files of 1 MiB", "counts of files of 1 MiB without offloads"]
+    out += ["counts of pipelined requests, of files of 1 MiB and of W by price"] * (not plan.count_bulk)
+    out += ["the in-tree stack's settings on the second device, but the default and the best two of each load"] * (not plan.cross)
+    return out + ["nginx but at 1 and 64 connections, downloads; its idle time", "packet socket and AF_XDP but at 1 and 64 connections, downloads and idle; AF_XDP but on the tap",
+                  "W by price but at 1 and 64 connections on the tap", "datagrams, which `nomctl compare udp` has: 1 and 64 under way, and no equal offered loads"]
+
+
 # What each takes on an idle host of two cores without KVM; a boot to its prompt, a server until it answers, a cell beside its load.
 # With these the plan of which a run is known, 132 steps in 258 s, takes 286 s.
 BOOT_S, SERVER_S, WARM_S, CELL_S, COUNT_S, OPEN_S, IDLE_S = 10, 0.7, 1, 0.3, 0.2, 0.7, 2.5
@@ -261,6 +328,8 @@ BOOT_S, SERVER_S, WARM_S, CELL_S, COUNT_S, OPEN_S, IDLE_S = 10, 0.7, 1, 0.3, 0.2
 
 def load_s(cell, seconds, counting):
     """Of a cell's load; sweeps are short, but handshakes under the counting plugin are not."""
+    if cell.group in TRIALS:
+        return SWEEP_S
     if cell.group == "tune":
         return LEAST_S.get(cell.connections, SWEEP_S) if counting else SWEEP_S
     return max(seconds, LEAST_S.get(cell.connections, 1))
@@ -269,7 +338,7 @@ def load_s(cell, seconds, counting):
 def cell_s(cell, seconds, counting):
     if cell.group == "idle":
         return IDLE_S
-    return load_s(cell, seconds, counting) + (OPEN_S if cell.group == "open" else CELL_S + COUNT_S * counting)
+    return load_s(cell, seconds, counting) + (OPEN_S if cell.level is not None else CELL_S + COUNT_S * counting)
 
 
 def duration_s(booted, seconds):

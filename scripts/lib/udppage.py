@@ -65,6 +65,12 @@ def w_swept(rows):
     return sorted(chosen, key=lambda r: (r["connections"], r["w_us"] or 0))
 
 
+def shown(row, figure, digits):
+    """A figure; a saturation without an upper bound is marked."""
+    least = "at least " if figure == "saturation_per_s" and row.get("bounded.min") is not None and not row["bounded.min"] else ""
+    return least + f"{row[figure]:,.{digits}f}"
+
+
 def cells(rows):
     """(title, variants, [name, value by variant, spread by variant, nom's ratio to the best in-tree]) of each table."""
     variants = [v for v in TITLES if any(r["variant"] == v and r["group"] == "closed" for r in rows)]
@@ -78,7 +84,7 @@ def cells(rows):
             values = [r[figure] if r else None for r in found]
             if any(v is not None for v in values):
                 ours = values[variants.index("nom")] if "nom" in variants else None
-                lines.append((name, ["" if v is None else f"{v:,.{digits}f}" for v in values],
+                lines.append((name, ["" if v is None else shown(r, figure, digits) for v, r in zip(values, found)],
                               [spread(r, figure, digits) for r in found],
                               ratio(best_in_tree(rows, group, connections, figure, better), ours, better)))
         if lines:
@@ -156,6 +162,7 @@ executes, nom, packet socket and AF_XDP ring 3 while the loop has work and all o
 <h2>The best settings and devices of each load</h2><p>By rate: what the columns have; of the two best in-tree settings the better after a second boot.
 ioeventfd=on: QEMU's device thread takes doorbells (its default); off: the vCPU that rings.</p>{best}
 <h2>Settings and devices swept</h2><div class="scroll"><table><thead><tr><th>setting</th><th>under way</th><th>ioeventfd</th><th>requests/s</th><th>instructions</th><th>boots</th><th>knobs</th></tr></thead><tbody>{tune}</tbody></table></div>
+<h2>What is left out</h2><p>Other loads than {" and ".join(str(c) for c in CLOSED)} under way; equal offered loads: the open loop is the search for saturation; payloads of other lengths; other links than the tap.</p>
 <h2>Settings</h2>{page.definitions([*settings.items(), *ran(lines)])}
 </main></html>
 """

@@ -19,7 +19,7 @@ import widetable
 CLOSED = (1, 64)			# requests under way
 OPEN_CONNECTIONS = 64
 LINK = plan.TAP
-FIGURES = ("requests_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "latency_us.p999", "lost_share", "saturation_per_s",
+FIGURES = ("requests_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "latency_us.p999", "lost_share", "saturation_per_s", "bounded",
            "idle_share", "cpu_us_per_request", "exits_per_request", "irq_injections_per_request",
            "instructions", "instructions_per_request.user", "instructions_per_request.kernel", "doorbells_per_request", "interrupts_per_request",
            "syscalls_per_request", "context_switches_per_request", "requests_per_batch")

@@ -29,14 +29,14 @@ import nginx
 import nhttpd
 import openload
 import plan as p
+import stated
+import trials
 import tuning
 import widetable
 from boots import say
+from stated import IDLE_S, IDLE_SETTLE_S, PRICE
 
-IDLE_S = 2
-IDLE_SETTLE_S = 0.5
 BEGIN = 1.5		# a search begins at half of its guess, and saturation is seldom far from a closed loop's rate
-PRICE = 1
 AS = {"nginx": "linux-default", "packet": "linux-default", "xdp": "linux-default", "nom-priced": "nom"}		# whose device suits it, too
 
 
@@ -77,11 +77,17 @@ class Session:
         self.out.flush()
         return entry
 
-    def note(self, link, variant, how, server, swept):
+    def note(self, boot, variant, how, server, device, swept):
         """Every setting of a server that differs from others, for the page."""
-        name = variant + (f", {how['tuned'].name}" if how.get("tuned") else "") + (", W swept" if swept else "") + f", {link}"
+        several = len(p.devices(boot.link.name, self.accel)) > 1
+        name = stated.name_of_server(variant, how, boot.link.name, boot.offloads, device if several else None, swept)
         if name not in self.ran:
             self.ran[name] = "; ".join(f"{k}: {v}" for k, v in server.settings().items())
+
+    def of(self, variant, cell, link):
+        """(how a server is to be started, ioeventfd of its device) for a cell: by the figure that is judged, where that was tried."""
+        tried = trials.best(self.lines, cell, link) if variant == "linux-tuned" else None
+        return ({"tuned": tried.tuning}, tried.ioeventfd) if tried else self.choices.of(variant, cell.connections, link)
 
     def rate(self, variant, connections, link):
         """Median closed-loop rate so far, or None."""
@@ -135,8 +141,12 @@ def closed_cell(session, boot, server, cell):
 def open_line(session, boot, server, cell, rate):
     """One open-loop load: (nom-load's figures, the line)."""
     figures = boot.load(lambda: boot.link.offered(nhttpd.url(nic=server.nic), rate, cell.connections, seconds_of(session, boot, cell)))
+    lost = openload.errors(figures)
+    if cell.level is not None:	# a search goes where it is too much
+        httpload.check_errors(lost, figures["due"])
     entry = {k: figures[k] for k in ("offered_per_s", "unsent", "unanswered", "waited", "late", "late_max_us", "due", "other_cpu", "latency_us")}
-    return figures, session.keep(boot, cell, {**entry, "requests_per_s": figures["achieved_per_s"], "served": openload.served(figures)})
+    entry["errors"] = lost
+    return figures, session.keep(boot, cell, {**entry, "requests_per_s": figures["achieved_per_s"], "served": openload.answered(figures)})
 
 
 def idle_cell(session, boot, cell):
@@ -156,6 +166,8 @@ def attempt(session, boot, server, cell, work, tries=2):
             work()
             return
         except httpload.LoadError as error:
+            lossy = {"errors": error.errors, "requests": error.requests} if isinstance(error, httpload.Lossy) else {}
+            session.keep(boot, cell, {"failed": str(error), "again": bool(left), **lossy})
             if left:
                 say(f"boot {boot.number} {cell.text()}: {error}; once more")
             else:
@@ -190,7 +202,7 @@ def serve(session, boot, variant, device, cells, work, swept=False, **how):
             nhttpd.Server(boot.guest, variant, size, link=boot.link, nic=nic, **how)
         with make as server:
             boot.pin(variant)
-            session.note(boot.link.name, variant, how, server, swept)
+            session.note(boot, variant, how, server, device, swept)
             if variant not in session.warm:
                 session.warm.add(variant)
                 try:
@@ -261,7 +273,7 @@ def stage_closed(session, boot, stage):
     link, variant = boot.link.name, stage.variant
 
     def key(cell):
-        how, device = session.choices.of(variant, cell.connections, link)
+        how, device = session.of(variant, cell, link)
         return cell.direction, how.get("tuned"), device
     for (direction, tuned, device), cells in grouped(stage.cells, key):
         how = {**({"tuned": tuned} if tuned else {}), **({"sink": True} if direction == p.UP else {})}
@@ -290,9 +302,11 @@ def search(session, boot, variant, connections, guess, steps):
             return figures
 
         def whole():
-            point, _ = openload.saturation(offer, guess, steps)
-            session.keep(boot, cells[0]._replace(group="saturation"), {"saturation_per_s": round(point, 1)})
-        attempt(session, boot, server, cells[0], whole, tries=1)
+            low, high, _ = openload.saturation(offer, guess, steps, openload.answered, openload.more_steps(variant in p.IN_TREE))
+            session.keep(boot, cells[0]._replace(group="saturation"), openload.found(low, high))
+            if high is None:
+                say(f"boot {boot.number} {variant}, {connections} connections, {link}: saturates above {low:,.0f}/s; no upper bound was found")
+        attempt(session, boot, server, cells[0], whole)
     serve(session, boot, variant, device, [p.Cell("search", variant, connections, link=link)], work, **how)
 
 
@@ -312,7 +326,7 @@ def stage_saturation(session, boot, stage):
 def stage_ends(session, boot, stage):
     """Where the faster of the in-tree stack's columns saturates with one connection, and with many."""
     link = boot.link.name
-    for connections in session.plan.ends:
+    for connections in p.searched(session.plan):
         rates = {v: session.rate(v, connections, link) for v in p.IN_TREE}
         best = max((v for v in rates if rates[v]), key=rates.get, default=None)
         if best:
@@ -333,29 +347,42 @@ def saturated(session, connections, link):
     return found[connections]
 
 
-def stage_open(session, boot, stage):
+def open_work(session, boot):
     """Equal offered loads."""
-    link, variant = boot.link.name, stage.variant
-
     def work(server, cells):
         for cell in cells:
             def offered(cell=cell):
-                _, entry = open_line(session, boot, server, cell, cell.level * saturated(session, cell.connections, link))
+                _, entry = open_line(session, boot, server, cell, cell.level * saturated(session, cell.connections, boot.link.name))
                 session.progress.step(f"boot {boot.number} {describe(entry, cell)}")
             attempt(session, boot, server, cell, offered)
+    return work
+
+
+def stage_trials(session, boot, stage):
+    """Once each: settings that may suit p99 or 1 MiB better than those that the small file's rate has chosen."""
+    link = boot.link.name
+    planned = [c for c in stage.cells if c.level is None or saturated(session, c.connections, link)]
+    tried = trials.cells(session.choices, session.plan.settings, planned, link)
+    work = (open_work if stage.name == trials.OPEN else closed_work)(session, boot)
+    for (name, device, direction), cells in grouped(tried, lambda c: (c.tuning, c.ioeventfd, c.direction)):
+        serve(session, boot, "linux-tuned", device, cells, work, tuned=tuning.named(name), **({"sink": True} if direction == p.UP else {}))
+
+
+def stage_open(session, boot, stage):
+    link, variant = boot.link.name, stage.variant
 
     def key(cell):
-        how, device = session.choices.of(variant, cell.connections, link)
+        how, device = session.of(variant, cell, link)
         return how.get("tuned"), device
     known = [c for c in stage.cells if saturated(session, c.connections, link)]
     if len(known) < len(stage.cells):
         left_out(session, boot, f"offered loads of {variant}")
     for (tuned, device), cells in grouped(known, key):
-        serve(session, boot, variant, device, cells, work, **({"tuned": tuned} if tuned else {}))
+        serve(session, boot, variant, device, cells, open_work(session, boot), **({"tuned": tuned} if tuned else {}))
 
 
 STAGES = {"settings": stage_settings, "again": stage_again, "device": stage_settings, "confirm": stage_confirm, "closed": stage_closed, "w": stage_w,
-          "saturation": stage_saturation, "ends": stage_ends, "open": stage_open, "bare": stage_closed}
+          "saturation": stage_saturation, "ends": stage_ends, "open": stage_open, "bare": stage_closed, **dict.fromkeys(p.TRIALS, stage_trials)}
 SWEEPS = ("settings", "again", "device", "confirm")
 
 
@@ -379,26 +406,12 @@ def tell_choices(session, link):
             say(f"best by connections, {where}: " + "; ".join(f"{c}: {text}" for c, text in found.items()))
 
 
-def about(args, boot):
-    machine, plan = boots.about_machine(args, boot.guest), p.PLANS[args.plan]
-    machine["settings"].update({
-        "file_bytes": p.FILES[p.SMALL][1], "bulk_bytes": p.FILES[p.BULK][1], "plan": {args.plan: {**plan._asdict(), "settings": [s.name for s in plan.settings]}},
-        "variants": {**{v: nhttpd.VARIANTS.get(v) for v in args.variants if v in nhttpd.VARIANTS and v != "linux-tuned"},
-                     **({"linux-tuned": "in-tree stack, core 0, with the best of the settings that were swept"} if "linux-tuned" in args.variants else {}),
-                     **({"nginx": "Debian's nginx, in-tree stack with the kernel's defaults, core 0; " + nginx.configuration()} if "nginx" in args.variants else {})},
-        "tunings": {s.name: s.text() for s in tuning.SETTINGS}, "scenario": [{"connections": c, "price": PRICE} for c in plan.connections],
-        "links": {name: links.LINKS[name].text for name in args.links}, **({"link_left_out": args.left_out} if args.left_out else {}),
-        "open_loop": f"nom-load or nom-peer, Poisson, seed {openload.SEED}, warm-up {openload.WARM_S} s, drain {openload.DRAIN_S} s, "
-                     f"saturated below {openload.SERVED:.0%} of the offered load"})
-    return machine
-
-
 def finish(session, machine):
     """All tables of the lines; exit status."""
     args = session.args
     raw = args.out / "raw.jsonl"
     demo = p.TAP if p.TAP in args.links else args.links[0]	# what the demo's figures are of
-    same = [l for l in session.lines if (l["group"], l["file"], l["pipeline"], l["link"]) == ("closed", p.SMALL, 1, demo)]
+    same = [l for l in session.lines if (l["group"], l["file"], l["pipeline"], l["link"]) == ("closed", p.SMALL, 1, demo) and "failed" not in l]
     raw.write_text("".join(json.dumps(l) + "\n" for l in [{"machine": machine}] + same), encoding="utf-8")
     widetable.write(args.out)
     done = subprocess.run([g.BUILD / "bin/nomctl", "compare", raw, "--json", args.out / "compare.json"], stdout=subprocess.DEVNULL, check=False)
@@ -440,7 +453,7 @@ def compare(args):
         def work(boot, stages):
             nonlocal machine
             if machine is None:
-                machine = about(args, boot)
+                machine = stated.about(args, boot)
             where = boot.link.name + ("" if boot.offloads else ", no offloads")
             if where not in commands:
                 commands[where] = " ".join(boot.guest.command)
@@ -454,8 +467,10 @@ def compare(args):
             devices = p.devices(one.link, accel)
             boots.boot_again(lambda b=one, d=devices: Boot(args, b.number, b.counting, extra, b.link, b.offloads, d if len(d) > 1 else ()),
                              lambda boot, b=one: work(boot, b.stages), progress)
-        machine["settings"]["best_by_connections"] = session.choices.texts()
+        machine["settings"]["best_by_connections"] = {**session.choices.texts(), **trials.texts(session.lines)}
         machine["settings"]["saturation_of_in_tree_per_s"] = {f"{link}, {c} connections": rate for link, found in session.saturated.items() for c, rate in found.items()}
+        machine["settings"]["saturation_without_upper_bound"] = "; ".join(dict.fromkeys(
+            f"{l['link']}, {l['variant']}, {l['connections']} connections" for l in session.lines if l["group"] == "saturation" and l.get("bounded") is False)) or "none"
         machine["settings"]["qemu_command"] = commands
         machine["settings"]["ran"] = session.ran
         # again and whole: without the lines of boots that were repeated, and with the machine

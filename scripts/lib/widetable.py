@@ -17,14 +17,16 @@ import pathlib
 import statistics
 import sys
 
+import httpload
 import plan as p
+import trials
 import tuning
 
 KEY = p.Cell._fields
 FIGURES = ("requests_per_s", "offered_per_s", "latency_us.mean", "latency_us.sd", "latency_us.p50", "latency_us.p99", "latency_us.p999",
            "latency_us.max", "latency_corrected_us.sd", "instructions_per_request.user", "instructions_per_request.kernel", "instructions",
            "doorbells_per_request", "interrupts_per_request", "syscalls_per_request", "context_switches_per_request", "exits_per_request", "irq_injections_per_request", "cpu_us_per_request",
-           "idle_share", "late", "waited", "unsent", "unanswered", "errors", "w_seen_us", "other_cpu", "saturation_per_s", "bytes_per_request")
+           "idle_share", "late", "waited", "unsent", "unanswered", "errors", "error_share", "w_seen_us", "other_cpu", "saturation_per_s", "not_served_per_s", "bounded", "bytes_per_request")
 
 
 def median(values):
@@ -37,7 +39,15 @@ def instructions(line):
     return cost["user"] + cost["kernel"] if cost else None
 
 
+def error_share(line):
+    """Part of a load's requests that came to nothing; of an open loop, of those that were due."""
+    requests = line.get("requests", line.get("due"))
+    return httpload.error_share(line["errors"], requests) if requests is not None and "errors" in line else None
+
+
 def figure(line, name):
+    if name == "error_share":
+        return error_share(line)
     if name == "instructions":
         return instructions(line)
     for part in name.split("."):
@@ -48,20 +58,20 @@ def figure(line, name):
 
 
 def rows_of(lines):
-    """One row for each cell, in the order of their first lines; searches for saturation are left out."""
+    """One row for each cell, in the order of their first lines; searches for saturation, and what was loaded once more, are left out."""
     cells = {}
     for line in lines:
-        if line["group"] != "search":
+        if line["group"] != "search" and not line.get("again"):
             cells.setdefault(tuple(line[k] for k in KEY), []).append(line)
     rows = []
     for key, members in cells.items():
         row = dict(zip(KEY, key))
         for name in FIGURES:
-            values = [v for v in (figure(l, name) for l in members) if v is not None]
+            values = [int(v) if isinstance(v, bool) else v for v in (figure(l, name) for l in members) if v is not None]
             row[name] = median(values)
             row[f"{name}.min"], row[f"{name}.max"] = (min(values), max(values)) if values else (None, None)
         row["tuning_nr"] = next((n for n, t in enumerate(tuning.SETTINGS) if t.name == row["tuning"]), None)	# for plots
-        row["boots"] = len({l["boot"] for l in members})
+        row["boots"] = len({l["boot"] for l in members if "failed" not in l})
         rows.append(row)
     return rows
 
@@ -114,6 +124,10 @@ class Rows:
         seen = [v for v in seen if v is not None]
         return (max(seen) if better > 0 else min(seen)) if seen else None
 
+    def unbounded(self, variants, **which):
+        """Did a search of one of them end, in any boot, with all served?"""
+        return any(self.get("bounded.min", v, group="saturation", **which) == 0 for v in variants)
+
     def least_instructions(self, connections):
         """Over all settings that were swept, too: the hardest in-tree figure to beat."""
         swept = [r["instructions"] for r in self.rows if r["group"] == "tune" and r["variant"] in p.IN_TREE and r["connections"] == connections and
@@ -123,27 +137,31 @@ class Rows:
 
 
 def reach(rows):
-    """What the project wants of the comparison: [{what, wanted, better, seen, reached, link, on_tap}].
+    """What the project wants of the comparison: [{what, wanted, better, seen, reached, link, on_tap, bound}].
 
-    reached is None where nothing was measured.  Rates and latencies are judged
+    reached is None where nothing was measured, or where what was seen is no more
+    than a bound on the wrong side: "at most", or "uncertain" with no bound on either side.  Rates and latencies are judged
     where the server itself is seen, from the other end of the rings, if that
     was measured; what was seen over the tap stands beside it.
     """
     table, out = Rows(rows), []
     judged = p.PEER if any(r["link"] == p.PEER for r in rows) else p.TAP
 
-    def verdict(what, wanted, seen, at_least, link=p.TAP, on_tap=None):
+    def verdict(what, wanted, seen, at_least, link=p.TAP, on_tap=None, bound=None):
         def rounded(value):
             return None if value is None else round(value, 4)
-        out.append({"what": what, "wanted": wanted, "better": "more" if at_least else "less", "seen": rounded(seen), "link": link, "on_tap": rounded(on_tap),
-                    "reached": None if seen is None else (seen >= wanted if at_least else seen <= wanted)})
+        reached = None if seen is None else (seen >= wanted if at_least else seen <= wanted)
+        if bound == "uncertain" or (bound == "at most" and reached):
+            reached = None
+        out.append({"what": what + (f" ({bound})" if bound else ""), "wanted": wanted, "better": "more" if at_least else "less", "seen": rounded(seen), "link": link,
+                    "on_tap": rounded(on_tap), "reached": reached, "bound": bound})
 
-    def claim(what, wanted, at_least, name, **which):
+    def claim(what, wanted, at_least, name, bound=None, **which):
         """A ratio to the in-tree stack, or to another server, on the link that is judged, and on the tap."""
         better = 1 if at_least else -1
         seen = table.ratio(name, better=better, link=judged, **which)
         on_tap = table.ratio(name, better=better, link=p.TAP, **which) if judged != p.TAP else None
-        verdict(what, wanted, seen, at_least, judged, on_tap)
+        verdict(what, wanted, seen, at_least, judged, on_tap, bound)
 
     def plain(what, wanted, seen):
         verdict(what, wanted, seen, False)
@@ -158,11 +176,17 @@ def reach(rows):
         for name, text in (("latency_us.p99", "p99"), ("latency_us.sd", "sd")):
             claim(f"{text}, nom to best in-tree, {connections} connections, offered {level:g} of in-tree's saturation", 1, False, name, ours="nom",
                   group="open", connections=connections, level=level)
-    claim("open-loop saturation point, nom to best in-tree", 2, True, "saturation_per_s", ours="nom", group="saturation")
+    bounds = {(False, False): None, (True, False): "at least", (False, True): "at most", (True, True): "uncertain"}
+    claim("open-loop saturation point, nom to best in-tree", 2, True, "saturation_per_s", ours="nom", group="saturation",
+          bound=bounds[table.unbounded(("nom",), link=judged), table.unbounded(p.IN_TREE, link=judged)])
     bulk = {(r["connections"], r["direction"], r["offloads"]) for r in rows if r["file"] == p.BULK and r["group"] == "closed"}
     for connections, direction, offloads in sorted(bulk, key=lambda b: (b[2] == p.OFF, b[1], b[0])):
         verdict(f"1 MiB {direction}, offloads {offloads}, nom to best in-tree, {connections} connections", 1,
                 table.ratio("requests_per_s", "nom", connections=connections, file=p.BULK, direction=direction, offloads=offloads), True)
+    for link in dict.fromkeys(r["link"] for r in rows):
+        for whose, variants in (("nom", ("nom",)), ("the in-tree columns", p.IN_TREE)):
+            worst = max((r["error_share.max"] for r in rows if r["link"] == link and r["variant"] in variants and r["error_share.max"] is not None), default=None)
+            verdict(f"errors, part of the requests of the worst load, {whose}", httpload.MOST_ERRORS, worst, False, link)
     plain("doorbells a request, nom, 64 connections", 0.1, table.get("doorbells_per_request", "nom"))
     plain("device interrupts a request, nom, 64 connections", 0.001, table.get("interrupts_per_request", "nom"))
     plain("system calls a request, nom, 64 connections", 0.001, table.get("syscalls_per_request", "nom"))
@@ -187,6 +211,8 @@ def winners(lines):
                         found.append({"link": link, "variant": variant, "connections": connections, "by": by, "name": best.text(),
                                       "settings": best.tuning.text() if best.tuning else "", "ioeventfd": best.ioeventfd,
                                       "median": round(best.median, 1), "boots": best.boots})
+    found += [{"link": link, "variant": "linux-tuned", "connections": connections, "by": by, "name": best.text(), "settings": best.tuning.text(),
+               "ioeventfd": best.ioeventfd, "median": round(best.median, 1), "boots": best.boots} for link, connections, by, best in trials.winners(lines)]
     return found
 
 

@@ -222,6 +222,48 @@ def load_generator_needs_an_answer():
         listener.close()
 
 
+@tap.test
+def load_with_errors_is_no_load():
+    """One connection in two is hung up on: those that are answered look quick."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop, turn = threading.Event(), [0]
+
+    def serve(link):
+        link.settimeout(0.2)
+        with link:
+            while not stop.is_set():
+                try:
+                    if not link.recv(4096):
+                        return
+                    turn[0] += 1
+                    if turn[0] % 2 == 0:
+                        return
+                    link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+                except OSError:
+                    return
+
+    def accept():
+        listener.settimeout(0.2)
+        while not stop.is_set():
+            try:
+                serve(listener.accept()[0])
+            except OSError:
+                pass
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        httpload.run(f"http://127.0.0.1:{listener.getsockname()[1]}/", 1, 1)
+    except httpload.Lossy as error:
+        assert error.errors and error.requests and "more than 0.1%" in str(error), error
+    else:
+        raise AssertionError("figures from a server that hangs up on every second request")
+    finally:
+        stop.set()
+        thread.join()
+        listener.close()
+
+
 def raw_lines():
     """A comparison in which nom has three times the rate and half the jitter, but more ring 3 instructions."""
     lines = [{"machine": {"accelerator": "tcg", "kernel": "6.12.0-test", "cores": 2, "time_scale": 16, "settings": {
