@@ -12,6 +12,22 @@
 #include <string.h>
 #include <syslog.h>
 
+/* The values in force, of all: W is three knobs, and who sets one changes another. */
+static void show_knobs(struct server *srv)
+{
+	const struct nomstack_knob *k;
+	unsigned nr;
+	int64_t v;
+
+	k = nomstack_knobs(&nr);
+	for (unsigned i = 0; i < nr && i < STACK_KNOBS_MAX; i++)
+		if (!nomstack_knob_get(nom.stack, k[i].name, &v))
+			metrics_show_knob(&srv->m, K_STACK + i, v);
+	if (!nomstack_knob_get(nom.stack, "w_us", &v))
+		nom.w_us = (uint64_t)v;
+	metric_set(&srv->m, M_W_US, nom.w_us);
+}
+
 void nom_set_w(struct server *srv, int64_t w_us)
 {
 	int ret = nomstack_knob_set(nom.stack, "w_us", w_us);
@@ -24,14 +40,14 @@ void nom_set_w(struct server *srv, int64_t w_us)
 		price_set_w(srv, nom.w_us);
 		return;
 	}
-	nom.w_us = w_us;
-	metric_set(&srv->m, M_W_US, w_us);
-	metrics_show_knob(&srv->m, K_STACK, w_us);
+	show_knobs(srv);
 }
 
 void nom_take_knobs(struct server *srv)
 {
 	const struct nomstack_knob *k;
+	uint64_t w_us = nom.w_us;
+	bool set = false;
 	unsigned nr;
 	int64_t v;
 
@@ -39,17 +55,13 @@ void nom_take_knobs(struct server *srv)
 	for (unsigned i = 0; i < nr && i < STACK_KNOBS_MAX; i++) {
 		if (!metrics_take(&srv->m, K_STACK + i, &v))
 			continue;
-		if (!strcmp(k[i].name, "w_us")) {
-			nom_set_w(srv, v);
-			price_set_w(srv, nom.w_us);
-		} else if (!nomstack_knob_set(nom.stack, k[i].name, v)) {
-			metrics_show_knob(&srv->m, K_STACK + i, v);
-			if (!nomstack_knob_get(nom.stack, "w_us", &v)) {
-				nom.w_us = v;
-				metric_set(&srv->m, M_W_US, v);
-			}
-		}
+		nomstack_knob_set(nom.stack, k[i].name, v);	/* in its range, which the page has looked at */
+		set = true;
 	}
+	if (set)
+		show_knobs(srv);
+	if (nom.w_us != w_us)
+		price_set_w(srv, nom.w_us);
 	if (metrics_take(&srv->m, K_IDLE_US, &v)) {
 		nom.idle_us = v;
 		nom_idle_bounds();
