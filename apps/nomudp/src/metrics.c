@@ -61,13 +61,13 @@ void metrics_close(struct metrics *m)
 	m->page = NULL;
 }
 
-int metrics_knob(struct metrics *m, const struct nomstack_knob *k, int64_t value)
+int metrics_knob(struct metrics *m, const struct nomstack_knob *k)
 {
 	unsigned i = m->nr_knobs;
 	int ret = i == KNOBS_MAX ? -ENOSPC : 0;
 
 	if (!ret && m->page)
-		ret = nomux_page_knob(m->page, k->name, k->unit, k->effect, k->min, k->max, value, &m->knob[i]);
+		ret = nomux_page_knob(m->page, k->name, k->unit, k->effect, k->min, k->max, k->def, &m->knob[i]);
 	if (!ret)
 		m->nr_knobs++;
 	return ret;
@@ -75,8 +75,11 @@ int metrics_knob(struct metrics *m, const struct nomstack_knob *k, int64_t value
 
 bool metrics_take(struct metrics *m, unsigned i, int64_t *value_out)
 {
-	if (!m->page || i >= m->nr_knobs || !nomux_page_knob_take(m->page, m->knob[i], value_out))
-		return false;
-	nomux_page_knob_set(m->page, m->knob[i], *value_out);
-	return true;
+	return m->page && i < m->nr_knobs && nomux_page_knob_take(m->page, m->knob[i], value_out);
+}
+
+void metrics_show_knob(struct metrics *m, unsigned i, int64_t value)
+{
+	if (m->page && i < m->nr_knobs)
+		nomux_page_knob_set(m->page, m->knob[i], value);
 }

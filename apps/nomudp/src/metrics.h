@@ -38,11 +38,12 @@ struct metrics {
 int metrics_open(struct metrics *m, const char *app_name);
 void metrics_close(struct metrics *m);
 
-/* metrics_knob - offer the next knob, its value now in place of its default; 0 or -errno */
-int metrics_knob(struct metrics *m, const struct nomstack_knob *k, int64_t value);
+/* metrics_knob - offer the next knob, at its default; 0 or -errno */
+int metrics_knob(struct metrics *m, const struct nomstack_knob *k);
 
-/* metrics_take - was a new value of the @i-th knob requested?  Shows it. */
+/* metrics_take - was a new value of the @i-th knob requested?  What has become of it is to be shown. */
 bool metrics_take(struct metrics *m, unsigned i, int64_t *value_out);
+void metrics_show_knob(struct metrics *m, unsigned i, int64_t value);
 
 static inline void metric_set(struct metrics *m, enum metric i, uint64_t v)
 {

@@ -56,28 +56,36 @@ static int offer_knobs(struct server *srv)
 	const struct nomstack_knob *k = net.tier->knobs(&nr);
 	int ret = 0;
 
-	for (unsigned i = 0; !ret && i < nr; i++) {
-		int64_t v = !strcmp(k[i].name, "w_us") ? srv->opt.w_us : !strcmp(k[i].name, "icmp_per_s") ? srv->opt.icmp_per_s : k[i].def;
-
-		ret = metrics_knob(&srv->m, &k[i], v);
-	}
+	for (unsigned i = 0; !ret && i < nr; i++)
+		ret = metrics_knob(&srv->m, &k[i]);
 	if (!ret && srv->opt.idle == IDLE_AUTO)
-		ret = metrics_knob(&srv->m, &idle_knob, srv->opt.idle_us);
+		ret = metrics_knob(&srv->m, &idle_knob);
+	metrics_show_knob(&srv->m, nr, srv->opt.idle_us);
 	return ret;
+}
+
+/* The values in force, of all: W is three knobs on the native tier, and who sets one changes another. */
+static void show_knobs(struct server *srv)
+{
+	unsigned nr;
+	const struct nomstack_knob *k = net.tier->knobs(&nr);
+	int64_t v;
+
+	for (unsigned i = 0; i < nr; i++)
+		if (!net.tier->knob_get(k[i].name, &v))
+			metrics_show_knob(&srv->m, i, v);
+	if (!net.tier->knob_get("w_us", &v))
+		net.w_us = (uint64_t)v;
+	metric_set(&srv->m, M_W_US, net.w_us);
 }
 
 static void set_knob(struct server *srv, const char *name, int64_t v)
 {
 	int ret = net.tier->knob_set(name, v);
 
-	if (ret) {
+	if (ret)
 		nomux_log(LOG_ERR, "nomudp: knob %s = %lld: %s", name, (long long)v, strerror(-ret));
-		return;
-	}
-	if (!strcmp(name, "w_us")) {
-		net.w_us = (uint64_t)v;
-		metric_set(&srv->m, M_W_US, net.w_us);
-	}
+	show_knobs(srv);
 }
 
 static void take_knobs(struct server *srv)

@@ -25,6 +25,7 @@ struct tier_ops {
 	int (*restart)(void);
 	const struct nomstack_knob *(*knobs)(unsigned *nr_out);
 	int (*knob_set)(const char *name, int64_t v);
+	int (*knob_get)(const char *name, int64_t *out);
 	/* Its counters onto the page. */
 	void (*show)(struct server *srv);
 };

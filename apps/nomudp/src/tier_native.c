@@ -104,6 +104,11 @@ static int native_knob_set(const char *name, int64_t v)
 	return nomstack_knob_set(stack, name, v);
 }
 
+static int native_knob_get(const char *name, int64_t *out)
+{
+	return nomstack_knob_get(stack, name, out);
+}
+
 static void native_show(struct server *srv)
 {
 	struct metrics *m = &srv->m;
@@ -124,5 +129,5 @@ static void native_show(struct server *srv)
 const struct tier_ops tier_native = {
 	.open = native_open, .close = native_close, .poll = native_poll, .next_ns = native_next_ns,
 	.idle_prepare = native_idle_prepare, .idle_done = native_idle_done, .restart = native_restart,
-	.knobs = nomstack_knobs, .knob_set = native_knob_set, .show = native_show,
+	.knobs = nomstack_knobs, .knob_set = native_knob_set, .knob_get = native_knob_get, .show = native_show,
 };

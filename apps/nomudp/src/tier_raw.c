@@ -115,6 +115,11 @@ static int raw_knob_set(const char *name, int64_t v)
 	return nomstack_raw_knob_set(raw, name, v);
 }
 
+static int raw_knob_get(const char *name, int64_t *out)
+{
+	return nomstack_raw_knob_get(raw, name, out);
+}
+
 static void raw_show(struct server *srv)
 {
 	const struct nomstack_raw_stats *s = nomstack_raw_stats(raw);
@@ -142,5 +147,5 @@ static void raw_show(struct server *srv)
 const struct tier_ops tier_raw = {
 	.open = raw_open, .close = raw_close, .poll = raw_poll, .next_ns = raw_next_ns,
 	.idle_prepare = raw_idle_prepare, .idle_done = raw_idle_done, .restart = raw_restart,
-	.knobs = nomstack_raw_knobs, .knob_set = raw_knob_set, .show = raw_show,
+	.knobs = nomstack_raw_knobs, .knob_set = raw_knob_set, .knob_get = raw_knob_get, .show = raw_show,
 };
