@@ -250,7 +250,10 @@ static void tx_delay(struct facts *f)
 	delays(f, f->s->batches.tx_delay);
 }
 
-/* Each lost packet under one reason; the sums are those of struct nomstack_stats. */
+/*
+ * Each lost packet under one reason; the sums are those of struct nomstack_stats.  What is
+ * lost besides is counted in another unit: connections, datagrams of several packets, requests.
+ */
 static void drops(struct facts *f)
 {
 	const struct stats_ *l = &lwip_stats;
@@ -261,12 +264,14 @@ static void drops(struct facts *f)
 	nomstack_stats(s, &st);
 	nomstack_fragments(s, &fr);
 	number(f, "device.unusable", vnet_stats(s->v)->rx_bad, "packets");
-	number(f, "frame.too_long", s->st.drop_proto, "packets");
+	number(f, "frame.too_long", s->st.drop_proto - s->drop_ip6_off - s->drop_uso, "packets");
 	number(f, "frame.unknown_type", (uint64_t)l->link.drop + l->link.lenerr, "packets");
 	number(f, "arp.malformed", (uint64_t)l->etharp.proterr + l->etharp.lenerr, "packets");
+	number(f, "arp.limited", st.drop_arp, "packets");
 	number(f, "ip.malformed", (uint64_t)l->ip.lenerr + l->ip.opterr + l->ip.err, "packets");
 	number(f, "ip.unknown_protocol", l->ip.proterr, "packets");
 	number(f, "ip.checksum", l->ip.chkerr, "packets");
+	number(f, "ip6.off", s->drop_ip6_off, "packets");
 	number(f, "ip6.malformed", st.ip6_bad - l->ip6.proterr, "packets");
 	number(f, "ip6.unknown_protocol", l->ip6.proterr, "packets");
 	number(f, "fragment.timed_out", fr.timed_out, "datagrams");
@@ -282,9 +287,12 @@ static void drops(struct facts *f)
 	number(f, "fragment.off", fr.off, "fragments");
 	number(f, "icmp.malformed", (uint64_t)l->icmp.lenerr + l->icmp.proterr, "packets");
 	number(f, "icmp.checksum", (uint64_t)l->icmp.chkerr + l->icmp6.chkerr, "packets");
+	number(f, "icmp.limited", st.drop_icmp, "packets");
 	number(f, "icmp6.malformed", (uint64_t)l->icmp6.lenerr + l->icmp6.proterr, "packets");
 	number(f, "nd.malformed", (uint64_t)l->nd6.lenerr + l->nd6.proterr + l->mld6.lenerr + l->mld6.proterr, "packets");
+	number(f, "nd.limited", st.drop_nd, "packets");
 	number(f, "udp.malformed", l->udp.lenerr, "packets");
+	number(f, "udp.impossible_join", s->drop_uso, "packets");
 	number(f, "udp.no_port", l->udp.proterr, "packets");
 	number(f, "udp.checksum", l->udp.chkerr, "packets");
 	number(f, "tcp.malformed", l->tcp.lenerr, "segments");
