@@ -162,7 +162,7 @@ static uint64_t total(const uint64_t *bins, unsigned nr)
 	return sum;
 }
 
-/* The driver has one queue in each direction. */
+/* A stack has one queue in each direction: those of its pair. */
 static void rx_queue(struct facts *f)
 {
 	struct nomstack *s = f->s;
@@ -417,16 +417,16 @@ static void ports(struct facts *f)
 }
 
 static const struct {
-	const char *name;
+	const char *name;		/* with the number of the stack's queue pair in it, where it is a queue's */
 	void (*fill)(struct facts *f);
 } groups[] = {
 	{ "stack", the_stack },
-	{ "rx0", rx_queue },
-	{ "tx0", tx_queue },
-	{ "rx0.size", rx_size },
-	{ "tx0.size", tx_size },
-	{ "rx0.delay", rx_delay },
-	{ "tx0.delay", tx_delay },
+	{ "rx%u", rx_queue },
+	{ "tx%u", tx_queue },
+	{ "rx%u.size", rx_size },
+	{ "tx%u.size", tx_size },
+	{ "rx%u.delay", rx_delay },
+	{ "tx%u.delay", tx_delay },
 	{ "drop", drops },
 	{ "knob", knobs },
 	{ "batching", batching },
@@ -442,12 +442,13 @@ static const struct {
 unsigned nomstack__look_facts(struct nomstack *s, uint64_t cursor, struct nomstack_lk_fact *out, unsigned max,
 			      uint64_t *next_out)
 {
-	struct facts f = { .s = s, .out = out, .max = max };
+	char group[sizeof(out->group)];
+	struct facts f = { .s = s, .group = group, .out = out, .max = max };
 
 	*next_out = NOMSTACK_LK_END;
 	if (cursor >= NR_GROUPS)
 		return 0;
-	f.group = groups[cursor].name;
+	snprintf(group, sizeof(group), groups[cursor].name, s->look ? s->look->nr : 0);
 	groups[cursor].fill(&f);
 	if (cursor + 1 < NR_GROUPS)
 		*next_out = cursor + 1;

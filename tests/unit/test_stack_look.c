@@ -600,6 +600,26 @@ static void test_queues_and_the_rest_are_there(void **state)
 	end();
 }
 
+/* The second of a process's stacks has the second queue pair. */
+static void test_queues_have_their_pair_s_number(void **state)
+{
+	static struct nomstack_lk_fact out[NOMSTACK__LOOK_ROWS];
+	uint64_t cursor = 0;
+	char groups[2000] = "";
+	char second[64];
+
+	rig_open(&rig, "10.0.0.2/24", 0);
+	assert_int_equal(nomstack_look_open(rig.s, 1), 0);
+	snprintf(second, sizeof(second), NOMSTACK_LK_PATH_NR_FMT, (int)getpid(), 1);
+	assert_int_equal(access(second, F_OK), 0);
+	while (cursor != NOMSTACK_LK_END) {
+		if (nomstack__look_facts(rig.s, cursor, out, NOMSTACK__LOOK_ROWS, &cursor))
+			snprintf(groups + strlen(groups), sizeof(groups) - strlen(groups), " %s", out[0].group);
+	}
+	assert_string_equal(groups, " stack rx1 tx1 rx1.size tx1.size rx1.delay tx1.delay drop knob batching fragments idle arp");
+	rig_close(&rig);
+}
+
 /* --------------------------------------------------------------- trace --- */
 
 static uint64_t tail;
@@ -916,6 +936,7 @@ int main(void)
 		cmocka_unit_test(test_drops_have_reasons_and_add_up),
 		cmocka_unit_test(test_limits_and_what_nobody_asked_for_are_reasons_of_their_own),
 		cmocka_unit_test(test_queues_and_the_rest_are_there),
+		cmocka_unit_test(test_queues_have_their_pair_s_number),
 		cmocka_unit_test(test_frames_are_traced_as_they_are),
 		cmocka_unit_test(test_a_frame_without_a_sum_says_so),
 		cmocka_unit_test(test_a_trace_ends_when_asked_or_by_itself),
