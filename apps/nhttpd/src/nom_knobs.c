@@ -108,6 +108,7 @@ void nom_show_stats(struct server *srv)
 	metric_set(m, M_RX_BAD, v->rx_bad);
 	metric_set(m, M_DROPS, s.drop_csum + s.drop_mem + s.drop_proto);
 	metric_set(m, M_DROP_ARP, s.drop_arp);
+	metric_set(m, M_DROP_ND, s.drop_nd);
 	metric_set(m, M_DROP_ICMP, s.drop_icmp);
 	metric_set(m, M_DROP_FRAGMENT, s.drop_fragment);
 	metric_set(m, M_RETRANSMITS, s.tcp_retransmits);
