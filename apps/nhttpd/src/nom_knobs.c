@@ -64,7 +64,7 @@ void nom_take_knobs(struct server *srv)
 		price_set_w(srv, nom.w_us);
 	if (metrics_take(&srv->m, K_IDLE_US, &v)) {
 		nom.idle_us = v;
-		nom_idle_bounds();
+		app_idle_bound(&nom.idle, nom.idle_us);
 	}
 }
 
@@ -91,12 +91,8 @@ void nom_show_stats(struct server *srv)
 	const struct vnet_stats *v = vnet_stats(nom.vnet);
 	struct metrics *m = &srv->m;
 	struct nomstack_stats s;
-	static uint64_t calls;		/* seen; to a socket each announcement is a system call */
 
-	if (srv->opt->stack >= STACK_PACKET) {
-		metric_add(m, M_SYSCALLS, app_socket_calls(nom.vnet) - calls);
-		calls = app_socket_calls(nom.vnet);
-	}
+	app_idle_count(&nom.idle);
 	nomstack_stats(nom.stack, &s);
 	metric_set(m, M_RX_PACKETS, v->rx_packets);
 	metric_set(m, M_TX_PACKETS, v->tx_packets);
