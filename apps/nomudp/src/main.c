@@ -33,7 +33,7 @@ static const struct econ_option table[] = {
 	{ "large-receive", 0, ECON_OPT_FLAG, OPT(large_receive), NULL, "nom, native: the device may join datagrams that it receives", 0, 0 },
 	{ "poll", 0, ECON_OPT_FLAG, OPT(poll), NULL, "nom, packet, xdp: never sleep", 0, 0 },
 	{ "irq", 0, ECON_OPT_FLAG, OPT(irq), NULL, "nom, packet, xdp: sleep as soon as there is nothing to do", 0, 0 },
-	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom, packet, xdp: without work for so long, sleep (10000)", 1, 10000000 },
+	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom, packet, xdp: sleep after so long without work at most (10000)", 1, 10000000 },
 	{ "pause", 0, ECON_OPT_STRING, OPT(pause_word), "auto|on|off", "nom, packet, xdp: PAUSE while polling; auto: not on an emulated CPU", 0, 0 },
 	{ "arp-per-s", 0, ECON_OPT_INT, OPT(arp_per_s), "N", "raw: ARP answers a second, a tenth of it at once (1000)", 0, 1000000 },
 	{ "icmp-per-s", 0, ECON_OPT_INT, OPT(icmp_per_s), "N", "nom, packet, xdp: echo replies likewise (1000)", 0, 1000000 },

@@ -23,6 +23,8 @@ struct tier_ops {
 	bool (*idle_prepare)(void);
 	void (*idle_done)(void);
 	int (*restart)(void);
+	/* Our address to all, with the next frames; 0 or -errno. */
+	int (*announce)(void);
 	const struct nomstack_knob *(*knobs)(unsigned *nr_out);
 	int (*knob_set)(const char *name, int64_t v);
 	int (*knob_get)(const char *name, int64_t *out);

@@ -99,6 +99,11 @@ static int native_restart(void)
 	return nomstack_restart(stack);
 }
 
+static int native_announce(void)
+{
+	return nomstack_announce(stack);
+}
+
 static int native_knob_set(const char *name, int64_t v)
 {
 	return nomstack_knob_set(stack, name, v);
@@ -128,6 +133,6 @@ static void native_show(struct server *srv)
 
 const struct tier_ops tier_native = {
 	.open = native_open, .close = native_close, .poll = native_poll, .next_ns = native_next_ns,
-	.idle_prepare = native_idle_prepare, .idle_done = native_idle_done, .restart = native_restart,
+	.idle_prepare = native_idle_prepare, .idle_done = native_idle_done, .restart = native_restart, .announce = native_announce,
 	.knobs = nomstack_knobs, .knob_set = native_knob_set, .knob_get = native_knob_get, .show = native_show,
 };
