@@ -30,6 +30,7 @@
 #define TICK_NS 1000000ULL
 #define SHOW_NS 10000000ULL
 #define SLEEP_MAX_NS 100000000ULL	/* the request to stop, and knobs, are looked at that often when idle */
+#define SLEEP_LOOK_NS 1000000ULL	/* and questions, while somebody asks */
 
 static struct {
 	struct nomux_core *core;	/* NULL: hosted */
@@ -40,7 +41,7 @@ static struct {
 	uint64_t w_us, gap_ns;
 	uint64_t next_tick_ns, next_show_ns;
 	uint64_t polls;
-	bool opened, broken;
+	bool opened, broken, looked_at;
 } net;
 
 /* ----------------------------------------------------- knobs and counters --- */
@@ -172,6 +173,7 @@ static bool tick(struct server *srv, uint64_t now_ns)
 	net.next_tick_ns = now_ns + TICK_NS;
 	if (atomic_load_explicit(&srv->stop, memory_order_relaxed))
 		return true;
+	net.looked_at = net.tier->look && net.tier->look();
 	if (now_ns >= net.next_show_ns) {
 		net.next_show_ns = now_ns + SHOW_NS;
 		show(srv);
@@ -215,7 +217,9 @@ static bool idle(uint64_t now_ns, uint64_t max_ns)
 	/* A batch may be held, and ends within W: the tier would refuse to sleep. */
 	bool held = net.w_us && max_ns <= net.w_us * 1000, woken;
 
-	return app_idle(&net.idle, now_ns, max_ns < SLEEP_MAX_NS ? max_ns : SLEEP_MAX_NS, held, &woken);
+	if (max_ns > (net.looked_at ? SLEEP_LOOK_NS : SLEEP_MAX_NS))
+		max_ns = net.looked_at ? SLEEP_LOOK_NS : SLEEP_MAX_NS;
+	return app_idle(&net.idle, now_ns, max_ns, held, &woken);
 }
 
 static bool is_due(uint64_t now_ns, uint64_t turn_ns, uint64_t *next_ns_out)
