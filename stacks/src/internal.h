@@ -188,6 +188,7 @@ struct nomstack {
 	struct reass reass;
 	struct nomstack_stats st;	/* but what nomstack_stats() knows from elsewhere */
 	struct nomstack_batches batches;
+	uint64_t drop_ip6_off, drop_uso;	/* of st.drop_proto: IPv6 that nobody asked for, joined datagrams that cannot be */
 	struct look *look;		/* NULL: not offered to be looked at */
 	nomstack_neighbour_fn share_fn;	/* NULL: this stack is alone behind its address */
 	void *share_arg;

@@ -23,6 +23,7 @@ struct rtt {
 };
 
 struct look {
+	unsigned nr;			/* of the stack in its process, and of its queue pair */
 	struct nomstack_lk_header *hdr;
 	uint8_t *window, *ring;
 	int fd;				/* holds the lock that says we live */

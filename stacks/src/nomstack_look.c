@@ -82,6 +82,7 @@ int nomstack_look_open(struct nomstack *s, unsigned nr)
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
+	l->nr = nr;
 	/* Populated: a leased core has no page faults to spare. */
 	l->rtt = mmap(NULL, RTT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (l->rtt == MAP_FAILED)

@@ -162,7 +162,7 @@ static uint64_t total(const uint64_t *bins, unsigned nr)
 	return sum;
 }
 
-/* The driver has one queue in each direction. */
+/* A stack has one queue in each direction: those of its pair. */
 static void rx_queue(struct facts *f)
 {
 	struct nomstack *s = f->s;
@@ -250,7 +250,10 @@ static void tx_delay(struct facts *f)
 	delays(f, f->s->batches.tx_delay);
 }
 
-/* Each lost packet under one reason; the sums are those of struct nomstack_stats. */
+/*
+ * Each lost packet under one reason; the sums are those of struct nomstack_stats.  What is
+ * lost besides is counted in another unit: connections, datagrams of several packets, requests.
+ */
 static void drops(struct facts *f)
 {
 	const struct stats_ *l = &lwip_stats;
@@ -261,12 +264,14 @@ static void drops(struct facts *f)
 	nomstack_stats(s, &st);
 	nomstack_fragments(s, &fr);
 	number(f, "device.unusable", vnet_stats(s->v)->rx_bad, "packets");
-	number(f, "frame.too_long", s->st.drop_proto, "packets");
+	number(f, "frame.too_long", s->st.drop_proto - s->drop_ip6_off - s->drop_uso, "packets");
 	number(f, "frame.unknown_type", (uint64_t)l->link.drop + l->link.lenerr, "packets");
 	number(f, "arp.malformed", (uint64_t)l->etharp.proterr + l->etharp.lenerr, "packets");
+	number(f, "arp.limited", st.drop_arp, "packets");
 	number(f, "ip.malformed", (uint64_t)l->ip.lenerr + l->ip.opterr + l->ip.err, "packets");
 	number(f, "ip.unknown_protocol", l->ip.proterr, "packets");
 	number(f, "ip.checksum", l->ip.chkerr, "packets");
+	number(f, "ip6.off", s->drop_ip6_off, "packets");
 	number(f, "ip6.malformed", st.ip6_bad - l->ip6.proterr, "packets");
 	number(f, "ip6.unknown_protocol", l->ip6.proterr, "packets");
 	number(f, "fragment.timed_out", fr.timed_out, "datagrams");
@@ -282,9 +287,12 @@ static void drops(struct facts *f)
 	number(f, "fragment.off", fr.off, "fragments");
 	number(f, "icmp.malformed", (uint64_t)l->icmp.lenerr + l->icmp.proterr, "packets");
 	number(f, "icmp.checksum", (uint64_t)l->icmp.chkerr + l->icmp6.chkerr, "packets");
+	number(f, "icmp.limited", st.drop_icmp, "packets");
 	number(f, "icmp6.malformed", (uint64_t)l->icmp6.lenerr + l->icmp6.proterr, "packets");
 	number(f, "nd.malformed", (uint64_t)l->nd6.lenerr + l->nd6.proterr + l->mld6.lenerr + l->mld6.proterr, "packets");
+	number(f, "nd.limited", st.drop_nd, "packets");
 	number(f, "udp.malformed", l->udp.lenerr, "packets");
+	number(f, "udp.impossible_join", s->drop_uso, "packets");
 	number(f, "udp.no_port", l->udp.proterr, "packets");
 	number(f, "udp.checksum", l->udp.chkerr, "packets");
 	number(f, "tcp.malformed", l->tcp.lenerr, "segments");
@@ -409,16 +417,16 @@ static void ports(struct facts *f)
 }
 
 static const struct {
-	const char *name;
+	const char *name;		/* with the number of the stack's queue pair in it, where it is a queue's */
 	void (*fill)(struct facts *f);
 } groups[] = {
 	{ "stack", the_stack },
-	{ "rx0", rx_queue },
-	{ "tx0", tx_queue },
-	{ "rx0.size", rx_size },
-	{ "tx0.size", tx_size },
-	{ "rx0.delay", rx_delay },
-	{ "tx0.delay", tx_delay },
+	{ "rx%u", rx_queue },
+	{ "tx%u", tx_queue },
+	{ "rx%u.size", rx_size },
+	{ "tx%u.size", tx_size },
+	{ "rx%u.delay", rx_delay },
+	{ "tx%u.delay", tx_delay },
 	{ "drop", drops },
 	{ "knob", knobs },
 	{ "batching", batching },
@@ -434,12 +442,13 @@ static const struct {
 unsigned nomstack__look_facts(struct nomstack *s, uint64_t cursor, struct nomstack_lk_fact *out, unsigned max,
 			      uint64_t *next_out)
 {
-	struct facts f = { .s = s, .out = out, .max = max };
+	char group[sizeof(out->group)];
+	struct facts f = { .s = s, .group = group, .out = out, .max = max };
 
 	*next_out = NOMSTACK_LK_END;
 	if (cursor >= NR_GROUPS)
 		return 0;
-	f.group = groups[cursor].name;
+	snprintf(group, sizeof(group), groups[cursor].name, s->look ? s->look->nr : 0);
 	groups[cursor].fill(&f);
 	if (cursor + 1 < NR_GROUPS)
 		*next_out = cursor + 1;

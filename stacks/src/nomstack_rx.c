@@ -188,6 +188,7 @@ static inline void input(struct nomstack *s, struct pbuf *p)
 	}
 	if (unlikely(!s->ip6.on && p->len >= IP_AT && !memcmp((const uint8_t *)p->payload + 12, "\x86\xdd", 2))) {
 		s->st.drop_proto++;
+		s->drop_ip6_off++;
 		pbuf_free(p);
 		return;
 	}

@@ -108,10 +108,12 @@ void nomstack__rx_uso(struct nomstack *s, const struct vnet_rx *rx, unsigned nr,
 	const unsigned each = vnet_rx_gso_bytes(rx);	/* once: the device may change it */
 	unsigned n = datagrams(s, rx, at, total, each), left = total - hdr, part = 0, off = hdr, i;
 
-	if (n)
+	if (n) {
 		s->st.rx_packets += n - 1;
-	else
+	} else {
 		s->st.drop_proto++;
+		s->drop_uso++;
+	}
 	for (i = 0; i < n; i++) {
 		const unsigned bytes = LWIP_MIN(each, left);
 		unsigned have = 0;

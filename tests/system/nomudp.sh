@@ -139,8 +139,8 @@ check $? "AF_XDP: answers short and long requests"
 check $? "AF_XDP: in copy mode, as virtio-net of this kernel has it, which is said"
 busybox ping -c 3 -W 5 10.0.0.2 >"$DIR/ping" && [ "$(stat icmp.answers)" -eq 3 ] && [ "$(stat rx_bad)" -eq 0 ] && [ "$(stat rx_lost)" -eq 0 ]
 check $? "AF_XDP: answers pings, and loses nothing"
-stop && ! ip -d link show "$first" | grep -q xdp
-check $? "AF_XDP: SIGTERM, exit status 0, and the program is gone"
+stop && start nomudp --stack xdp --device "$first" --ip 10.0.0.2/24 --cpu 0 && load 10.0.0.2 && stop
+check $? "AF_XDP: SIGTERM, exit status 0, and the program is gone: there is room for the next one's"
 busybox timeout 30 nomudp --stack xdp --xdp-mode zero-copy --device "$first" --ip 10.0.0.2/24 >"$LOG" 2>&1
 [ $? -eq 5 ] && grep -q 'its driver offers no zero copy' "$LOG"
 check $? "AF_XDP: zero copy that is not to be had is refused"
@@ -148,6 +148,12 @@ ip link set "$first" down
 
 start_nom --tier native && load 10.0.0.2
 check $? "native tier: answers"
+nomctl tune nomudp w_rx_us=500 >/dev/null && until_true 5 [ "$(stat w_us)" -eq 500 ] && load 10.0.0.2
+check $? "native tier: answers with W of reception alone at 500 us, which the loop knows of"
+nomctl stat --json --queues nomudp | grep -q '"rx0"'
+check $? "native tier: is looked at"
+used=$(stat loop.wakeups) && busybox usleep 1000000 && busybox ping -c 5 -W 5 10.0.0.2 >"$DIR/ping" && [ "$(stat loop.wakeups)" -gt "$used" ]
+check $? "native tier: a ping a second wakes it up"
 stop
 check $? "native tier: SIGTERM, exit status 0"
 finish

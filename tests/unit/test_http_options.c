@@ -71,6 +71,10 @@ static void test_http_options_refused(void **state)
 		{ "--root /x --stack nom --device 00:03.0 --ip dhcp --busy-poll-us 5", "--stack nom" },
 		{ "--root /x --stack nom --device 00:03.0 --ip dhcp --w-us 5 --table t", "one of them" },
 		{ "--root /x --stack nom --device 00:03.0 --ip dhcp --policy bonus", "--table" },
+		{ "--root /x --stack nom --device 00:03.0 --ip dhcp --poll --irq", "contradict" },
+		{ "--root /x --stack nom --device 00:03.0 --ip dhcp --irq --auto", "contradict" },
+		{ "--root /x --stack nom --device 00:03.0 --ip dhcp --poll --idle-us 5", "--idle-us means nothing" },
+		{ "--root /x --stack packet --device eth0 --ip dhcp --idle-us 5 --irq", "--idle-us means nothing" },
 		{ "--root /x --max-connections 99999999999999999999", "number" }, { "-root /x", "unexpected" },
 	};
 	struct options opt;

@@ -6,6 +6,7 @@
  * nomctl makes of it is test_nomctl_look.c's.
  */
 #include "stack_rig.h"
+#include "bytes.h"
 
 #include "internal.h"
 #include "look.h"
@@ -521,6 +522,62 @@ static void test_drops_have_reasons_and_add_up(void **state)
 	end();
 }
 
+/* All of group "drop" whose unit is that of what is on the wire. */
+static uint64_t drops_in_all(void)
+{
+	uint64_t cursor = 0, sum = 0;
+
+	do {
+		ask(NOMSTACK_ASK_FACTS, cursor, 0, 0);
+		for (unsigned i = 0; i < file->nr; i++) {
+			const struct nomstack_lk_fact *f = row(i);
+
+			if (!strcmp(f->group, "drop") && (!strcmp(f->unit, "packets") || !strcmp(f->unit, "segments")))
+				sum += f->value;
+		}
+		cursor = file->next;
+	} while (cursor != NOMSTACK_LK_END);
+	return sum;
+}
+
+static void on_datagram(struct nomstack *s, void *arg, const void *data, uint32_t len, uint32_t ip4_be, uint16_t port) { }
+
+static void test_limits_and_what_nobody_asked_for_are_reasons_of_their_own(void **state)
+{
+	static const uint8_t echo[12] = { 8, 0, 0, 0, 0, 1, 0, 1 };
+	uint8_t f[200], us[16], them[16];
+	struct nomstack_stats st;
+
+	begin();
+	connect_port(4013);
+	t_ip6("fd00::9", them);
+	t_ip6("ff02::1", us);
+	rig_inject(&rig, f, t_ip6_frame(&rig, f, them, us, 58, 64, echo, sizeof(echo)), 0);	/* no IPv6 here */
+	nomstack_poll(rig.s);
+	assert_int_equal(fact("drop", "ip6.off"), 1);
+
+	assert_int_equal(fact("drop", "frame.too_long"), 0);
+
+	assert_int_equal(nomstack_udp_bind(rig.s, 53, on_datagram, NULL), 0);
+	for (unsigned i = 0; i < 5; i++)	/* one packet waits for a neighbour, the newest */
+		assert_int_equal(nomstack_udp_send(rig.s, 53, __builtin_bswap32(0x0a000064), 1000, "x", 1), 0);
+	rig_knob(&rig, "icmp_per_s", 0);
+	for (unsigned i = 0; i < 3; i++) {
+		memcpy(f + 100, echo, sizeof(echo));
+		put16(f + 102, 0xffff - (0x800 + 2));
+		rig_inject(&rig, f, t_ip_frame(&rig, f, PEER_IP, RIG_IP, 1, f + 100, sizeof(echo)), 0);
+		nomstack_poll(rig.s);
+	}
+	st = rig_stats(&rig);
+	assert_int_equal(fact("drop", "arp.limited"), 4);
+	assert_int_equal(fact("drop", "icmp.limited"), 3);
+	assert_int_equal(fact("drop", "nd.limited"), st.drop_nd);
+	assert_int_equal(drops_in_all(), st.drop_csum + st.drop_mem + st.drop_proto + st.drop_arp + st.drop_nd + st.drop_icmp);
+	while (rig_tx_pop(&rig, &seg.frame))
+		;
+	end();
+}
+
 static void test_queues_and_the_rest_are_there(void **state)
 {
 	begin();
@@ -541,6 +598,26 @@ static void test_queues_and_the_rest_are_there(void **state)
 	fact("idle", "sleeps");
 	assert_int_equal(fact("stack", "predicted"), rig_stats(&rig).tcp_predicted);
 	end();
+}
+
+/* The second of a process's stacks has the second queue pair. */
+static void test_queues_have_their_pair_s_number(void **state)
+{
+	static struct nomstack_lk_fact out[NOMSTACK__LOOK_ROWS];
+	uint64_t cursor = 0;
+	char groups[2000] = "";
+	char second[64];
+
+	rig_open(&rig, "10.0.0.2/24", 0);
+	assert_int_equal(nomstack_look_open(rig.s, 1), 0);
+	snprintf(second, sizeof(second), NOMSTACK_LK_PATH_NR_FMT, (int)getpid(), 1);
+	assert_int_equal(access(second, F_OK), 0);
+	while (cursor != NOMSTACK_LK_END) {
+		if (nomstack__look_facts(rig.s, cursor, out, NOMSTACK__LOOK_ROWS, &cursor))
+			snprintf(groups + strlen(groups), sizeof(groups) - strlen(groups), " %s", out[0].group);
+	}
+	assert_string_equal(groups, " stack rx1 tx1 rx1.size tx1.size rx1.delay tx1.delay drop knob batching fragments idle arp");
+	rig_close(&rig);
 }
 
 /* --------------------------------------------------------------- trace --- */
@@ -857,7 +934,9 @@ int main(void)
 		cmocka_unit_test(test_a_long_table_comes_in_bounded_slices),
 		cmocka_unit_test(test_slices_of_any_size_show_everything_once),
 		cmocka_unit_test(test_drops_have_reasons_and_add_up),
+		cmocka_unit_test(test_limits_and_what_nobody_asked_for_are_reasons_of_their_own),
 		cmocka_unit_test(test_queues_and_the_rest_are_there),
+		cmocka_unit_test(test_queues_have_their_pair_s_number),
 		cmocka_unit_test(test_frames_are_traced_as_they_are),
 		cmocka_unit_test(test_a_frame_without_a_sum_says_so),
 		cmocka_unit_test(test_a_trace_ends_when_asked_or_by_itself),

@@ -8,6 +8,8 @@
 #include "stack_rig.h"
 #include "bytes.h"
 
+#include "look.h"
+
 #include <linux/virtio_net.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,6 +129,23 @@ static void test_counted_one_by_one(void **state)
 	rig_close(&rig);
 }
 
+/* Of what nomctl stat --drops lists. */
+static uint64_t dropped_as(const char *name)
+{
+	static struct nomstack_lk_fact row[NOMSTACK__LOOK_ROWS];
+	uint64_t cursor = 0;
+
+	while (cursor != NOMSTACK_LK_END) {
+		unsigned nr = nomstack__look_facts(rig.s, cursor, row, NOMSTACK__LOOK_ROWS, &cursor);
+
+		for (unsigned i = 0; i < nr; i++)
+			if (!strcmp(row[i].group, "drop") && !strcmp(row[i].name, name))
+				return row[i].value;
+	}
+	t_assert(!"no such reason");
+	return 0;
+}
+
 /* What no honest device says. */
 static void test_lies_get_a_frame_dropped(void **state)
 {
@@ -170,6 +189,7 @@ static void test_lies_get_a_frame_dropped(void **state)
 		nomstack_poll(rig.s);
 		t_assert(nr_got == 0 && rig_stats(&rig).drop_proto == ++drops);
 	}
+	t_assert(dropped_as("udp.impossible_join") == drops && dropped_as("frame.too_long") == 0);
 	/* and after all that it works */
 	t_assert(split(1000, 100) == 10);
 	t_assert(vnet_error(rig.v, NULL) == 0);

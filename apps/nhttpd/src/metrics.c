@@ -39,6 +39,7 @@ static const struct app_counter table[NR_METRICS] = {
 	[M_RX_BAD] = { "rx_bad", "packets", NOMUX_COUNTER },
 	[M_DROPS] = { "stack.drops", "packets", NOMUX_COUNTER },
 	[M_DROP_ARP] = { "stack.drop_arp", "packets", NOMUX_COUNTER },
+	[M_DROP_ND] = { "stack.drop_nd", "packets", NOMUX_COUNTER },
 	[M_DROP_ICMP] = { "stack.drop_icmp", "packets", NOMUX_COUNTER },
 	[M_DROP_FRAGMENT] = { "stack.drop_fragment", "packets", NOMUX_COUNTER },
 	[M_RETRANSMITS] = { "stack.retransmits", "segments", NOMUX_COUNTER },

@@ -30,9 +30,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <syslog.h>
-#include <unistd.h>
 
 #define JOINED_MAX 65535		/* bytes that come in one go */
 #define TICK_NS 1000000ULL
@@ -303,11 +301,9 @@ static int setup(struct server *srv)
 	ret = hosted || nom.core ? EXIT_OK : nom_open_core(srv, &nom.core);
 	if (ret)
 		return ret;
-	if (nom.core)
-		nom_alloc_events();
 	ret = nom.vnet ? EXIT_OK : nom_open_device(srv, &nom.vnet);
 	if (!ret)
-		nom_idle_bounds();
+		ret = nom_idle_open(srv);
 	if (ret)
 		return ret;
 	/*
@@ -362,11 +358,6 @@ static int start(struct server *srv)
 	price_read(srv);
 	nomstack_knob_get(nom.stack, "w_us", &w_us);	/* the profile's */
 	nom_set_w(srv, srv->opt->w_us >= 0 ? srv->opt->w_us : w_us);
-	nom.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (nom.wake_fd < 0) {
-		die_message("cannot set up: %s", strerror(errno));
-		return EXIT_OTHER;
-	}
 	self = srv;
 	ret = srv->cores ? EXIT_OK : house_start(srv, &self, 1);
 	if (!ret && nom.core)
@@ -425,8 +416,7 @@ static void teardown(struct server *srv)
 	nom.core = NULL;
 	if (!srv->cores)
 		house_stop(srv);
-	if (nom.wake_fd >= 0)
-		close(nom.wake_fd);
+	app_idle_close(&nom.idle);
 	conn_table_destroy(srv);
 	server_free_site(srv);
 }
@@ -435,8 +425,7 @@ int net_nom_run(struct server *srv)
 {
 	int ret;
 
-	nom.wake_fd = -1;
-	nom.wake_event = nom.price_event = nom.irq_event = nom.config_event = -1;
+	nom.idle.wake_fd = nom.price_event = -1;
 	nom.idle_us = srv->opt->idle == IDLE_IRQ ? 0 : srv->opt->idle_us;
 	nom.pause = srv->opt->pause == PAUSE_ON || (srv->opt->pause == PAUSE_AUTO && !app_emulated_cpu());
 	srv->net = &nom_ops;

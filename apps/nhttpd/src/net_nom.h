@@ -10,6 +10,9 @@
 #ifndef NHTTPD_NET_NOM_H
 #define NHTTPD_NET_NOM_H
 
+#include <nomapp/idle.h>
+#include <nomapp/link.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,8 +26,8 @@ struct vnet;
  * struct nom_net - the data thread's
  * @core: leased; NULL: hosted
  * @doomed: slots to be freed after this poll
- * @wake_fd: hosted; the events are those of a leased core, below zero: none
- * @price_posts, @price_seen: notices of prices, an upcall adds
+ * @idle: what sleeps and what ends that; @link: the device's
+ * @price_event: of the core; @price_posts, @price_seen: notices of prices, an upcall adds
  * @pause: PAUSE in the poll loop; @broken: the device cannot be brought up again
  * @w_said: that the stack refuses W; @looked_at: somebody looks at the stack
  * @gap_ns: how far turns of the loop lie apart, decaying maximum
@@ -36,15 +39,16 @@ struct nom_net {
 	struct vnet *vnet;
 	struct nomstack *stack;
 	struct conn *doomed;
-	int wake_fd;
-	int wake_event, price_event, irq_event, config_event;
+	struct app_idle idle;
+	struct app_link link;
+	int price_event;
 	volatile uint64_t price_posts;
 	uint64_t price_seen;
 	bool pause, broken, w_said, looked_at;
 	uint64_t w_us;
 	uint64_t gap_ns;
 	uint64_t idle_us;
-	uint64_t next_tick_ns, next_stats_ns, next_check_ns, next_config_ns;
+	uint64_t next_tick_ns, next_stats_ns, next_config_ns;
 	uint32_t config_gen;
 	bool joined;
 };
@@ -57,13 +61,11 @@ void nom_take_knobs(struct server *srv);
 void nom_set_w(struct server *srv, int64_t w_us);
 void nom_show_stats(struct server *srv);
 
-/* nom_idle.c: events of the core, before it is entered; then binding them.  Exit status. */
-void nom_alloc_events(void);
+/* nom_idle.c: what ends a sleep, before the core is entered; then binding it.  Exit status. */
+int nom_idle_open(struct server *srv);
 int nom_enter_core(struct server *srv);
 /* Called by the house thread, through server.wake. */
 void nom_wake(struct server *srv);
-/* How long to poll without work: nom.idle_us has changed. */
-void nom_idle_bounds(void);
 /*
  * A turn without work: whether to sleep, by what the last sleeps taught (vnet_auto()),
  * and for @max_ns at most.  Return: it slept, or tried to.

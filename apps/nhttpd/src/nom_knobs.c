@@ -12,6 +12,22 @@
 #include <string.h>
 #include <syslog.h>
 
+/* The values in force, of all: W is three knobs, and who sets one changes another. */
+static void show_knobs(struct server *srv)
+{
+	const struct nomstack_knob *k;
+	unsigned nr;
+	int64_t v;
+
+	k = nomstack_knobs(&nr);
+	for (unsigned i = 0; i < nr && i < STACK_KNOBS_MAX; i++)
+		if (!nomstack_knob_get(nom.stack, k[i].name, &v))
+			metrics_show_knob(&srv->m, K_STACK + i, v);
+	if (!nomstack_knob_get(nom.stack, "w_us", &v))
+		nom.w_us = (uint64_t)v;
+	metric_set(&srv->m, M_W_US, nom.w_us);
+}
+
 void nom_set_w(struct server *srv, int64_t w_us)
 {
 	int ret = nomstack_knob_set(nom.stack, "w_us", w_us);
@@ -24,14 +40,14 @@ void nom_set_w(struct server *srv, int64_t w_us)
 		price_set_w(srv, nom.w_us);
 		return;
 	}
-	nom.w_us = w_us;
-	metric_set(&srv->m, M_W_US, w_us);
-	metrics_show_knob(&srv->m, K_STACK, w_us);
+	show_knobs(srv);
 }
 
 void nom_take_knobs(struct server *srv)
 {
 	const struct nomstack_knob *k;
+	uint64_t w_us = nom.w_us;
+	bool set = false;
 	unsigned nr;
 	int64_t v;
 
@@ -39,20 +55,16 @@ void nom_take_knobs(struct server *srv)
 	for (unsigned i = 0; i < nr && i < STACK_KNOBS_MAX; i++) {
 		if (!metrics_take(&srv->m, K_STACK + i, &v))
 			continue;
-		if (!strcmp(k[i].name, "w_us")) {
-			nom_set_w(srv, v);
-			price_set_w(srv, nom.w_us);
-		} else if (!nomstack_knob_set(nom.stack, k[i].name, v)) {
-			metrics_show_knob(&srv->m, K_STACK + i, v);
-			if (!nomstack_knob_get(nom.stack, "w_us", &v)) {
-				nom.w_us = v;
-				metric_set(&srv->m, M_W_US, v);
-			}
-		}
+		nomstack_knob_set(nom.stack, k[i].name, v);	/* in its range, which the page has looked at */
+		set = true;
 	}
+	if (set)
+		show_knobs(srv);
+	if (nom.w_us != w_us)
+		price_set_w(srv, nom.w_us);
 	if (metrics_take(&srv->m, K_IDLE_US, &v)) {
 		nom.idle_us = v;
-		nom_idle_bounds();
+		app_idle_bound(&nom.idle, nom.idle_us);
 	}
 }
 
@@ -79,12 +91,8 @@ void nom_show_stats(struct server *srv)
 	const struct vnet_stats *v = vnet_stats(nom.vnet);
 	struct metrics *m = &srv->m;
 	struct nomstack_stats s;
-	static uint64_t calls;		/* seen; to a socket each announcement is a system call */
 
-	if (srv->opt->stack >= STACK_PACKET) {
-		metric_add(m, M_SYSCALLS, app_socket_calls(nom.vnet) - calls);
-		calls = app_socket_calls(nom.vnet);
-	}
+	app_idle_count(&nom.idle);
 	nomstack_stats(nom.stack, &s);
 	metric_set(m, M_RX_PACKETS, v->rx_packets);
 	metric_set(m, M_TX_PACKETS, v->tx_packets);
@@ -96,6 +104,7 @@ void nom_show_stats(struct server *srv)
 	metric_set(m, M_RX_BAD, v->rx_bad);
 	metric_set(m, M_DROPS, s.drop_csum + s.drop_mem + s.drop_proto);
 	metric_set(m, M_DROP_ARP, s.drop_arp);
+	metric_set(m, M_DROP_ND, s.drop_nd);
 	metric_set(m, M_DROP_ICMP, s.drop_icmp);
 	metric_set(m, M_DROP_FRAGMENT, s.drop_fragment);
 	metric_set(m, M_RETRANSMITS, s.tcp_retransmits);

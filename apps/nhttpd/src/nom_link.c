@@ -2,10 +2,7 @@
 /*
  * nom_link.c - the device's health, its link, and requests to announce ourselves
  *
- * The device signals changes by an interrupt of its own, which ends a sleep; once a
- * second it is looked at anyway.  A link that is down stops nothing: what is sent is
- * lost as on a wire that was cut, and TCP repeats it.  When it is back the switch
- * behind it may be another one, so our address is announced.
+ * <nomapp/link.h> looks at all three; here is what is done about them, by one core or by several.
  */
 #include "net_nom.h"
 
@@ -13,55 +10,22 @@
 #include "server.h"
 
 #include <nomapp/mend.h>
-#include <nomdrv/vnet.h>
 #include <nomstack/nomstack.h>
-#include <nomux/log.h>
 
-#include <string.h>
-#include <syslog.h>
-
-#define CHECK_NS 1000000000ULL
-
-static void announce(struct server *srv)
+static int announce(void *arg)
 {
-	int ret = nomstack_announce(nom.stack);
-
-	if (ret)
-		nomux_log(LOG_WARNING, "nhttpd: cannot announce the address: %s", strerror(-ret));
-	else
-		metric_add(&srv->m, M_ANNOUNCEMENTS, 1);
-}
-
-/* Called from vnet_check(), between two polls of the stack. */
-static void on_event(unsigned int what, void *arg)
-{
-	struct server *srv = arg;
-	bool up = vnet_link_up(nom.vnet);
-	int ret;
-
-	if (what & VNET_EVENT_LINK) {
-		nomux_log(up ? LOG_NOTICE : LOG_WARNING, "nhttpd: the link of %s is %s", srv->opt->device,
-			  up ? "up again" : "down: nothing is sent or received");
-		metric_set(&srv->m, M_LINK_UP, up);
-		metric_add(&srv->m, M_LINK_CHANGES, 1);
-	}
-	/* Several cores have one address: the first one's. */
-	if (!srv->core_nr && ((what & VNET_EVENT_ANNOUNCE) || ((what & VNET_EVENT_LINK) && up)))
-		announce(srv);
-	if (what & VNET_EVENT_ANNOUNCE) {
-		ret = vnet_announce_ack(nom.vnet);
-		if (ret)
-			nomux_log(LOG_WARNING, "nhttpd: the device does not take the answer to its request to announce: %s",
-				  strerror(-ret));
-	}
+	return nomstack_announce(nom.stack);
 }
 
 void nom_link_open(struct server *srv)
 {
-	metric_set(&srv->m, M_LINK_UP, vnet_link_up(nom.vnet));
-	if (!vnet_link_up(nom.vnet))
-		nomux_log(LOG_WARNING, "nhttpd: the link of %s is down", srv->opt->device);
-	vnet_on_event(nom.vnet, on_event, srv);
+	uint64_t *const *word = srv->m.word;
+
+	nom.link = (struct app_link){
+		.v = nom.vnet, .device = srv->opt->device, .announce = srv->core_nr ? NULL : announce,	/* several cores have one address */
+		.up = word[M_LINK_UP], .changes = word[M_LINK_CHANGES], .announcements = word[M_ANNOUNCEMENTS],
+	};
+	app_link_open(&nom.link);
 }
 
 /* Of several cores none may begin the device again under the others. */
@@ -97,13 +61,7 @@ bool nom_link_tick(struct server *srv, uint64_t now_ns)
 		.device = srv->opt->device, .quiet = srv->core_nr, .restart = restart, .stopping = stopping, .nap = nap, .arg = srv,
 	};
 
-	if (!vnet_config_changed(nom.vnet)) {
-		if (now_ns < nom.next_check_ns && !(srv->cores && cores_restarting(srv)))
-			return true;
-		vnet_check(nom.vnet);
-	}
-	nom.next_check_ns = now_ns + CHECK_NS;
-	if (!vnet_error(nom.vnet, NULL))
+	if (!app_link_failed(&nom.link, now_ns, srv->cores && cores_restarting(srv)))
 		return true;
 	if (app_mend(&mend, nom.vnet))
 		return false;

@@ -145,6 +145,14 @@ static int set(struct options *opt, const struct option_def *d, const char *valu
 	return 0;
 }
 
+static bool is_given(const uint8_t *given, const char *name)
+{
+	for (unsigned i = 0; i < NR; i++)
+		if (!strcmp(table[i].name, name))
+			return given[i];
+	return false;
+}
+
 /* Rules that need more than one option. */
 static int check(const struct options *opt, const uint8_t *given, char *err, size_t n)
 {
@@ -176,6 +184,10 @@ static int check(const struct options *opt, const uint8_t *given, char *err, siz
 			   (long long)opt->cores);
 	if (opt->cores > 1 && opt->cpu >= 0)
 		return bad(err, n, "--cpu names one core, --cores leases any: give one of them");
+	if (is_given(given, "poll") + is_given(given, "irq") + is_given(given, "auto") > 1)
+		return bad(err, n, "--poll, --irq and --auto contradict each other: give one of them");
+	if (is_given(given, "idle-us") && opt->idle != IDLE_AUTO)
+		return bad(err, n, "--idle-us means nothing with --poll, which never sleeps, or --irq, which never waits to sleep");
 	if (opt->line_bytes > opt->header_bytes)
 		return bad(err, n, "--line-bytes %lld is more than --header-bytes %lld, which it is part of",
 			   (long long)opt->line_bytes, (long long)opt->header_bytes);

@@ -19,6 +19,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#define NOT_GIVEN (-1)		/* below all ranges */
 #define OPT(field) offsetof(struct options, field)
 static const struct econ_option table[] = {
 	{ "stack", 's', ECON_OPT_STRING, OPT(stack_word), "KIND", "linux: the kernel's (default); nom: a device of our own; packet, xdp: our stack over a packet socket, an AF_XDP one", 0, 0 },
@@ -32,7 +33,7 @@ static const struct econ_option table[] = {
 	{ "large-receive", 0, ECON_OPT_FLAG, OPT(large_receive), NULL, "nom, native: the device may join datagrams that it receives", 0, 0 },
 	{ "poll", 0, ECON_OPT_FLAG, OPT(poll), NULL, "nom, packet, xdp: never sleep", 0, 0 },
 	{ "irq", 0, ECON_OPT_FLAG, OPT(irq), NULL, "nom, packet, xdp: sleep as soon as there is nothing to do", 0, 0 },
-	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom, packet, xdp: without work for so long, sleep (10000)", 1, 10000000 },
+	{ "idle-us", 0, ECON_OPT_INT, OPT(idle_us), "N", "nom, packet, xdp: sleep after so long without work at most (10000)", 1, 10000000 },
 	{ "pause", 0, ECON_OPT_STRING, OPT(pause_word), "auto|on|off", "nom, packet, xdp: PAUSE while polling; auto: not on an emulated CPU", 0, 0 },
 	{ "arp-per-s", 0, ECON_OPT_INT, OPT(arp_per_s), "N", "raw: ARP answers a second, a tenth of it at once (1000)", 0, 1000000 },
 	{ "icmp-per-s", 0, ECON_OPT_INT, OPT(icmp_per_s), "N", "nom, packet, xdp: echo replies likewise (1000)", 0, 1000000 },
@@ -103,11 +104,41 @@ static int take_environment(struct options *o)
 	return *cpu && !*end && o->cpu >= 0 && o->cpu < 4096 ? EXIT_OK : usage_error("NOM_CPU is no core's number");
 }
 
+/* What was given and would have no effect. */
+static const char *without_effect(const struct options *o)
+{
+	if (o->stack == STACK_LINUX && (o->tier_word || o->device || o->w_us != NOT_GIVEN || o->poll || o->irq))
+		return "--tier, --device, --w-us, --poll and --irq mean nothing with --stack linux";
+	if (o->stack == STACK_LINUX && (o->idle_us != NOT_GIVEN || o->pause_word || o->arp_per_s != NOT_GIVEN || o->icmp_per_s != NOT_GIVEN))
+		return "--idle-us, --pause, --arp-per-s and --icmp-per-s mean nothing with --stack linux";
+	if (o->stack != STACK_LINUX && o->stack != STACK_XDP && o->busy_poll_us)
+		return "--busy-poll-us means nothing without --stack linux or xdp";
+	if (o->stack != STACK_XDP && o->xdp_word)
+		return "--xdp-mode means nothing without --stack xdp";
+	if (o->tier == TIER_NATIVE && o->arp_per_s != NOT_GIVEN)
+		return "--arp-per-s means nothing with --tier native, whose stack has bounds of its own";
+	if (o->idle_us != NOT_GIVEN && (o->poll || o->irq))
+		return "--idle-us means nothing with --poll, which never sleeps, or --irq, which never waits to sleep";
+	return NULL;
+}
+
+static void defaults(struct options *o)
+{
+	if (o->w_us == NOT_GIVEN)
+		o->w_us = 0;
+	if (o->idle_us == NOT_GIVEN)
+		o->idle_us = 10000;
+	if (o->arp_per_s == NOT_GIVEN)
+		o->arp_per_s = 1000;
+	if (o->icmp_per_s == NOT_GIVEN)
+		o->icmp_per_s = 1000;
+}
+
 static int check(struct options *o)
 {
 	static char interface[64];		/* longer names are cut off, and no interface has one */
 	int stack = app_choice("linux|nom|packet|xdp", o->stack_word), tier = app_choice("raw|native", o->tier_word ? o->tier_word : "raw");
-	int pause = app_choice("auto|on|off", o->pause_word);
+	int pause = app_choice("auto|on|off", o->pause_word ? o->pause_word : "auto");
 
 	if (stack < 0)
 		return usage_error("--stack must be linux, nom, packet or xdp");
@@ -121,12 +152,9 @@ static int check(struct options *o)
 	o->tier = tier;
 	o->idle = o->poll ? IDLE_POLL : o->irq ? IDLE_IRQ : IDLE_AUTO;
 	o->pause = pause == 1 || (pause == 0 && !app_emulated_cpu());
-	if (stack == STACK_LINUX && (o->tier_word || o->device || o->w_us || o->poll || o->irq))
-		return usage_error("--tier, --device, --w-us, --poll and --irq mean nothing with --stack linux");
-	if (stack != STACK_LINUX && stack != STACK_XDP && o->busy_poll_us)
-		return usage_error("--busy-poll-us means nothing without --stack linux or xdp");
-	if (stack != STACK_XDP && o->xdp_word)
-		return usage_error("--xdp-mode means nothing without --stack xdp");
+	if (without_effect(o))
+		return usage_error(without_effect(o));
+	defaults(o);
 	o->xdp_mode = o->xdp_word ? app_xdp_mode(o->xdp_word) : VNET_XDP_BEST;
 	if (o->xdp_mode < 0)
 		return usage_error("--xdp-mode must be " APP_XDP_MODES);
@@ -154,8 +182,8 @@ static int check(struct options *o)
 int main(int argc, char **argv)
 {
 	static struct server srv = { .opt = {
-		.stack_word = "linux", .pause_word = "auto", .name = "nomudp", .port = 7000, .cpu = -1, .idle_us = 10000,
-		.arp_per_s = 1000, .icmp_per_s = 1000,
+		.stack_word = "linux", .name = "nomudp", .port = 7000, .cpu = -1, .w_us = NOT_GIVEN,
+		.idle_us = NOT_GIVEN, .arp_per_s = NOT_GIVEN, .icmp_per_s = NOT_GIVEN,
 	} };
 	char err[200];
 	sigset_t set;

@@ -18,7 +18,12 @@ static const struct app_counter table[M_KIND] = {
 	[M_W_US] = { "w_us", "us", NOMUX_GAUGE },
 	[M_POLLS] = { "loop.busy_turns", "turns", NOMUX_COUNTER },
 	[M_SLEEPS] = { "loop.sleeps", "sleeps", NOMUX_COUNTER },
+	[M_WAKEUPS] = { "loop.wakeups", "sleeps", NOMUX_COUNTER },
+	[M_SPIN_NS] = { "loop.spin", "ns", NOMUX_GAUGE },
 	[M_SYSCALLS] = { "loop.syscalls", "calls", NOMUX_COUNTER },
+	[M_LINK_UP] = { "link.up", "yes or no", NOMUX_GAUGE },
+	[M_LINK_CHANGES] = { "link.changes", "changes", NOMUX_COUNTER },
+	[M_ANNOUNCEMENTS] = { "link.announcements", "frames", NOMUX_COUNTER },
 	[M_RX_PACKETS] = { "rx_packets", "packets", NOMUX_COUNTER },
 	[M_TX_PACKETS] = { "tx_packets", "packets", NOMUX_COUNTER },
 	[M_RX_BATCHES] = { "rx_batches", "batches", NOMUX_COUNTER },
@@ -61,13 +66,13 @@ void metrics_close(struct metrics *m)
 	m->page = NULL;
 }
 
-int metrics_knob(struct metrics *m, const struct nomstack_knob *k, int64_t value)
+int metrics_knob(struct metrics *m, const struct nomstack_knob *k)
 {
 	unsigned i = m->nr_knobs;
 	int ret = i == KNOBS_MAX ? -ENOSPC : 0;
 
 	if (!ret && m->page)
-		ret = nomux_page_knob(m->page, k->name, k->unit, k->effect, k->min, k->max, value, &m->knob[i]);
+		ret = nomux_page_knob(m->page, k->name, k->unit, k->effect, k->min, k->max, k->def, &m->knob[i]);
 	if (!ret)
 		m->nr_knobs++;
 	return ret;
@@ -75,8 +80,11 @@ int metrics_knob(struct metrics *m, const struct nomstack_knob *k, int64_t value
 
 bool metrics_take(struct metrics *m, unsigned i, int64_t *value_out)
 {
-	if (!m->page || i >= m->nr_knobs || !nomux_page_knob_take(m->page, m->knob[i], value_out))
-		return false;
-	nomux_page_knob_set(m->page, m->knob[i], *value_out);
-	return true;
+	return m->page && i < m->nr_knobs && nomux_page_knob_take(m->page, m->knob[i], value_out);
+}
+
+void metrics_show_knob(struct metrics *m, unsigned i, int64_t value)
+{
+	if (m->page && i < m->nr_knobs)
+		nomux_page_knob_set(m->page, m->knob[i], value);
 }

@@ -23,8 +23,13 @@ struct tier_ops {
 	bool (*idle_prepare)(void);
 	void (*idle_done)(void);
 	int (*restart)(void);
+	/* Our address to all, with the next frames; 0 or -errno. */
+	int (*announce)(void);
+	/* Answers who looks at the stack, as nomstack_look(); NULL: there is none to look at. */
+	bool (*look)(void);
 	const struct nomstack_knob *(*knobs)(unsigned *nr_out);
 	int (*knob_set)(const char *name, int64_t v);
+	int (*knob_get)(const char *name, int64_t *out);
 	/* Its counters onto the page. */
 	void (*show)(struct server *srv);
 };

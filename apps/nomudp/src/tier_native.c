@@ -5,9 +5,12 @@
 #include "tier.h"
 
 #include <nomdrv/vnet.h>
+#include <nomstack/look.h>
+#include <nomux/log.h>
 
 #include <errno.h>
 #include <string.h>
+#include <syslog.h>
 
 #define DHCP_MS 15000
 #define LOOK_MS 200
@@ -65,6 +68,9 @@ static int native_open(struct server *srv, struct vnet *v)
 		die_message("cannot listen on UDP port %d: %s", port, strerror(-ret));
 		return EXIT_ADDRESS;
 	}
+	ret = nomstack_look_open(stack, 0);
+	if (ret)
+		nomux_log(LOG_WARNING, "nomudp: nomctl cannot look at the stack: no file in /dev/shm: %s", strerror(-ret));
 	return EXIT_OK;
 }
 
@@ -99,9 +105,24 @@ static int native_restart(void)
 	return nomstack_restart(stack);
 }
 
+static int native_announce(void)
+{
+	return nomstack_announce(stack);
+}
+
+static bool native_look(void)
+{
+	return nomstack_look(stack);
+}
+
 static int native_knob_set(const char *name, int64_t v)
 {
 	return nomstack_knob_set(stack, name, v);
+}
+
+static int native_knob_get(const char *name, int64_t *out)
+{
+	return nomstack_knob_get(stack, name, out);
 }
 
 static void native_show(struct server *srv)
@@ -123,6 +144,6 @@ static void native_show(struct server *srv)
 
 const struct tier_ops tier_native = {
 	.open = native_open, .close = native_close, .poll = native_poll, .next_ns = native_next_ns,
-	.idle_prepare = native_idle_prepare, .idle_done = native_idle_done, .restart = native_restart,
-	.knobs = nomstack_knobs, .knob_set = native_knob_set, .show = native_show,
+	.idle_prepare = native_idle_prepare, .idle_done = native_idle_done, .restart = native_restart, .announce = native_announce, .look = native_look,
+	.knobs = nomstack_knobs, .knob_set = native_knob_set, .knob_get = native_knob_get, .show = native_show,
 };

@@ -50,10 +50,17 @@ static bool on_held(void *arg, const struct vnet_rx *rx, unsigned nr, bool first
 	return rest || peers_all_heard(&peers);
 }
 
+static int raw_announce(void)
+{
+	uint8_t announcement[NOMSTACK_FRAME_ARP_BYTES];
+
+	nomstack_frame_announce(announcement, &answerer.self);
+	return nomstack_raw_send(raw, announcement, sizeof(announcement));
+}
+
 static int raw_open(struct server *srv, struct vnet *v)
 {
 	struct nomstack_raw_opts opts = { .sz = sizeof(opts), .vnet = v, .frames = on_frames, .ended = on_held };
-	uint8_t announcement[NOMSTACK_FRAME_ARP_BYTES];
 	int ret;
 
 	ret = nomstack_frame_self(&answerer.self, vnet_mac(v), srv->opt.ip);
@@ -73,8 +80,7 @@ static int raw_open(struct server *srv, struct vnet *v)
 	if (!(vnet_features(v) & 1ull << VIRTIO_NET_F_HOST_USO))
 		nomux_log(LOG_NOTICE, "nomudp: each answer leaves as a frame of its own (VIRTIO_NET_F_HOST_USO: %s)",
 			  vnet_feature_reason(v, VIRTIO_NET_F_HOST_USO));
-	nomstack_frame_announce(announcement, &answerer.self);
-	nomstack_raw_send(raw, announcement, sizeof(announcement));
+	raw_announce();
 	return EXIT_OK;
 }
 
@@ -115,6 +121,11 @@ static int raw_knob_set(const char *name, int64_t v)
 	return nomstack_raw_knob_set(raw, name, v);
 }
 
+static int raw_knob_get(const char *name, int64_t *out)
+{
+	return nomstack_raw_knob_get(raw, name, out);
+}
+
 static void raw_show(struct server *srv)
 {
 	const struct nomstack_raw_stats *s = nomstack_raw_stats(raw);
@@ -141,6 +152,6 @@ static void raw_show(struct server *srv)
 
 const struct tier_ops tier_raw = {
 	.open = raw_open, .close = raw_close, .poll = raw_poll, .next_ns = raw_next_ns,
-	.idle_prepare = raw_idle_prepare, .idle_done = raw_idle_done, .restart = raw_restart,
-	.knobs = nomstack_raw_knobs, .knob_set = raw_knob_set, .show = raw_show,
+	.idle_prepare = raw_idle_prepare, .idle_done = raw_idle_done, .restart = raw_restart, .announce = raw_announce,
+	.knobs = nomstack_raw_knobs, .knob_set = raw_knob_set, .knob_get = raw_knob_get, .show = raw_show,
 };

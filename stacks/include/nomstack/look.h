@@ -21,7 +21,8 @@ extern "C" {
 /**
  * nomstack_look_open - offer a stack to be looked at
  * @s: the stack
- * @nr: which of the process's stacks it is: 0, 1, ...
+ * @nr: which of the process's stacks it is: 0, 1, ...; where they share a device, the number
+ *	of its queue pair: queues are shown as rx<nr> and tx<nr>
  *
  * Makes /dev/shm/nom-<pid>.look, or nom-<pid>-<nr>.look from 1 on (mode 0600, 1.1 MiB), removed by
  * nomstack_close().  Set-up time: makes system calls.

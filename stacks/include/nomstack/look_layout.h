@@ -122,7 +122,7 @@ struct nomstack_lk_conn {
 
 /* One thing the stack knows about itself. */
 struct nomstack_lk_fact {
-	char group[16];		/* "rx0": a queue, "drop", "stack", "knob", "arp", ...; NUL-terminated, as all here */
+	char group[16];		/* "rx0": a queue, by its pair's number, "drop", "stack", "knob", "arp", ...; NUL-terminated, as all here */
 	char name[32];
 	char unit[20];		/* "": a number without, or a text */
 	uint32_t is_text;	/* `text` holds it, not `value` */
