@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # pareto.gp - W swept: mean latency against request rate, small file; circles: the frontier (thesis 6.2, 6.11)
+# A line goes by growing W; where all lie close together, the names of all would hide them.
 WIDTH = 860; HEIGHT = 380
 LINK = ARG3
 RAW = ARG1; LIB = system("dirname '".ARG0."'")."/../lib"
@@ -16,4 +17,4 @@ small(c) = is("sweep", NOM) && loaded(c, "small", 1)
 mark(c) = small(c) && column("pareto_rate") == 1
 plot for [i=1:4] DATA using (pick(small(int(word("1 8 64 500", i))), "latency_us.mean")):(num("requests_per_s")) with linespoints pt 7 ps 0.6 lw 1.5 lc rgb word(GREY." ".LIGHT." ".BLUE." ".BROWN, i) title word("1 8 64 500", i)." connections", \
   for [i=1:4] '' using (pick(mark(int(word("1 8 64 500", i))), "latency_us.mean")):(num("requests_per_s")) with points pt 6 ps 1.6 lw 1.5 lc rgb RED notitle, \
-  for [i=1:4] '' using (pick(small(int(word("1 8 64 500", i))), "latency_us.mean")):(num("requests_per_s")):(sprintf("W=%s", strcol("w_us"))) with labels offset 0,0.9 font ",10" notitle
+  for [i=1:4] '' using (pick(mark(int(word("1 8 64 500", i))), "latency_us.mean")):(num("requests_per_s")):(sprintf("W=%s", strcol("w_us"))) with labels offset 0,0.9 font ",10" notitle

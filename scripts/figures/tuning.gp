@@ -20,8 +20,8 @@ many(fd) = of("tune") && column("connections") == 64 && strcol("ioeventfd") eq f
 # On the tap there are two devices; the left bar is the one whose doorbells QEMU's device thread takes.
 OFF = LINK eq "tap" ? 0.2 : 0
 at(fd) = many(fd) ? num("tuning_nr") + (fd eq "on" ? -OFF : OFF) : NaN
-# Where nothing was counted (KVM), the right axis has but these points of no size.
-plot DATA using (many("on") ? num("tuning_nr") : NaN):(0) axes x1y2 with points pt 7 ps 0 notitle, \
+# Where nothing was counted (KVM), the right axis has but these points, too small to see: at size 0 some viewers refuse the whole picture.
+plot DATA using (many("on") ? num("tuning_nr") : NaN):(0) axes x1y2 with points pt 7 ps 0.01 lc rgb "white" notitle, \
   '' using (at("on")):(num("requests_per_s")) with boxes lc rgb BROWN title "requests/s, ioeventfd=on", \
   '' using (at("off")):(num("requests_per_s")) with boxes lc rgb GREEN title (LINK eq "tap" ? "ioeventfd=off" : ""), \
   '' using (many("on") ? num("tuning_nr") - OFF : NaN):(0):(strcol("tuning")) with labels rotate by 90 left offset 0,0.6 tc rgb "white" notitle, \
